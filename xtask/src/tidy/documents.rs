@@ -8,6 +8,9 @@ use crate::tree::{File, Tree};
 const MACHINE_PATHS: [&str; 2] = ["/work/", "/tmp/"];
 /// Blocks that show data and not something to run.
 const DATA: [&str; 6] = ["text", "json", "toml", "http", "hex", "diff"];
+/// Lines that a document may have, by the start of its path: what someone reads in one sitting.
+const LINES_MAX: [(&str, usize); 3] =
+    [("README.", 120), ("ARCHITECTURE.md", 300), ("docs/adr/0", 60)];
 /// Full stops that end no sentence.
 const ABBREVIATIONS: [&str; 4] = ["e.g", "i.e", "vs", "cf"];
 
@@ -35,6 +38,12 @@ fn lines(file: &File) -> Vec<Finding> {
         }
         if MACHINE_PATHS.iter().any(|path| line.contains(path)) {
             findings.push(Finding::new(&file.path, index + 1, "a path of one machine"));
+        }
+    }
+    let count = file.text.lines().count();
+    for (start, limit) in LINES_MAX {
+        if file.path.starts_with(start) && count > limit {
+            findings.push(Finding::new(&file.path, 0, format!("{count} lines, {limit} at most")));
         }
     }
     for (number, line) in markdown::prose(&file.text) {

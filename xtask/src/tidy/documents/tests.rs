@@ -29,6 +29,15 @@ fn lines_are_clean() {
 }
 
 #[test]
+fn documents_for_one_sitting_are_short() {
+    for (path, limit) in [("README.md", 120), ("README.ar.md", 120), ("docs/adr/0009-a.md", 60)] {
+        assert!(fires(path, &"a\n".repeat(limit + 1)), "{path}");
+        assert!(!fires(path, &"a\n".repeat(limit)), "{path}");
+    }
+    assert!(!fires("docs/spec/a.md", &"a\n".repeat(400)));
+}
+
+#[test]
 fn one_sentence_stands_on_one_line() {
     assert!(fires("docs/a.md", "One. Two.\n"));
     assert!(fires("docs/a.md", "- see `x`. Then y.\n"));

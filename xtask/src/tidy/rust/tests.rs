@@ -20,6 +20,7 @@ fn fires(path: &str, body: &str) -> bool {
 fn a_file_begins_with_what_it_is() {
     assert_eq!(check("crates/a/src/b.rs", "use c;\n").len(), 1);
     assert_eq!(check("crates/a/src/b.rs", "//! B.\nuse c;\n").len(), 0);
+    assert_eq!(check("crates/a/src/b/tests.rs", "use c;\n").len(), 0);
 }
 
 #[test]
@@ -84,6 +85,16 @@ fn unsafe_lives_in_the_kernels() {
     assert!(fires("crates/a/src/b.rs", "unsafe { x() }"));
     assert!(!fires("crates/a/src/b.rs", "#![forbid(unsafe_code)]"));
     assert!(!fires("crates/a/src/kernels/b.rs", "unsafe { x() }"));
+}
+
+#[test]
+fn the_exact_engine_has_no_floats() {
+    assert!(fires("crates/engine/src/forward.rs", "let x: f32 = y;"));
+    assert!(fires("crates/engine/src/forward.rs", "let x = f64::from(y);"));
+    assert!(!fires("crates/engine/src/forward.rs", "/// The bits of an f32.\nlet x = my_f32();"));
+    assert!(!fires("crates/engine/src/import/family.rs", "let x: f32 = y;"));
+    assert!(!fires("crates/engine/src/forward/tests.rs", "let x: f32 = y;"));
+    assert!(!fires("crates/gateway/src/b.rs", "let x: f32 = y;"));
 }
 
 #[test]
