@@ -90,7 +90,8 @@ fn is_code(text: &str) -> bool {
     let is_statement = STATEMENTS.iter().any(|word| text.starts_with(word));
     let is_call = text.ends_with(");") && !text.split('(').next().unwrap_or("").contains(' ');
     let is_block = text.ends_with(" {") || ["}", "};", "})", "});"].contains(&text);
-    is_block || is_call || (is_statement && text.ends_with(';')) || text.starts_with("#[")
+    let is_attribute = text.starts_with("#[") && text.ends_with(']');
+    is_block || is_call || is_attribute || (is_statement && text.ends_with(';'))
 }
 
 /// Whether an expectation starts on the line and ends without a reason.

@@ -68,6 +68,7 @@ fn comments_hold_no_code_and_no_debts() {
         "/// let x = 1;",
         "// TODO(#12): x",
         "// if x is odd",
+        "// #[cfg] takes no effect here",
     ] {
         assert!(!fires("crates/a/src/b.rs", body), "{body}");
     }
