@@ -67,7 +67,7 @@ impl Answer {
                     Arc::clone(&prompt.tokens),
                     prompt.echo.clone(),
                     &plan.stops,
-                    plan.logprobs.is_some(),
+                    plan.records(),
                 ),
                 queued,
                 last_token: None,
@@ -112,8 +112,9 @@ impl Answer {
     pub(crate) async fn whole(mut self, shape: &Shape) -> Result<Response, ApiError> {
         let mut pieces: Vec<Piece> = self.choices.iter().map(|_| Piece::default()).collect();
         loop {
-            let silence = |_| ApiError::new(Code::AnswerTimeout, "the answer stayed silent");
-            let next = timeout(SILENCE_TIME_MAX, self.next()).await.map_err(silence)?;
+            let Ok(next) = timeout(SILENCE_TIME_MAX, self.next()).await else {
+                return Err(self.silent());
+            };
             let Some((index, piece)) = next.transpose()? else { break };
             if let Some(whole) = pieces.get_mut(index) {
                 whole.text.push_str(&piece.text);
@@ -124,6 +125,18 @@ impl Answer {
         let indexed = pieces.iter().enumerate();
         let choices = indexed.map(|(index, piece)| shape.whole(index, piece)).collect();
         Ok(json_response(StatusCode::OK, &shape.answer(choices, self.usage())))
+    }
+
+    /// Gives up an answer that says nothing.
+    pub(crate) fn silent(&mut self) -> ApiError {
+        self.give_up();
+        ApiError::new(Code::AnswerTimeout, "the answer stayed silent too long")
+    }
+
+    /// Cancels every choice.
+    fn give_up(&mut self) {
+        self.choices.clear();
+        self.metrics.answers_broken.add(1);
     }
 
     fn poll_next(
@@ -159,8 +172,7 @@ impl Answer {
             Some(Err(Broken(reason))) => reason,
             _ => "the backend closed the job without finishing it".to_owned(),
         };
-        self.choices.clear();
-        self.metrics.answers_broken.add(1);
+        self.give_up();
         ApiError::new(Code::AnswerBroken, "the answer broke off before its end").because(reason)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A request comes in as HTTP and JSON, leaves for a `Backend` as tokens and integers, and its
 //! outputs come back as JSON, whole or piece by piece. The operations, parameters and errors are
-//! listed in `docs/api.md`.
+//! listed in `docs/api.md`. Read `router` first, then follow a request: `plan`, `answer`,
+//! `transcript`, `shape`, `stream`.
 //!
 //! Invariants:
 //! - No parameter is ignored: it is obeyed, known to have no effect, or refused by name.
@@ -29,6 +30,7 @@ mod logprobs;
 mod models;
 mod observe;
 mod parameters;
+mod patience;
 mod plan;
 mod sampling;
 mod shape;

@@ -22,7 +22,8 @@ pub const STOPS_MAX: usize = 4;
 pub const STOP_SIZE_MAX: usize = 1024;
 /// Characters of a client's own word that an error message repeats, at most.
 pub const QUOTE_LENGTH_MAX: usize = 64;
-/// Requests decoded and tokenised at once, at most. More would only take turns on the cores.
+/// Requests decoded and tokenised at once, at most. More would only take turns on the cores, and
+/// each may need some twenty times the size of its body while its JSON is a tree.
 pub const PREPARATIONS_MAX: usize = 4;
 /// Open connections, at most. Further ones wait in the listener's own queue.
 pub const CONNECTIONS_MAX: usize = 1024;
@@ -31,6 +32,8 @@ pub const CONNECTIONS_MAX: usize = 1024;
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
 /// A client has this long to send a request's body.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+/// A client has this long to take some of what it is sent.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(60);
 /// A stream that has nothing to say says so this often, so that no proxy takes it for dead.
 pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// An answer that stays silent this long is given up. The official clients wait as long.

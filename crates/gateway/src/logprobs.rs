@@ -14,15 +14,13 @@ use text::tokenizer::Tokenizer;
 
 use crate::transcript::Record;
 
-/// The shape of chat completions: `{"content":[…],"refusal":null}`. Tokens that only end the
-/// answer are left out, so that the tokens joined are the message.
+/// The shape of chat completions: `{"content":[...],"refusal":null}`.
 pub(crate) fn chat(tokenizer: &Tokenizer, records: &[Record]) -> Value {
-    let records = records.iter().filter(|record| !record.ends);
-    let content: Vec<Value> = records.map(|record| chat_entry(tokenizer, record)).collect();
+    let content: Vec<Value> = records.iter().map(|record| chat_entry(tokenizer, record)).collect();
     json!({"content": content, "refusal": null})
 }
 
-/// The shape of completions: parallel arrays, one entry a token, ending ones included.
+/// The shape of completions: parallel arrays, one entry a token.
 pub(crate) fn completions(tokenizer: &Tokenizer, records: &[Record]) -> Value {
     let values = |f: &dyn Fn(&Record) -> Value| records.iter().map(f).collect::<Vec<Value>>();
     json!({

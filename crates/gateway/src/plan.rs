@@ -14,9 +14,12 @@ use serde_json::Value;
 use crate::backend::ServedModel;
 use crate::error::{ApiError, Code, quote};
 use crate::limits::{CHOICES_MAX, STOP_SIZE_MAX, STOPS_MAX};
-use crate::parameters::{Fields, array, boolean, count, invalid, string, unsupported, wrong_type};
+use crate::parameters::{Fields, boolean, count, invalid, string, unsupported, wrong_type};
 use crate::sampling;
 use crate::shape::Surface;
+use crate::transcript::Records;
+
+const STOP_SHAPES: &str = "a string or an array of strings";
 
 /// What the two operations have in common.
 #[derive(Debug)]
@@ -91,6 +94,16 @@ impl Plan {
         })
     }
 
+    /// Which tokens the answer describes. In chat the tokens joined are the message; a completion
+    /// describes every token it counted.
+    pub(crate) fn records(&self) -> Records {
+        match self.surface {
+            _ if self.logprobs.is_none() => Records::Off,
+            Surface::Chat => Records::Text,
+            Surface::Completions => Records::All,
+        }
+    }
+
     /// Refuses what does not fit.
     pub(crate) fn check(self) -> Result<Plan, ApiError> {
         let choices = self.prompts.len().saturating_mul(self.n as usize);
@@ -151,7 +164,11 @@ pub(crate) fn find(models: &[Arc<ServedModel>], name: &str) -> Result<Arc<Served
 }
 
 fn stops(path: &str, value: Value) -> Result<Vec<String>, ApiError> {
-    let values = if value.is_string() { vec![value] } else { array(path, value)? };
+    let values = match value {
+        Value::String(_) => vec![value],
+        Value::Array(values) => values,
+        _ => return Err(wrong_type(path, STOP_SHAPES)),
+    };
     if values.len() > STOPS_MAX {
         let count = values.len();
         return Err(invalid(path, format!("has {count} strings, more than {STOPS_MAX}")));
@@ -160,8 +177,7 @@ fn stops(path: &str, value: Value) -> Result<Vec<String>, ApiError> {
 }
 
 fn stop(path: &str, value: Value) -> Result<String, ApiError> {
-    let stop =
-        string(path, value).map_err(|_| wrong_type(path, "a string or an array of strings"))?;
+    let stop = string(path, value).map_err(|_| wrong_type(path, STOP_SHAPES))?;
     match stop.len() {
         0 => Err(invalid(path, "has an empty string, which would end every answer at once")),
         size if size > STOP_SIZE_MAX => {

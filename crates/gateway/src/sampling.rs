@@ -75,7 +75,7 @@ fn q16_within(path: &str, value: &Value, min: i64, max: i64) -> Result<i64, ApiE
         return Ok(number);
     }
     let [min, max] = [min, max].map(|bound| bound as f64 / 65536.0);
-    Err(invalid(path, format!("is {decimal}, outside {min} to {max}")))
+    Err(invalid(path, format!("is {value}, outside {min} to {max}")))
 }
 
 fn top_k(path: &str, value: Value) -> Result<u32, ApiError> {

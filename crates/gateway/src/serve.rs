@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_TIME_MAX, SHUTDOWN_TIME_MAX};
+use crate::patience::Patience;
 
 /// Serves until `shutdown` is ready, and then until the answers in flight are finished or their
 /// time is up.
@@ -62,7 +63,7 @@ impl Server {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Patience::new(stream)), service);
         let connection = self.graceful.watch(connection);
         self.connections.spawn(async move {
             let _permit = permit;

@@ -17,7 +17,7 @@ use crate::logprobs;
 use crate::observe::hex;
 use crate::plan::Plan;
 use crate::sampling::random;
-use crate::transcript::{Piece, Reason, Record};
+use crate::transcript::{Piece, Reason, Record, Records};
 
 /// The operation, and with it the shape of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(crate) struct Usage {
 pub(crate) struct Shape {
     surface: Surface,
     model: Arc<ServedModel>,
-    records_wanted: bool,
+    records: Records,
     id: String,
     created: u64,
 }
@@ -73,7 +73,7 @@ impl Shape {
         Ok(Shape {
             surface: plan.surface,
             model: Arc::clone(&plan.model),
-            records_wanted: plan.logprobs.is_some(),
+            records: plan.records(),
             id: format!("{prefix}-{}", hex(&random::<16>()?)),
             created: now.map_or(0, |now| now.as_secs()),
         })
@@ -156,7 +156,7 @@ impl Shape {
 
     fn logprobs(&self, records: &[Record]) -> Value {
         match self.surface {
-            _ if !self.records_wanted => Value::Null,
+            _ if self.records == Records::Off => Value::Null,
             Surface::Chat => logprobs::chat(&self.model.tokenizer, records),
             Surface::Completions => logprobs::completions(&self.model.tokenizer, records),
         }

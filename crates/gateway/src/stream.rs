@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio::time::{Duration, timeout};
 
 use crate::answer::Answer;
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::limits::{PING_INTERVAL, SILENCE_TIME_MAX};
 use crate::observe::{RequestId, log};
 use crate::plan::StreamOptions;
@@ -109,7 +109,8 @@ impl Events {
         if self.silence < SILENCE_TIME_MAX {
             return ": ping\n\n".to_owned();
         }
-        self.broken(&ApiError::new(Code::AnswerTimeout, "the answer stayed silent"))
+        let error = self.answer.silent();
+        self.broken(&error)
     }
 
     fn broken(&mut self, error: &ApiError) -> String {

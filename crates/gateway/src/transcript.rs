@@ -45,8 +45,17 @@ pub(crate) struct Record {
     pub(crate) offset: usize,
     /// `None` for a prompt's first token, which nothing precedes.
     pub(crate) logprobs: Option<Logprobs>,
-    /// Whether the token only ends the answer and has no text in it.
-    pub(crate) ends: bool,
+}
+
+/// Which tokens get a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Records {
+    /// None.
+    Off,
+    /// Those of the answer's text.
+    Text,
+    /// The one that ends the answer as well.
+    All,
 }
 
 /// A choice being written.
@@ -55,7 +64,7 @@ pub(crate) struct Transcript {
     model: Arc<ServedModel>,
     prompt: Arc<[u32]>,
     echo: Option<String>,
-    records_wanted: bool,
+    records: Records,
     decoder: StreamDecoder,
     stop: StopMatcher,
     /// Bytes of text that the decoder gave, and how many of them were released.
@@ -100,13 +109,13 @@ impl Transcript {
         prompt: Arc<[u32]>,
         echo: Option<String>,
         stops: &[String],
-        records_wanted: bool,
+        records: Records,
     ) -> Transcript {
         Transcript {
             model,
             prompt,
             echo,
-            records_wanted,
+            records,
             decoder: StreamDecoder::new(),
             stop: StopMatcher::new(stops),
             heard: 0,
@@ -149,7 +158,10 @@ impl Transcript {
             return Piece::default();
         };
         self.offset = text.chars().count();
-        let records = if self.records_wanted { self.prompt_records(logprobs) } else { Vec::new() };
+        let records = match self.records {
+            Records::Off => Vec::new(),
+            Records::Text | Records::All => self.prompt_records(logprobs),
+        };
         Piece { text, records, finish: None }
     }
 
@@ -158,7 +170,7 @@ impl Transcript {
         let mut offset = 0;
         let logprobs = std::iter::once(None).chain(logprobs.into_iter().map(Some));
         let record = |(&token, logprobs)| {
-            let record = Record { token, offset, logprobs, ends: false };
+            let record = Record { token, offset, logprobs };
             let bytes = self.model.tokenizer.bytes(token).unwrap_or_default();
             offset += decoder.push(bytes).chars().count();
             record
@@ -173,8 +185,13 @@ impl Transcript {
             Some(bytes) if !ends => self.decoder.push(bytes),
             _ => String::new(),
         };
-        if self.records_wanted {
-            let record = Record { token, offset: self.offset, logprobs, ends };
+        let recorded = match self.records {
+            Records::Off => false,
+            Records::Text => !ends,
+            Records::All => true,
+        };
+        if recorded {
+            let record = Record { token, offset: self.offset, logprobs };
             let (start, end) = (self.heard, self.heard + text.len());
             self.waiting.push_back(Waiting { record, start, end });
         }

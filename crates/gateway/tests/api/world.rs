@@ -21,8 +21,14 @@ use text::tokenizer::{SpecialTokens, Tokenizer};
 use tokio::sync::mpsc::UnboundedSender;
 use tower::ServiceExt;
 
-pub(crate) const END: u32 = 257;
-pub(crate) const CONTEXT_MAX: u32 = 64;
+pub(crate) const CHAT: &str = "/v1/chat/completions";
+/// A chat of one message, and the same as a stream.
+pub(crate) const HI: &str = r#"{"model":"tiny","messages":[{"role":"user","content":"hi"}]}"#;
+pub(crate) const HI_STREAM: &str =
+    r#"{"model":"tiny","messages":[{"role":"user","content":"hi"}],"stream":true}"#;
+pub(crate) const COMPLETIONS: &str = "/v1/completions";
+const END: u32 = 257;
+const CONTEXT_MAX: u32 = 64;
 const TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' \
     + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
