@@ -3,6 +3,16 @@
 
 extern crate alloc;
 
+pub mod artifact;
+pub mod batch;
+pub mod forward;
+pub mod kernels;
+pub mod kv;
+pub mod model;
+pub mod numeric;
+pub mod pages;
 pub mod request;
+pub mod sampler;
 pub mod sampling;
+pub mod trace;
 pub mod vocabulary;

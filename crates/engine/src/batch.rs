@@ -1,0 +1,504 @@
+//! Many sequences in one engine: continuous batching, chunked prefill and a shared prefix cache.
+//!
+//! Each step advances every sequence that is past its prompt by one token, and fills the rest of the
+//! step with pieces of prompts. Because the computation is exact, none of this changes a bit: a
+//! sequence may even lose its pages to others and be computed again, unseen.
+//!
+//! Invariants:
+//! - What a sequence answers depends on its request alone.
+//! - At most `Options::sequences_max` sequences are held, and their pages fit `Options::kv_size_max`.
+//!
+//! Not here: threads and clocks around the engine (the node's), text.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::forward::Forward;
+use crate::kernels::Isa;
+use crate::kernels::attention::Segment;
+use crate::kv::{KvPages, KvShape, PAGE};
+use crate::model::Model;
+use crate::pages::{PageTable, Prefix};
+use crate::request::{Finish, Logprobs, Output, Request, SequenceId, TOP_LOGPROBS_MAX};
+use crate::sampler::{Context, Sampler, logprobs};
+use crate::sampling::SamplingError;
+use crate::trace::{Observer, RowId};
+
+/// Rows whose logits are computed at once for a prompt's log-probabilities: bounds the memory of a
+/// large vocabulary's rows to some tens of megabytes.
+const LOGIT_ROWS_MAX: usize = 32;
+
+/// How an engine is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Instruction set.
+    pub isa: Isa,
+    /// Threads, at least 1.
+    pub threads: usize,
+    /// Bytes for keys and values, at most.
+    pub kv_size_max: usize,
+    /// Rows in one step, at most; at least 1.
+    pub step_rows_max: usize,
+    /// Sequences held at once, running and waiting, at most.
+    pub sequences_max: usize,
+    /// Whether prefixes are kept and found again.
+    pub prefix_cache: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            isa: Isa::best(),
+            threads: 1,
+            kv_size_max: 1 << 30,
+            step_rows_max: 256,
+            sequences_max: 256,
+            prefix_cache: true,
+        }
+    }
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The prompt has no token.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// A token is not in the vocabulary.
+    #[error("token {token} is outside the vocabulary of {tokens}")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// Tokens in the vocabulary.
+        tokens: usize,
+    },
+    /// The prompt does not leave room for the tokens asked for.
+    #[error("{prompt} prompt tokens and {asked} more do not fit a context of {room}")]
+    TooLong {
+        /// Prompt tokens.
+        prompt: usize,
+        /// Tokens to generate.
+        asked: usize,
+        /// Positions there are.
+        room: usize,
+    },
+    /// A sampling parameter is out of range.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// More alternatives were asked for than are reported.
+    #[error("top_logprobs is {asked}, at most {TOP_LOGPROBS_MAX} are reported")]
+    TooManyLogprobs {
+        /// What was asked for.
+        asked: u8,
+    },
+    /// As many sequences are held as may be.
+    #[error("the engine holds {held} sequences already")]
+    Full {
+        /// How many.
+        held: usize,
+    },
+}
+
+/// An engine for one model.
+#[derive(Debug)]
+pub struct Engine {
+    forward: Forward,
+    kv: KvPages,
+    table: PageTable,
+    options: Options,
+    running: Vec<Sequence>,
+    waiting: VecDeque<Sequence>,
+    sampler: Sampler,
+    next_id: u64,
+    rows: Vec<i32>,
+    logits: Vec<i32>,
+}
+
+#[derive(Debug)]
+struct Sequence {
+    id: SequenceId,
+    request: Request,
+    /// The prompt, then what was generated.
+    tokens: Vec<u32>,
+    pages: Vec<u32>,
+    /// Positions whose keys and values are in the pages.
+    computed: usize,
+    /// Where the last published page is in the tree of prefixes, and how many pages are published.
+    published: (Prefix, usize),
+    cached: u32,
+    prompt_reported: bool,
+    prompt_logprobs: Vec<Logprobs>,
+}
+
+impl Sequence {
+    fn pending(&self) -> usize {
+        self.tokens.len() - self.computed
+    }
+
+    fn generated(&self) -> usize {
+        self.tokens.len() - self.request.prompt.len()
+    }
+}
+
+/// A part of a step: rows of one running sequence.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    sequence: usize,
+    count: usize,
+}
+
+impl Engine {
+    /// An engine for `model`. Memory for keys and values is reserved, and used as it fills.
+    ///
+    /// # Panics
+    /// When the machine does not have `options.isa`.
+    #[must_use]
+    pub fn new(model: Arc<Model>, options: Options) -> Engine {
+        let shape = KvShape::of(model.config());
+        let context_pages = model.config().context_max.div_ceil(PAGE);
+        // One whole context must fit, or a long sequence could never finish.
+        let pages = (options.kv_size_max / shape.page_size()).max(context_pages);
+        Engine {
+            forward: Forward::new(model, options.isa, options.threads),
+            kv: KvPages::new(shape, pages),
+            table: PageTable::new(pages),
+            options,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            sampler: Sampler::default(),
+            next_id: 0,
+            rows: Vec::new(),
+            logits: Vec::new(),
+        }
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        self.forward.model()
+    }
+
+    /// Sequences held: running, waiting.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize) {
+        (self.running.len(), self.waiting.len())
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Takes a request.
+    ///
+    /// # Errors
+    /// Says why the request cannot be computed, or that the engine is full.
+    pub fn submit(&mut self, request: Request) -> Result<SequenceId, Refused> {
+        self.check(&request)?;
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        self.waiting.push_back(Sequence {
+            id,
+            tokens: request.prompt.clone(),
+            request,
+            pages: Vec::new(),
+            computed: 0,
+            published: (Prefix::default(), 0),
+            cached: 0,
+            prompt_reported: false,
+            prompt_logprobs: Vec::new(),
+        });
+        Ok(id)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Refused> {
+        let config = self.model().config();
+        let held = self.running.len() + self.waiting.len();
+        if held >= self.options.sequences_max {
+            return Err(Refused::Full { held });
+        }
+        if request.prompt.is_empty() {
+            return Err(Refused::EmptyPrompt);
+        }
+        let tokens = self.model().vocabulary_size();
+        if let Some(&token) = request.prompt.iter().find(|&&token| token as usize >= tokens) {
+            return Err(Refused::UnknownToken { token, tokens });
+        }
+        let (prompt, asked) = (request.prompt.len(), request.tokens_max as usize);
+        if prompt.saturating_add(asked) > config.context_max {
+            return Err(Refused::TooLong { prompt, asked, room: config.context_max });
+        }
+        match request.logprobs {
+            Some(asked) if usize::from(asked) > TOP_LOGPROBS_MAX => {
+                Err(Refused::TooManyLogprobs { asked })
+            }
+            _ => Ok(request.sampling.check()?),
+        }
+    }
+
+    /// Drops a sequence; nothing more is reported of it. Unknown ones are ignored.
+    pub fn cancel(&mut self, id: SequenceId) {
+        self.waiting.retain(|sequence| sequence.id != id);
+        if let Some(at) = self.running.iter().position(|sequence| sequence.id == id) {
+            let sequence = self.running.remove(at);
+            sequence.pages.into_iter().for_each(|page| self.table.release(page));
+        }
+    }
+
+    /// Forgets cached prefixes.
+    pub fn clear_prefix_cache(&mut self) {
+        self.table.clear();
+    }
+
+    /// Advances every sequence that fits the step, and says what happened. Does nothing when idle.
+    pub fn step(&mut self, observer: &mut Observer<'_>) -> Vec<(SequenceId, Output)> {
+        self.admit();
+        let parts = self.plan();
+        if parts.is_empty() {
+            return Vec::new();
+        }
+        self.compute(&parts, observer);
+        let mut outputs = Vec::new();
+        let mut ready = Vec::new();
+        let mut from = 0;
+        for part in &parts {
+            let to = from + part.count;
+            if self.advance(*part, from..to, observer, &mut outputs) {
+                ready.push((part.sequence, to - 1));
+            }
+            from = to;
+        }
+        for ready in ready.chunks(LOGIT_ROWS_MAX) {
+            self.choose(ready, &mut outputs);
+        }
+        self.retire(&mut outputs);
+        outputs
+    }
+
+    /// Lets waiting sequences run while pages last.
+    fn admit(&mut self) {
+        while let Some(mut sequence) = self.waiting.pop_front() {
+            if self.table.available() == 0 {
+                self.waiting.push_front(sequence);
+                return;
+            }
+            if self.options.prefix_cache && !sequence.request.prompt_logprobs {
+                // The last token is always computed, since its logits are needed.
+                let usable = sequence.tokens.len() - 1;
+                let (pages, prefix) = self.table.find(&sequence.tokens[..usable]);
+                sequence.computed = pages.len() * PAGE;
+                if !sequence.prompt_reported {
+                    sequence.cached = sequence.computed as u32;
+                }
+                sequence.published = (prefix, pages.len());
+                sequence.pages = pages;
+            }
+            self.running.push(sequence);
+        }
+    }
+
+    /// Chooses the step's rows: one for each sequence past its prompt, then pieces of prompts, oldest
+    /// first.
+    fn plan(&mut self) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut left = self.options.step_rows_max.max(1);
+        for generating in [true, false] {
+            let mut index = 0;
+            while index < self.running.len() && left > 0 {
+                let pending = self.running[index].pending();
+                if (pending == 1) == generating {
+                    let count = pending.min(left);
+                    if !self.reserve(&mut index, count, &mut parts) {
+                        break;
+                    }
+                    parts.push(Part { sequence: index, count });
+                    left -= count;
+                }
+                index += 1;
+            }
+        }
+        parts.sort_unstable_by_key(|part| part.sequence);
+        parts
+    }
+
+    /// Finds pages for `count` more positions of a sequence, taking them from the youngest one if
+    /// need be. False when the sequence itself must wait.
+    fn reserve(&mut self, index: &mut usize, count: usize, parts: &mut Vec<Part>) -> bool {
+        loop {
+            let sequence = &self.running[*index];
+            let needed = (sequence.computed + count).div_ceil(PAGE);
+            if sequence.pages.len() >= needed {
+                return true;
+            }
+            if let Some(page) = self.table.take() {
+                self.running[*index].pages.push(page);
+                continue;
+            }
+            let youngest = self.running.len() - 1;
+            self.suspend(youngest);
+            parts.retain(|part| part.sequence != youngest);
+            if youngest == *index {
+                return false;
+            }
+        }
+    }
+
+    /// Takes a sequence's pages; it waits, first in line, and is computed again.
+    fn suspend(&mut self, index: usize) {
+        let mut sequence = self.running.remove(index);
+        sequence.pages.drain(..).for_each(|page| self.table.release(page));
+        sequence.computed = 0;
+        sequence.published = (Prefix::default(), 0);
+        sequence.prompt_logprobs.clear();
+        self.waiting.push_front(sequence);
+    }
+
+    /// Runs the step's rows through the model, up to the head.
+    fn compute(&mut self, parts: &[Part], observer: &mut Observer<'_>) {
+        self.rows.clear();
+        let mut segments = Vec::with_capacity(parts.len());
+        let mut names = Vec::new();
+        let mut from = 0;
+        for part in parts {
+            let sequence = &self.running[part.sequence];
+            let positions = sequence.computed..sequence.computed + part.count;
+            self.forward.embed(&sequence.tokens[positions.clone()], &mut self.rows);
+            if observer.is_some() {
+                let id = sequence.id;
+                names.extend(positions.map(|position| RowId { sequence: id, position }));
+            }
+            let rows = from..from + part.count;
+            segments.push(Segment { pages: &sequence.pages, position: sequence.computed, rows });
+            from += part.count;
+        }
+        observer.step(&names);
+        let layers = 0..self.forward.model().config().layers;
+        self.forward.layers(layers, &mut self.rows, &segments, &mut self.kv, observer);
+    }
+
+    /// Books a part's rows and reports a finished prompt. True when the sequence's next token is to be
+    /// chosen.
+    fn advance(
+        &mut self,
+        part: Part,
+        rows: core::ops::Range<usize>,
+        observer: &mut Observer<'_>,
+        outputs: &mut Vec<(SequenceId, Output)>,
+    ) -> bool {
+        let sequence = &mut self.running[part.sequence];
+        let position = sequence.computed;
+        sequence.computed += part.count;
+        if self.options.prefix_cache {
+            publish(&mut self.table, sequence);
+        }
+        let sequence = &self.running[part.sequence];
+        let (complete, id) = (sequence.pending() == 0, sequence.id);
+        let scores_prompt = sequence.request.prompt_logprobs && !sequence.prompt_reported;
+        if scores_prompt || observer.is_some() {
+            self.score_rows(part.sequence, position, rows.clone(), observer);
+        }
+        if !complete {
+            return false;
+        }
+        let sequence = &mut self.running[part.sequence];
+        if !sequence.prompt_reported {
+            sequence.prompt_reported = true;
+            let logprobs = core::mem::take(&mut sequence.prompt_logprobs);
+            outputs.push((id, Output::Prompt { cached: sequence.cached, logprobs }));
+        }
+        sequence.request.tokens_max > 0
+    }
+
+    /// Computes logits of all rows of a part, for the prompt's log-probabilities and the observer.
+    fn score_rows(
+        &mut self,
+        index: usize,
+        position: usize,
+        rows: core::ops::Range<usize>,
+        observer: &mut Observer<'_>,
+    ) {
+        let config = *self.forward.model().config();
+        let stride = self.forward.logits_stride();
+        for from in rows.clone().step_by(LOGIT_ROWS_MAX) {
+            let to = rows.end.min(from + LOGIT_ROWS_MAX);
+            let part = &self.rows[from * config.width..to * config.width];
+            self.forward.logits(part, &mut self.logits);
+            let sequence = &mut self.running[index];
+            for (row, logits) in (from..to).zip(self.logits.chunks_exact(stride)) {
+                let logits = &logits[..config.vocabulary];
+                let at = position + row - rows.start;
+                observer.logits(RowId { sequence: sequence.id, position: at }, logits);
+                let next = sequence.request.prompt.get(at + 1);
+                if let (true, Some(&next)) = (sequence.request.prompt_logprobs, next) {
+                    let count = usize::from(sequence.request.logprobs.unwrap_or(0));
+                    sequence.prompt_logprobs.push(logprobs(logits, next, count));
+                }
+            }
+        }
+    }
+
+    /// Chooses the next tokens of sequences, given as (sequence, row).
+    fn choose(&mut self, ready: &[(usize, usize)], outputs: &mut Vec<(SequenceId, Output)>) {
+        let width = self.forward.model().config().width;
+        let stride = self.forward.logits_stride();
+        // Rows of the embedding past the vocabulary are no tokens and are never chosen.
+        let tokens = self.forward.model().vocabulary_size();
+        let rows = ready.iter().flat_map(|&(_, row)| &self.rows[row * width..][..width]);
+        let last_rows: Vec<i32> = rows.copied().collect();
+        self.forward.logits(&last_rows, &mut self.logits);
+        for (&(index, _), logits) in ready.iter().zip(self.logits.chunks_exact(stride)) {
+            let logits = &logits[..tokens];
+            let sequence = &mut self.running[index];
+            let (prompt, generated) = sequence.tokens.split_at(sequence.request.prompt.len());
+            let context = Context { prompt, generated };
+            let token = self.sampler.choose(logits, &sequence.request.sampling, context);
+            let report = |count: u8| logprobs(logits, token, usize::from(count));
+            let logprobs = sequence.request.logprobs.map(report);
+            sequence.tokens.push(token);
+            outputs.push((sequence.id, Output::Token { token, logprobs }));
+        }
+    }
+
+    /// Ends sequences that are complete.
+    fn retire(&mut self, outputs: &mut Vec<(SequenceId, Output)>) {
+        let mut index = 0;
+        while index < self.running.len() {
+            let Some(finish) = finish(&self.running[index]) else {
+                index += 1;
+                continue;
+            };
+            let sequence = self.running.remove(index);
+            sequence.pages.into_iter().for_each(|page| self.table.release(page));
+            outputs.push((sequence.id, Output::Finished(finish)));
+        }
+    }
+}
+
+/// Why a sequence is complete, if it is.
+fn finish(sequence: &Sequence) -> Option<Finish> {
+    if !sequence.prompt_reported {
+        return None;
+    }
+    let generated = sequence.generated();
+    let last = sequence.tokens.last().filter(|_| generated > 0);
+    if last.is_some_and(|token| sequence.request.end_tokens.contains(token)) {
+        return Some(Finish::EndToken);
+    }
+    (generated >= sequence.request.tokens_max as usize).then_some(Finish::Length)
+}
+
+/// Makes a sequence's full pages findable.
+fn publish(table: &mut PageTable, sequence: &mut Sequence) {
+    let full = &sequence.tokens[..sequence.computed];
+    let (mut prefix, mut count) = sequence.published;
+    for tokens in full.as_chunks::<PAGE>().0.iter().skip(count) {
+        if !table.knows(prefix) {
+            return;
+        }
+        prefix = table.publish(prefix, *tokens, sequence.pages[count]);
+        count += 1;
+    }
+    sequence.published = (prefix, count);
+}

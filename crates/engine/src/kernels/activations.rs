@@ -1,0 +1,149 @@
+//! Quantised activations: one row of 15-bit integers and one scale a token, in the forms that the
+//! product kernels read.
+//!
+//! `x` is what the specification names; everything else is derived from it and changes no bit: two
+//! int8 planes (x = 128 h + l), block sums, and, for whole tiles of eight tokens, pairs of columns
+//! with the tokens side by side.
+//!
+//! Invariants:
+//! - |x| <= 16,256, and columns past the matrix's width are zero.
+//!
+//! Not here: the products (`matmul`).
+
+use alloc::vec::Vec;
+
+use super::rows::{Rows, for_each};
+use super::{Isa, Pool, element};
+use crate::artifact::matrix::BLOCK;
+use crate::numeric::{ACTIVATION_MAX, Scale};
+
+/// Tokens in a tile of the bulk kernels.
+pub const TILE: usize = 8;
+/// Columns under one entry of `tile_squares`.
+pub const QUARTER: usize = 128;
+/// The order of a block's column pairs in tiles: the order in which packed weights unfold.
+pub const PAIRS: [(usize, usize); 16] = [
+    (0, 2),
+    (16, 18),
+    (1, 3),
+    (17, 19),
+    (4, 6),
+    (20, 22),
+    (5, 7),
+    (21, 23),
+    (8, 10),
+    (24, 26),
+    (9, 11),
+    (25, 27),
+    (12, 14),
+    (28, 30),
+    (13, 15),
+    (29, 31),
+];
+
+/// What turns a row's quantised values back into real ones, apart from the row's own maximum.
+#[derive(Clone, Copy, Debug)]
+pub struct Unit {
+    /// Root mean square of the row, Q28, or 1 where the row is not normed.
+    pub rms: u64,
+    /// Fraction bits of the terms.
+    pub exponent: i32,
+}
+
+/// Quantised rows.
+#[derive(Debug, Default)]
+pub struct Activations {
+    /// Rows.
+    pub tokens: usize,
+    /// Blocks of 32 columns, even.
+    pub blocks: usize,
+    /// The quantised values, `[tokens][blocks * 32]`.
+    pub x: Vec<i16>,
+    /// High planes, like `x`: (x + 64) >> 7.
+    pub high: Vec<i8>,
+    /// Low planes, like `x`: x - 128 * high, -64 to 63.
+    pub low: Vec<i8>,
+    /// For each pair of blocks, their sums' bits from 10 up, then their low 10 bits.
+    pub sums: Vec<i16>,
+    /// For each block, -128 times the sums of the high and the low plane.
+    pub corrections: Vec<i32>,
+    /// Column pairs of whole tiles, `[tile][blocks * 16][8 tokens]`, 2 x i16 each.
+    pub tiles: Vec<u32>,
+    /// For each tile and 128 columns, the largest sum of squares of its rows.
+    pub tile_squares: Vec<u64>,
+    /// Each row's scale, 31 bits.
+    pub scales: Vec<Scale>,
+}
+
+impl Activations {
+    /// Quantises `tokens` rows of `columns` terms. `terms(token, out)` writes a row's terms, below
+    /// 2^62 in magnitude, and says their unit. `bulk` also makes tiles.
+    pub fn fill(
+        &mut self,
+        (isa, pool): (Isa, &mut Pool),
+        scratch: &mut [Vec<i64>],
+        (tokens, columns): (usize, usize),
+        bulk: bool,
+        terms: impl Fn(usize, &mut [i64]) -> Unit + Sync,
+    ) {
+        self.resize(tokens, columns);
+        let stride = self.blocks * BLOCK;
+        let quarters = stride.div_ceil(QUARTER);
+        let buffers = (
+            Rows::new(&mut self.x, TILE * stride),
+            Rows::new(&mut self.high, TILE * stride),
+            Rows::new(&mut self.low, TILE * stride),
+            Rows::new(&mut self.sums, TILE * self.blocks * 2),
+            Rows::new(&mut self.corrections, TILE * self.blocks * 2),
+            Rows::new(&mut self.tiles, TILE * stride / 2),
+            Rows::new(&mut self.tile_squares, quarters),
+            Rows::new(&mut self.scales, TILE),
+        );
+        for_each(pool, tokens.div_ceil(TILE), buffers, scratch, |tile, piece, scratch| {
+            let (x, high, low, sums, corrections, tiles, squares, scales) = piece;
+            scratch.resize(columns, 0);
+            squares.fill(0);
+            for (row, scale) in scales.iter_mut().enumerate() {
+                let unit = terms(tile * TILE + row, scratch);
+                let x = &mut x[row * stride..][..stride];
+                let (largest, shift) = element::quantise(isa, scratch, &mut x[..columns]);
+                x[columns..].fill(0);
+                *scale = row_scale(largest, shift, unit);
+                let planes = (row * stride, row * stride / 16);
+                element::split(
+                    isa,
+                    x,
+                    &mut high[planes.0..][..stride],
+                    &mut low[planes.0..][..stride],
+                    &mut sums[planes.1..][..stride / 16],
+                    &mut corrections[planes.1..][..stride / 16],
+                    squares,
+                );
+            }
+            if bulk && scales.len() == TILE {
+                element::tile(isa, x, stride, tiles);
+            }
+        });
+    }
+
+    fn resize(&mut self, tokens: usize, columns: usize) {
+        let blocks = columns.div_ceil(2 * BLOCK) * 2;
+        let size = blocks * BLOCK;
+        self.tokens = tokens;
+        self.blocks = blocks;
+        self.x.resize(tokens * size, 0);
+        self.high.resize(tokens * size, 0);
+        self.low.resize(tokens * size, 0);
+        self.sums.resize(tokens * blocks * 2, 0);
+        self.corrections.resize(tokens * blocks * 2, 0);
+        self.tiles.resize(tokens / TILE * TILE * size / 2, 0);
+        self.tile_squares.resize(tokens.div_ceil(TILE) * size.div_ceil(QUARTER), 0);
+        self.scales.resize(tokens, Scale::default());
+    }
+}
+
+/// The scale of a row whose largest term is `largest * 2^shift`.
+fn row_scale(largest: u64, shift: u32, unit: Unit) -> Scale {
+    let value = (u128::from(largest) << 64) / (ACTIVATION_MAX as u128 * u128::from(unit.rms));
+    Scale::new(value, 64 - shift as i32 + unit.exponent, 31)
+}

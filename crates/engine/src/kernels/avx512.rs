@@ -1,0 +1,393 @@
+//! Kernels for x86-64 with AVX-512 and VNNI.
+//!
+//! Lanes are output rows, or positions in attention scores, so no sum crosses lanes.
+//!
+//! Not here: what is computed (`scalar` says it).
+#![expect(unsafe_code, reason = "vector loads and stores through pointers")]
+
+use core::arch::x86_64::*;
+
+use super::activations::{Activations, TILE};
+use super::matmul::Epilogue;
+use crate::artifact::matrix::{BLOCK, Bits, GROUP, Group};
+
+/// How far ahead of the weights being used the next ones are asked for, in bytes: the latency of
+/// memory at one core's share of bandwidth.
+const AHEAD: usize = 4096;
+/// Blocks that sums in 32 bits surely hold: 128 * 32 * 15 * 127 * 255 < 2^31 for 4 bits, and
+/// 16 * 32 * 127 * 127 * 255 < 2^31 for 8.
+const RUN4: usize = 128;
+const RUN8: usize = 16;
+
+/// The 4 bytes at `pointer` in every lane.
+#[inline(always)]
+unsafe fn broadcast<T>(pointer: *const T) -> __m512i {
+    // SAFETY: the caller's pointer has 4 readable bytes.
+    unsafe { _mm512_set1_epi32(pointer.cast::<i32>().read_unaligned()) }
+}
+
+/// Adds sixteen 32-bit lanes, shifted left, to sixteen 64-bit sums.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widen_add(sums: &mut [i64; GROUP], lanes: __m512i, shift: u32) {
+    let shift = _mm_cvtsi64_si128(i64::from(shift));
+    let low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(lanes));
+    let high = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64::<1>(lanes));
+    // SAFETY: the array has room for two vectors of eight.
+    unsafe {
+        let pointer = sums.as_mut_ptr().cast::<__m512i>();
+        let first = _mm512_loadu_si512(pointer);
+        let second = _mm512_loadu_si512(pointer.add(1));
+        _mm512_storeu_si512(pointer, _mm512_add_epi64(first, _mm512_sll_epi64(low, shift)));
+        _mm512_storeu_si512(
+            pointer.add(1),
+            _mm512_add_epi64(second, _mm512_sll_epi64(high, shift)),
+        );
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+pub(super) fn epilogue(
+    sums: &[i64; GROUP],
+    scales: &[u8],
+    epilogue: Epilogue,
+    out: &mut [i32; GROUP],
+) {
+    super::scalar::epilogue(sums, scales, epilogue, out);
+}
+
+/// One group by `T` tokens from the packed weights and the two planes of the activations.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+pub(super) unsafe fn planes<const T: usize>(
+    weights: &Group<'_>,
+    bits: Bits,
+    activations: &Activations,
+    token: usize,
+    sums: &mut [[i64; GROUP]; T],
+) {
+    let blocks = activations.blocks;
+    let run = if bits == Bits::Four { RUN4 } else { RUN8 };
+    for from in (0..blocks).step_by(run) {
+        let to = blocks.min(from + run);
+        // SAFETY: the caller's group and activations have `blocks` blocks and `T` tokens.
+        unsafe {
+            match bits {
+                Bits::Four => planes4(weights, activations, token, (from, to), sums),
+                Bits::Eight => planes8(weights, activations, token, (from, to), sums),
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+unsafe fn planes4<const T: usize>(
+    weights: &Group<'_>,
+    activations: &Activations,
+    token: usize,
+    (from, to): (usize, usize),
+    sums: &mut [[i64; GROUP]; T],
+) {
+    let zero = _mm512_setzero_si512();
+    let mask = _mm512_set1_epi8(15);
+    let stride = activations.blocks * BLOCK;
+    let (mut high, mut low) = ([zero; T], [zero; T]);
+    let (mut offset_high, mut offset_low) = ([zero; T], [zero; T]);
+    // SAFETY: blocks from..to lie inside the group and the activations; prefetches may miss.
+    unsafe {
+        let quants = weights.quants.as_ptr();
+        let scales = weights.scales.as_ptr();
+        let offsets = weights.offsets.as_ptr();
+        let planes = (
+            activations.high.as_ptr().add(token * stride),
+            activations.low.as_ptr().add(token * stride),
+        );
+        let totals = activations.sums.as_ptr().add(token * stride / 16);
+        for block in from..to {
+            let packed = quants.add(block * 256);
+            if T == 1 {
+                prefetch::<4>(packed.wrapping_add(AHEAD));
+                if block % 4 == 0 {
+                    prefetch::<1>(scales.wrapping_add(block * 16 + AHEAD / 16));
+                }
+                if block % 2 == 0 {
+                    prefetch::<1>(offsets.wrapping_add(block * 32 + AHEAD / 8));
+                }
+            }
+            let mut unpacked = [zero; 8];
+            for i in 0..4 {
+                let pair = _mm512_loadu_si512(packed.add(i * 64).cast());
+                unpacked[i] = _mm512_and_si512(pair, mask);
+                unpacked[i + 4] = _mm512_and_si512(_mm512_srli_epi16::<4>(pair), mask);
+            }
+            let scale = _mm512_cvtepu8_epi32(_mm_loadu_si128(scales.add(block * 16).cast()));
+            for t in 0..T {
+                let at = t * stride + block * BLOCK;
+                let (mut h, mut l) = (zero, zero);
+                for (i, &quants) in unpacked.iter().enumerate() {
+                    h = _mm512_dpbusd_epi32(h, quants, broadcast(planes.0.add(at + i * 4)));
+                    l = _mm512_dpbusd_epi32(l, quants, broadcast(planes.1.add(at + i * 4)));
+                }
+                high[t] = _mm512_add_epi32(high[t], _mm512_mullo_epi32(h, scale));
+                low[t] = _mm512_add_epi32(low[t], _mm512_mullo_epi32(l, scale));
+            }
+            if block % 2 == 1 {
+                let offset = _mm512_loadu_si512(offsets.add(block / 2 * 64).cast());
+                for t in 0..T {
+                    let total = totals.add(t * stride / 16 + block / 2 * 4);
+                    offset_high[t] = _mm512_dpwssd_epi32(offset_high[t], offset, broadcast(total));
+                    offset_low[t] =
+                        _mm512_dpwssd_epi32(offset_low[t], offset, broadcast(total.add(2)));
+                }
+            }
+        }
+    }
+    for t in 0..T {
+        widen_add(&mut sums[t], high[t], 7);
+        widen_add(&mut sums[t], low[t], 0);
+        widen_add(&mut sums[t], offset_high[t], 10);
+        widen_add(&mut sums[t], offset_low[t], 0);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+unsafe fn planes8<const T: usize>(
+    weights: &Group<'_>,
+    activations: &Activations,
+    token: usize,
+    (from, to): (usize, usize),
+    sums: &mut [[i64; GROUP]; T],
+) {
+    let zero = _mm512_setzero_si512();
+    let stride = activations.blocks * BLOCK;
+    let (mut high, mut low) = ([zero; T], [zero; T]);
+    // SAFETY: blocks from..to lie inside the group and the activations; prefetches may miss.
+    unsafe {
+        let quants = weights.quants.as_ptr();
+        let scales = weights.scales.as_ptr();
+        let planes = (
+            activations.high.as_ptr().add(token * stride),
+            activations.low.as_ptr().add(token * stride),
+        );
+        let corrections = activations.corrections.as_ptr().add(token * stride / 16);
+        for block in from..to {
+            let packed = quants.add(block * 512);
+            if T == 1 {
+                prefetch::<8>(packed.wrapping_add(AHEAD));
+                if block % 4 == 0 {
+                    prefetch::<1>(scales.wrapping_add(block * 16 + AHEAD / 32));
+                }
+            }
+            let mut unpacked = [zero; 8];
+            for (i, quants) in unpacked.iter_mut().enumerate() {
+                *quants = _mm512_loadu_si512(packed.add(i * 64).cast());
+            }
+            let scale = _mm512_cvtepu8_epi32(_mm_loadu_si128(scales.add(block * 16).cast()));
+            for t in 0..T {
+                let at = t * stride + block * BLOCK;
+                // The stored quants are 128 too large; the corrections take that out.
+                let correction = corrections.add(t * stride / 16 + block * 2);
+                let (mut h, mut l) = (broadcast(correction), broadcast(correction.add(1)));
+                for (i, &quants) in unpacked.iter().enumerate() {
+                    h = _mm512_dpbusd_epi32(h, quants, broadcast(planes.0.add(at + i * 4)));
+                    l = _mm512_dpbusd_epi32(l, quants, broadcast(planes.1.add(at + i * 4)));
+                }
+                high[t] = _mm512_add_epi32(high[t], _mm512_mullo_epi32(h, scale));
+                low[t] = _mm512_add_epi32(low[t], _mm512_mullo_epi32(l, scale));
+            }
+        }
+    }
+    for t in 0..T {
+        widen_add(&mut sums[t], high[t], 7);
+        widen_add(&mut sums[t], low[t], 0);
+    }
+}
+
+#[inline(always)]
+unsafe fn prefetch<const LINES: usize>(pointer: *const u8) {
+    for line in 0..LINES {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.wrapping_add(line * 64).cast()) };
+    }
+}
+
+/// Unfolds a group's weights to 16 bits: `[blocks * 16 pairs][2 halves][16 rows][2]`, this group
+/// being half `half`, pairs in the order of `PAIRS`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+pub(super) unsafe fn unfold(
+    weights: &Group<'_>,
+    bits: Bits,
+    blocks: usize,
+    half: usize,
+    out: &mut [i16],
+) {
+    // SAFETY: the caller's buffer holds a band of `blocks` blocks, and the group has as many.
+    unsafe {
+        let out = out.as_mut_ptr().add(half * 32);
+        for block in 0..blocks {
+            let scale = _mm512_cvtepu8_epi32(_mm_loadu_si128(
+                weights.scales.as_ptr().add(block * 16).cast(),
+            ));
+            let scale = _mm512_or_si512(scale, _mm512_slli_epi32::<16>(scale));
+            let out = out.add(block * 16 * 64);
+            let packed = weights.quants.as_ptr().add(block * bits.quant_size());
+            match bits {
+                Bits::Four => {
+                    let offset = block_offset(weights.offsets.as_ptr(), block);
+                    unfold4(packed, scale, offset, out);
+                }
+                Bits::Eight => unfold8(packed, scale, out),
+            }
+        }
+    }
+}
+
+/// A block's offset in both halves of each row's lane.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn block_offset(offsets: *const u8, block: usize) -> __m512i {
+    // SAFETY: the pair of blocks lies inside the group.
+    let pair = unsafe { _mm512_loadu_si512(offsets.add(block / 2 * 64).cast()) };
+    if block.is_multiple_of(2) {
+        let low = _mm512_and_si512(pair, _mm512_set1_epi32(0xffff));
+        _mm512_or_si512(low, _mm512_slli_epi32::<16>(pair))
+    } else {
+        let high = _mm512_andnot_si512(_mm512_set1_epi32(0xffff), pair);
+        _mm512_or_si512(high, _mm512_srli_epi32::<16>(pair))
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn unfold4(packed: *const u8, scale: __m512i, offset: __m512i, out: *mut i16) {
+    let mask = _mm512_set1_epi16(15);
+    for i in 0..4 {
+        // SAFETY: the block has four vectors of quants, and `out` sixteen of pairs.
+        unsafe {
+            let quants = _mm512_loadu_si512(packed.add(i * 64).cast());
+            let nibbles = [
+                _mm512_and_si512(quants, mask),
+                _mm512_and_si512(_mm512_srli_epi16::<4>(quants), mask),
+                _mm512_and_si512(_mm512_srli_epi16::<8>(quants), mask),
+                _mm512_srli_epi16::<12>(quants),
+            ];
+            for (j, nibble) in nibbles.into_iter().enumerate() {
+                let weight = _mm512_add_epi16(_mm512_mullo_epi16(nibble, scale), offset);
+                _mm512_storeu_si512(out.add((i * 4 + j) * 64).cast(), weight);
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn unfold8(packed: *const u8, scale: __m512i, out: *mut i16) {
+    let bias = _mm512_set1_epi8(-128);
+    for i in 0..8 {
+        // SAFETY: the block has eight vectors of quants, and `out` sixteen of pairs.
+        unsafe {
+            let quants = _mm512_xor_si512(_mm512_loadu_si512(packed.add(i * 64).cast()), bias);
+            let even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(quants));
+            let odd = _mm512_srai_epi16::<8>(quants);
+            let at = i % 4 * 4 + i / 4;
+            _mm512_storeu_si512(out.add(at * 64).cast(), _mm512_mullo_epi16(even, scale));
+            _mm512_storeu_si512(out.add((at + 2) * 64).cast(), _mm512_mullo_epi16(odd, scale));
+        }
+    }
+}
+
+/// 32 rows by 8 tokens of unfolded weights; sums in 32 bits are carried to 64 after each `chunk`
+/// pairs of columns.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+pub(super) unsafe fn bulk(
+    unfolded: &[i16],
+    tile: &[u32],
+    chunk: usize,
+    sums: &mut [[[i64; GROUP]; TILE]; 2],
+) {
+    let pairs = tile.len() / TILE;
+    for from in (0..pairs).step_by(chunk) {
+        let zero = _mm512_setzero_si512();
+        let (mut first, mut second) = ([zero; TILE], [zero; TILE]);
+        for pair in from..pairs.min(from + chunk) {
+            // SAFETY: the caller's buffers hold `pairs` pairs of 32 rows and of 8 tokens.
+            unsafe {
+                let rows = unfolded.as_ptr().add(pair * 64);
+                let (upper, lower) =
+                    (_mm512_loadu_si512(rows.cast()), _mm512_loadu_si512(rows.add(32).cast()));
+                let x = tile.as_ptr().add(pair * TILE);
+                for t in 0..TILE {
+                    let x = broadcast(x.add(t));
+                    first[t] = _mm512_dpwssd_epi32(first[t], upper, x);
+                    second[t] = _mm512_dpwssd_epi32(second[t], lower, x);
+                }
+            }
+        }
+        for t in 0..TILE {
+            widen_add(&mut sums[0][t], first[t], 0);
+            widen_add(&mut sums[1][t], second[t], 0);
+        }
+    }
+}
+
+/// Scores of `R` query rows, `[R][head_size]`, against the keys of `pages`, sixteen positions a page.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+pub(super) unsafe fn scores<const R: usize>(
+    queries: *const i16,
+    head_size: usize,
+    (keys, page_stride): (*const i16, usize),
+    pages: &[u32],
+    (out, out_stride): (*mut i32, usize),
+) {
+    for (index, &page) in pages.iter().enumerate() {
+        let mut sums = [_mm512_setzero_si512(); R];
+        // SAFETY: the caller's pointers hold R query rows, every page named, and R rows of scores.
+        unsafe {
+            let page = keys.add(page as usize * page_stride);
+            for pair in 0..head_size / 2 {
+                let keys = _mm512_loadu_si512(page.add(pair * 32).cast());
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    let query = broadcast(queries.add(row * head_size + pair * 2));
+                    *sum = _mm512_dpwssd_epi32(*sum, keys, query);
+                }
+            }
+            for (row, sum) in sums.into_iter().enumerate() {
+                _mm512_storeu_si512(out.add(row * out_stride + index * 16).cast(), sum);
+            }
+        }
+    }
+}
+
+/// Sums of the values of `pages` times the weights of `R` rows, for 16 elements of the head. At most
+/// 32 pages, so that 32 bits hold the sums.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+pub(super) unsafe fn weighted<const R: usize>(
+    (weights, weight_stride): (*const i16, usize),
+    (values, page_stride): (*const i8, usize),
+    head_size: usize,
+    pages: &[u32],
+    (out, out_stride): (*mut i64, usize),
+) {
+    let mut sums = [_mm512_setzero_si512(); R];
+    for (index, &page) in pages.iter().enumerate() {
+        // SAFETY: the caller's pointers hold R rows of weights, and every page named.
+        unsafe {
+            let page = values.add(page as usize * page_stride);
+            let weights = weights.add(index * 16);
+            for pair in 0..8 {
+                let values = _mm256_loadu_si256(page.add(pair * head_size * 2).cast());
+                let values = _mm512_cvtepi8_epi16(values);
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    let weight = broadcast(weights.add(row * weight_stride + pair * 2));
+                    *sum = _mm512_dpwssd_epi32(*sum, values, weight);
+                }
+            }
+        }
+    }
+    for (row, sum) in sums.into_iter().enumerate() {
+        // SAFETY: the caller's output has 16 sums for each row.
+        let out = unsafe { &mut *out.add(row * out_stride).cast::<[i64; 16]>() };
+        widen_add(out, sum, 0);
+    }
+}

@@ -1,0 +1,344 @@
+//! Matrix products: quantised rows times weights, to fixed point.
+//!
+//! Every product is the exact integer sum over k of weight (n, k) times x (t, k), then one rounding
+//! epilogue (`docs/spec/int-1.md`, section 5). Short inputs take the two int8 planes of x against the
+//! packed weights; long ones unfold the weights once to 16 bits and take plain 16-bit products, 32
+//! rows by 8 tokens, where a Cauchy-Schwarz bound shows that 32-bit sums cannot overflow.
+//!
+//! Invariants:
+//! - Which path computes an element never changes it.
+//!
+//! Not here: what the products mean.
+#![expect(unsafe_code, reason = "threads write disjoint columns of one output")]
+
+use alloc::vec::Vec;
+
+use super::activations::{Activations, QUARTER, TILE};
+use super::rows::Rows;
+use super::{Isa, Pool, scalar};
+use crate::artifact::matrix::{BAND, BLOCK, GROUP, Matrix};
+use crate::numeric::{round_shift, saturate};
+
+/// Tokens for which weights are unfolded once: the unfolded band of a wide matrix and these tokens'
+/// activations share the second-level cache.
+const BULK_TOKENS: usize = 128;
+/// Fewest tokens for which unfolding pays.
+pub const BULK_MIN: usize = 16;
+/// Bytes of weights that one item of a short product reads, about: small enough to balance threads,
+/// large enough to outweigh taking an item.
+const ITEM_SIZE: usize = 96 * 1024;
+
+/// One product of the activations with a matrix.
+#[derive(Debug)]
+pub struct Product<'a> {
+    /// The weights.
+    pub matrix: Matrix<'a>,
+    /// Fraction bits of the result.
+    pub fraction: i32,
+    /// The result, `[tokens][rows_padded]`.
+    pub out: &'a mut [i32],
+}
+
+/// Memory of one thread: a band of unfolded weights.
+pub type Unfolded = Vec<i16>;
+
+/// The epilogue of one row of activations: how an exact sum becomes fixed point.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue {
+    /// Shift that makes the sum fit 31 bits.
+    pub product_shift: u32,
+    /// The activation row's scale.
+    pub mantissa: i32,
+    /// Last shift, 1 to 62.
+    pub shift: u32,
+}
+
+impl Epilogue {
+    fn new(product: &Target<'_>, activations: &Activations, token: usize) -> Epilogue {
+        let scale = activations.scales[token];
+        let product_shift = product.matrix.layout.product_shift();
+        let shift =
+            product.matrix.exponent + scale.exponent - product_shift as i32 - product.fraction - 31;
+        Epilogue { product_shift, mantissa: scale.mantissa, shift: shift.clamp(1, 62) as u32 }
+    }
+
+    /// The fixed-point value of an exact sum.
+    #[inline(always)]
+    #[must_use]
+    pub fn apply(&self, sum: i64, row_scale: i32) -> i32 {
+        let narrow = round_shift(sum, self.product_shift) as i32;
+        let scaled = round_shift(i64::from(narrow) * i64::from(row_scale), 31) as i32;
+        saturate(round_shift(i64::from(scaled) * i64::from(self.mantissa), self.shift))
+    }
+}
+
+/// A product whose output several threads write, each its own rows.
+struct Target<'a> {
+    matrix: Matrix<'a>,
+    fraction: i32,
+    out: Rows<'a, i32>,
+}
+
+/// Bands of one product for a run of tokens.
+#[derive(Clone, Copy)]
+struct Item {
+    product: usize,
+    band: usize,
+    bands: usize,
+    token: usize,
+    tokens: usize,
+}
+
+/// Computes products of the same activations.
+///
+/// # Panics
+/// When an output is too small for its product: the caller's own mistake.
+pub fn multiply(
+    isa: Isa,
+    pool: &mut Pool,
+    scratch: &mut [Unfolded],
+    activations: &Activations,
+    products: Vec<Product<'_>>,
+) {
+    assert!(isa.is_available(), "the engine chose an instruction set that is here");
+    let mut targets = Vec::with_capacity(products.len());
+    for product in products {
+        let layout = product.matrix.layout;
+        assert!(
+            product.out.len() >= activations.tokens * layout.rows_padded(),
+            "room for every row"
+        );
+        assert!(layout.blocks() == activations.blocks, "the matrix takes rows of this width");
+        let out = Rows::new(product.out, layout.rows_padded());
+        targets.push(Target { matrix: product.matrix, fraction: product.fraction, out });
+    }
+    let items = items(&targets, activations.tokens, pool.threads());
+    let scratch = Rows::new(scratch, 1);
+    pool.run(items.len(), &|index, thread| {
+        use super::rows::Disjoint;
+        // SAFETY: the pool never runs two items at one time on one thread.
+        let scratch = unsafe { scratch.piece(thread) };
+        if let ([unfolded], Some(&item)) = (scratch, items.get(index)) {
+            run_item(isa, &targets[item.product], activations, item, unfolded);
+        }
+    });
+}
+
+fn items(targets: &[Target<'_>], tokens: usize, threads: usize) -> Vec<Item> {
+    let mut items = Vec::new();
+    for (product, target) in targets.iter().enumerate() {
+        let layout = target.matrix.layout;
+        let count = layout.rows_padded() / BAND;
+        let bands = if tokens >= BULK_MIN {
+            2
+        } else if threads == 1 {
+            count
+        } else {
+            (ITEM_SIZE / (2 * layout.group_size())).clamp(1, count)
+        };
+        for token in (0..tokens).step_by(BULK_TOKENS) {
+            let tokens = BULK_TOKENS.min(tokens - token);
+            for band in (0..count).step_by(bands) {
+                items.push(Item { product, band, bands: bands.min(count - band), token, tokens });
+            }
+        }
+    }
+    items
+}
+
+fn run_item(
+    isa: Isa,
+    target: &Target<'_>,
+    activations: &Activations,
+    item: Item,
+    unfolded: &mut Unfolded,
+) {
+    let end = item.token + item.tokens;
+    // Whole tiles go through the bulk kernel; the tail, and all of a short input, through planes.
+    let bulk_end = if activations.tokens >= BULK_MIN { end / TILE * TILE } else { item.token };
+    for band in item.band..item.band + item.bands {
+        let groups = [2 * band, 2 * band + 1];
+        if isa == Isa::Scalar || isa == Isa::Simd128 {
+            groups.into_iter().for_each(|group| {
+                scalar_group(isa, target, activations, group, (item.token, end), unfolded)
+            });
+            continue;
+        }
+        if bulk_end > item.token {
+            unfold(isa, &target.matrix, groups, unfolded);
+        }
+        for token in (item.token..bulk_end).step_by(TILE) {
+            if fits_32_bits(&target.matrix, activations, band, token) {
+                bulk(isa, target, activations, band, token, unfolded);
+            } else {
+                groups.into_iter().for_each(|group| {
+                    planes(isa, target, activations, group, (token, token + TILE))
+                });
+            }
+        }
+        if bulk_end < end {
+            groups
+                .into_iter()
+                .for_each(|group| planes(isa, target, activations, group, (bulk_end, end)));
+        }
+    }
+}
+
+/// Whether no sum of a chunk of columns can leave 32 bits, for any row of the band and any token of
+/// the tile: |y| <= ||w|| * ||x|| (Cauchy 1821, Schwarz 1888).
+fn fits_32_bits(matrix: &Matrix<'_>, activations: &Activations, band: usize, token: usize) -> bool {
+    let quarters = (activations.blocks * BLOCK).div_ceil(QUARTER);
+    let squares = &activations.tile_squares[token / TILE * quarters..][..quarters];
+    let per_chunk = matrix.layout.bits.chunk_blocks() * BLOCK / QUARTER;
+    squares.chunks(per_chunk).enumerate().all(|(chunk, squares)| {
+        let squares: u64 = squares.iter().sum();
+        u128::from(matrix.norm(band, chunk)) * u128::from(squares) < 1 << 62
+    })
+}
+
+/// Writes the epilogue of sixteen rows' sums.
+fn store(
+    isa: Isa,
+    target: &Target<'_>,
+    activations: &Activations,
+    (group, token): (usize, usize),
+    sums: &[i64; GROUP],
+) {
+    let epilogue = Epilogue::new(target, activations, token);
+    let scales = target.matrix.group_row_scales(group);
+    let stride = target.matrix.layout.rows_padded();
+    // SAFETY: token and group are inside the product's shape, and `multiply` checked that the output
+    // has room for it; this item alone writes this group's rows.
+    let out = unsafe {
+        &mut *target.out.start().add(token * stride + group * GROUP).cast::<[i32; GROUP]>()
+    };
+    match isa {
+        // SAFETY: `multiply` checked that the instruction set is here.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { super::avx512::epilogue(sums, scales, epilogue, out) },
+        // SAFETY: `multiply` checked that the instruction set is here.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { super::avx2::epilogue(sums, scales, epilogue, out) },
+        _ => scalar::epilogue(sums, scales, epilogue, out),
+    }
+}
+
+fn scalar_group(
+    isa: Isa,
+    target: &Target<'_>,
+    activations: &Activations,
+    group: usize,
+    (from, to): (usize, usize),
+    unfolded: &mut Unfolded,
+) {
+    let weights = target.matrix.group(group);
+    let bits = target.matrix.layout.bits;
+    let stride = activations.blocks * BLOCK;
+    scalar::unpack(&weights, bits, activations.blocks, unfolded);
+    for token in from..to {
+        let x = &activations.x[token * stride..][..stride];
+        let mut sums = [0i64; GROUP];
+        match isa {
+            #[cfg(target_arch = "wasm32")]
+            Isa::Simd128 => super::wasm::products(&weights, bits, unfolded, x, &mut sums),
+            _ => scalar::products(&weights, bits, unfolded, x, &mut sums),
+        }
+        store(isa, target, activations, (group, token), &sums);
+    }
+}
+
+fn unfold(isa: Isa, matrix: &Matrix<'_>, groups: [usize; 2], unfolded: &mut Unfolded) {
+    let layout = matrix.layout;
+    unfolded.resize(layout.blocks() * BLOCK * BAND, 0);
+    for (half, group) in groups.into_iter().enumerate() {
+        let weights = matrix.group(group);
+        match isa {
+            // SAFETY: `multiply` checked that the instruction set is here, and the buffer has a band.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe {
+                super::avx512::unfold(&weights, layout.bits, layout.blocks(), half, unfolded);
+            },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe {
+                super::avx2::unfold(&weights, layout.bits, layout.blocks(), half, unfolded);
+            },
+            _ => unreachable!("scalar instruction sets do not unfold (half {half}, {weights:?})"),
+        }
+    }
+}
+
+/// One band by one tile of eight tokens.
+fn bulk(
+    isa: Isa,
+    target: &Target<'_>,
+    activations: &Activations,
+    band: usize,
+    token: usize,
+    unfolded: &Unfolded,
+) {
+    let layout = target.matrix.layout;
+    let size = activations.blocks * BLOCK / 2 * TILE;
+    let tile = &activations.tiles[token / TILE * size..][..size];
+    let mut sums = [[[0i64; GROUP]; TILE]; 2];
+    let chunk = layout.bits.chunk_blocks() * BLOCK / 2;
+    match isa {
+        // SAFETY: `multiply` checked the instruction set; the buffers hold a band and a tile.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { super::avx512::bulk(unfolded, tile, chunk, &mut sums) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { super::avx2::bulk(unfolded, tile, chunk, &mut sums) },
+        _ => unreachable!("scalar instruction sets have no bulk kernel (chunk {chunk})"),
+    }
+    for (half, sums) in sums.iter().enumerate() {
+        for (row, sums) in sums.iter().enumerate() {
+            store(isa, target, activations, (2 * band + half, token + row), sums);
+        }
+    }
+}
+
+/// One group by the tokens of a range, in fours, twos and ones.
+fn planes(
+    isa: Isa,
+    target: &Target<'_>,
+    activations: &Activations,
+    group: usize,
+    (from, to): (usize, usize),
+) {
+    let mut token = from;
+    while token < to {
+        token += match to - token {
+            1 => planes_of::<1>(isa, target, activations, group, token),
+            2 | 3 => planes_of::<2>(isa, target, activations, group, token),
+            _ => planes_of::<4>(isa, target, activations, group, token),
+        };
+    }
+}
+
+fn planes_of<const T: usize>(
+    isa: Isa,
+    target: &Target<'_>,
+    activations: &Activations,
+    group: usize,
+    token: usize,
+) -> usize {
+    let weights = target.matrix.group(group);
+    let bits = target.matrix.layout.bits;
+    let mut sums = [[0i64; GROUP]; T];
+    match isa {
+        // SAFETY: `multiply` checked the instruction set and the widths.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe {
+            super::avx512::planes(&weights, bits, activations, token, &mut sums);
+        },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { super::avx2::planes(&weights, bits, activations, token, &mut sums) },
+        _ => unreachable!("scalar instruction sets have no planes (group {group})"),
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        store(isa, target, activations, (group, token + row), sums);
+    }
+    T
+}

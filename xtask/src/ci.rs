@@ -1,0 +1,121 @@
+//! Everything that cargo can check, in order, with the seconds that each step took.
+//!
+//! Stops at the first step that fails. The last line says how many tests ran.
+//!
+//! Not here: the oracle, WebAssembly and emulated machines, which need more than cargo (`.ci/run`).
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::{docs, tidy};
+
+/// Counts of libtest's closing lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tests {
+    passed: u64,
+    failed: u64,
+}
+
+/// Runs all steps.
+pub(crate) fn run(root: &Path) -> Result<(), String> {
+    let mut tests = Tests::default();
+    let mut times: Vec<(&str, f64)> = vec![];
+    let mut step = |name: &'static str, body: &mut dyn FnMut() -> Result<(), String>| {
+        println!("\n== {name}");
+        let started = Instant::now();
+        let outcome = body();
+        times.push((name, started.elapsed().as_secs_f64()));
+        outcome.map_err(|error| format!("{name}: {error}"))
+    };
+    step("fmt", &mut || component(root, &["fmt", "--all", "--check"]))?;
+    step("clippy", &mut || component(root, &CLIPPY))?;
+    step("clippy without std", &mut || component(root, &CLIPPY_CORE))?;
+    step("test", &mut || test(root, &mut tests))?;
+    step("doc", &mut || document(root))?;
+    step("tidy", &mut || tidy::run(root))?;
+    step("docs", &mut || docs::run(root))?;
+    println!("\n== seconds");
+    for (name, seconds) in &times {
+        println!("{seconds:8.1}  {name}");
+    }
+    println!("{} passed, {} failed", tests.passed, tests.failed);
+    Ok(())
+}
+
+const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+const CLIPPY_CORE: [&str; 7] =
+    ["clippy", "--package", "engine", "--no-default-features", "--", "-D", "warnings"];
+
+/// Runs cargo and waits.
+pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    finish(command(root).args(arguments), arguments)
+}
+
+/// Runs a tool that a Rust toolchain may lack; says so if it does.
+fn component(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    let probe = command(root).args([arguments[0], "--version"]).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        println!("skipped: this toolchain has no cargo {}", arguments[0]);
+        return Ok(());
+    }
+    cargo(root, arguments)
+}
+
+fn document(root: &Path) -> Result<(), String> {
+    let arguments = ["doc", "--workspace", "--no-deps"];
+    finish(command(root).args(arguments).env("RUSTDOCFLAGS", "-D warnings"), &arguments)
+}
+
+/// Runs the README's test command, passes its output on and counts.
+fn test(root: &Path, tests: &mut Tests) -> Result<(), String> {
+    let arguments = ["test", "--workspace"];
+    let mut child = command(root)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cargo: {error}"))?;
+    let output = child.stdout.take().expect("the output was piped");
+    for line in BufReader::new(output).lines() {
+        let line = line.map_err(|error| format!("cargo: {error}"))?;
+        println!("{line}");
+        tests.add(&line);
+    }
+    let status = child.wait().map_err(|error| format!("cargo: {error}"))?;
+    match status.success() {
+        true if tests.passed == 0 => Err("no test ran".to_owned()),
+        true => Ok(()),
+        false => Err(format!("{} passed, {} failed", tests.passed, tests.failed)),
+    }
+}
+
+impl Tests {
+    /// Adds a line such as `test result: ok. 3 passed; 0 failed; ...`; ignores any other.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let words: Vec<&str> = result.split_whitespace().collect();
+        for pair in words.windows(2) {
+            let count = pair[0].parse().unwrap_or(0);
+            match pair[1] {
+                "passed;" => self.passed += count,
+                "failed;" => self.failed += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn command(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    command
+}
+
+fn finish(command: &mut Command, arguments: &[&str]) -> Result<(), String> {
+    let status = command.status().map_err(|error| format!("cargo: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("cargo {} failed", arguments.join(" "))) }
+}
+
+#[cfg(test)]
+mod tests;
