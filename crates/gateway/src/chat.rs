@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::request::TOP_LOGPROBS_MAX;
 use serde_json::{Map, Value};
-use text::template::{Conversation, Message};
+use text::template::{Conversation, Message, TemplateError};
 
 use crate::backend::ServedModel;
 use crate::error::{ApiError, Code, quote};
@@ -54,8 +54,11 @@ fn tokens(model: &ServedModel, messages: &[Message]) -> Result<Vec<u32>, ApiErro
         tools: None,
     };
     template.encode_chat(&model.tokenizer, &conversation).map_err(|error| {
-        let message = format!("the model's chat template refuses the conversation: {error}");
-        ApiError::new(Code::TemplateRefused, message).at("messages")
+        let code = match error {
+            TemplateError::TooLarge { .. } => Code::ContextLengthExceeded,
+            _ => Code::TemplateRefused,
+        };
+        ApiError::new(code, error.to_string()).at("messages")
     })
 }
 

@@ -148,7 +148,7 @@ impl ApiError {
         ApiError { retry_after: Some(seconds), ..self }
     }
 
-    /// The body: `{"error":{…}}`.
+    /// The body: `{"error":{...}}`.
     #[must_use]
     pub fn body(&self) -> Value {
         json!({"error": {

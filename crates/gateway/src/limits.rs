@@ -13,8 +13,8 @@ pub const BODY_SIZE_MAX: usize = 16 << 20;
 pub const BODIES_SIZE_MAX: usize = 256 << 20;
 /// Prompts times `n` in one request, at most. Each is one job in the backend's queue.
 pub const CHOICES_MAX: usize = 128;
-/// Messages in one conversation, at most. Templates walk the list several times.
-pub const MESSAGES_MAX: usize = 8192;
+/// Messages in one conversation, at most: as many as templates take.
+pub const MESSAGES_MAX: usize = text::template::MESSAGES_MAX;
 /// Stop strings in one request, at most, as in the OpenAI API.
 pub const STOPS_MAX: usize = 4;
 /// Bytes of one stop string, at most. A possible stop is held back while it may still come, so a

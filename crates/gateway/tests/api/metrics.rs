@@ -65,7 +65,8 @@ fn metrics_count_what_happened() {
         mashaa_time_per_token_seconds_bucket{le="0.01"} 2
         mashaa_time_per_token_seconds_bucket{le="+Inf"} 2
         mashaa_time_per_token_seconds_sum 0
-        mashaa_time_per_token_seconds_count 2"##]].assert_eq(&lines.join("\n"));
+        mashaa_time_per_token_seconds_count 2"##]]
+    .assert_eq(&lines.join("\n"));
 }
 
 #[test]

@@ -211,19 +211,19 @@ fn messages_are_checked_one_by_one() {
         CHAT,
         &bodies,
         expect![[r#"
-        400 invalid_value messages: `messages` has 0 messages, outside 1 to 8192
-        400 invalid_type messages: `messages` must be an array
-        400 invalid_type messages[0]: `messages[0]` must be an object
-        400 missing_required_parameter messages[0].role: `messages[0].role` is missing
-        400 missing_required_parameter messages[0].content: `messages[0].content` is missing
-        400 invalid_value messages[0].role: `messages[0].role` is `pope`, which is no role
-        400 invalid_type messages[0].content: `messages[0].content` must be a string or an array of text parts
-        400 unsupported_parameter messages[1].content[0].type: `messages[1].content[0].type` with the value `"image_url"` is not supported by this server
-        400 unsupported_parameter messages[0].content[0].type: `messages[0].content[0].type` with the value `"input_audio"` is not supported by this server
-        400 missing_required_parameter messages[0].content[0].text: `messages[0].content[0].text` is missing
-        400 unsupported_parameter messages[0].content[0].cache_control: `messages[0].content[0].cache_control` is not supported by this server
-        400 unsupported_parameter messages[0].mood: `messages[0].mood` with the value `"good"` is not supported by this server
-    "#]],
+            400 invalid_value messages: `messages` has 0 messages, outside 1 to 4096
+            400 invalid_type messages: `messages` must be an array
+            400 invalid_type messages[0]: `messages[0]` must be an object
+            400 missing_required_parameter messages[0].role: `messages[0].role` is missing
+            400 missing_required_parameter messages[0].content: `messages[0].content` is missing
+            400 invalid_value messages[0].role: `messages[0].role` is `pope`, which is no role
+            400 invalid_type messages[0].content: `messages[0].content` must be a string or an array of text parts
+            400 unsupported_parameter messages[1].content[0].type: `messages[1].content[0].type` with the value `"image_url"` is not supported by this server
+            400 unsupported_parameter messages[0].content[0].type: `messages[0].content[0].type` with the value `"input_audio"` is not supported by this server
+            400 missing_required_parameter messages[0].content[0].text: `messages[0].content[0].text` is missing
+            400 unsupported_parameter messages[0].content[0].cache_control: `messages[0].content[0].cache_control` is not supported by this server
+            400 unsupported_parameter messages[0].mood: `messages[0].mood` with the value `"good"` is not supported by this server
+        "#]],
     );
 }
 
@@ -331,9 +331,9 @@ fn limits_hold_exactly() {
         CHAT,
         &[&messages(MESSAGES_MAX), &messages(MESSAGES_MAX + 1)],
         expect![[r#"
-        400 context_length_exceeded messages: the prompt has 65547 tokens and the model has room for 63 (a context of 64 tokens, of which 1 for the answer): 65484 too many
-        400 invalid_value messages: `messages` has 8193 messages, outside 1 to 8192
-    "#]],
+            400 context_length_exceeded messages: the prompt has 32779 tokens and the model has room for 63 (a context of 64 tokens, of which 1 for the answer): 32716 too many
+            400 invalid_value messages: `messages` has 4097 messages, outside 1 to 4096
+        "#]],
     );
 }
 
