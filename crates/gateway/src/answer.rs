@@ -1,0 +1,211 @@
+//! The choices of one answer, followed together.
+//!
+//! Invariants:
+//! - Dropping an answer drops its jobs, which cancels them.
+//! - The choices take turns, so that none waits for another's end.
+//!
+//! Not here: what an output means for the text (`transcript`), JSON (`shape`).
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use engine::request::Output;
+use tokio::time::{Instant, timeout};
+
+use crate::backend::{Backend, Broken, Job};
+use crate::error::{ApiError, Code, json_response};
+use crate::limits::SILENCE_TIME_MAX;
+use crate::metrics::{Hold, Metrics};
+use crate::plan::Plan;
+use crate::shape::{Shape, Usage};
+use crate::transcript::{Piece, Transcript};
+
+/// An answer being generated.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    choices: Vec<Choice>,
+    /// The choice that is asked first for its next output.
+    turn: usize,
+    choices_per_prompt: usize,
+    prompt_tokens: u64,
+    metrics: Arc<Metrics>,
+    started: Instant,
+    spoken: bool,
+    _in_flight: Hold,
+}
+
+#[derive(Debug)]
+struct Choice {
+    /// `None` once the choice ended.
+    job: Option<Job>,
+    transcript: Transcript,
+    /// Held until the backend has computed the prompt.
+    queued: Option<Hold>,
+    last_token: Option<Instant>,
+}
+
+impl Answer {
+    /// Queues every choice of the plan; all of them or none.
+    pub(crate) fn start(
+        plan: &Plan,
+        backend: &dyn Backend,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Answer, ApiError> {
+        let mut choices = Vec::new();
+        for (index, request) in plan.requests() {
+            let job = backend.submit(&plan.model, request).map_err(|busy| {
+                ApiError::new(Code::Busy, "all machines are busy").retry_after(busy.retry_after)
+            })?;
+            let queued = Some(metrics.queued.hold());
+            choices.extend(plan.prompts.get(index).map(|prompt| Choice {
+                job: Some(job),
+                transcript: Transcript::new(
+                    Arc::clone(&plan.model),
+                    Arc::clone(&prompt.tokens),
+                    prompt.echo.clone(),
+                    &plan.stops,
+                    plan.records(),
+                ),
+                queued,
+                last_token: None,
+            }));
+        }
+        Ok(Answer {
+            choices,
+            turn: 0,
+            choices_per_prompt: plan.n as usize,
+            prompt_tokens: plan.prompts.iter().map(|prompt| prompt.tokens.len() as u64).sum(),
+            metrics: Arc::clone(metrics),
+            started: Instant::now(),
+            spoken: false,
+            _in_flight: metrics.in_flight.hold(),
+        })
+    }
+
+    /// How many choices there are.
+    pub(crate) fn len(&self) -> usize {
+        self.choices.len()
+    }
+
+    /// The next piece of any choice, with the choice's index; `None` when all have ended.
+    /// Nothing is lost if the future is dropped before it is ready.
+    pub(crate) async fn next(&mut self) -> Option<Result<(usize, Piece), ApiError>> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// Tokens so far. Of a prompt's choices the first says what was cached: the others find what
+    /// the first one left.
+    pub(crate) fn usage(&self) -> Usage {
+        let firsts = self.choices.iter().step_by(self.choices_per_prompt.max(1));
+        let completion = |choice: &Choice| u64::from(choice.transcript.completion_tokens());
+        Usage {
+            prompt: self.prompt_tokens,
+            cached: firsts.map(|choice| u64::from(choice.transcript.cached_tokens())).sum(),
+            completion: self.choices.iter().map(completion).sum(),
+        }
+    }
+
+    /// The whole answer at once.
+    pub(crate) async fn whole(mut self, shape: &Shape) -> Result<Response, ApiError> {
+        let mut pieces: Vec<Piece> = self.choices.iter().map(|_| Piece::default()).collect();
+        loop {
+            let Ok(next) = timeout(SILENCE_TIME_MAX, self.next()).await else {
+                return Err(self.silent());
+            };
+            let Some((index, piece)) = next.transpose()? else { break };
+            if let Some(whole) = pieces.get_mut(index) {
+                whole.text.push_str(&piece.text);
+                whole.records.extend(piece.records);
+                whole.finish = piece.finish;
+            }
+        }
+        let indexed = pieces.iter().enumerate();
+        let choices = indexed.map(|(index, piece)| shape.whole(index, piece)).collect();
+        Ok(json_response(StatusCode::OK, &shape.answer(choices, self.usage())))
+    }
+
+    /// Gives up an answer that says nothing.
+    pub(crate) fn silent(&mut self) -> ApiError {
+        self.give_up();
+        ApiError::new(Code::AnswerTimeout, "the answer stayed silent too long")
+    }
+
+    /// Cancels every choice.
+    fn give_up(&mut self) {
+        self.choices.clear();
+        self.metrics.answers_broken.add(1);
+    }
+
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<(usize, Piece), ApiError>>> {
+        let count = self.choices.len();
+        let mut running = false;
+        for step in 0..count {
+            let index = (self.turn + step) % count;
+            let Some(choice) = self.choices.get_mut(index) else { continue };
+            while let Some(job) = &mut choice.job {
+                let Poll::Ready(output) = job.poll_next(context) else {
+                    running = true;
+                    break;
+                };
+                let Some(Ok(output)) = output else {
+                    return Poll::Ready(Some(Err(self.broken(output))));
+                };
+                choice.measure(&output, &self.metrics, self.started, &mut self.spoken);
+                let piece = choice.apply(output);
+                if !piece.is_empty() {
+                    self.turn = (index + 1) % count;
+                    return Poll::Ready(Some(Ok((index, piece))));
+                }
+            }
+        }
+        if running { Poll::Pending } else { Poll::Ready(None) }
+    }
+
+    fn broken(&mut self, output: Option<Result<Output, Broken>>) -> ApiError {
+        let reason = match output {
+            Some(Err(Broken(reason))) => reason,
+            _ => "the backend closed the job without finishing it".to_owned(),
+        };
+        self.give_up();
+        ApiError::new(Code::AnswerBroken, "the answer broke off before its end").because(reason)
+    }
+}
+
+impl Choice {
+    fn apply(&mut self, output: Output) -> Piece {
+        let piece = self.transcript.apply(output);
+        if piece.finish.is_some() {
+            self.job = None;
+            self.queued = None;
+        }
+        piece
+    }
+
+    fn measure(&mut self, output: &Output, metrics: &Metrics, started: Instant, spoken: &mut bool) {
+        match output {
+            Output::Prompt { cached, .. } => {
+                self.queued = None;
+                metrics.prompt_tokens.add(self.transcript.prompt_tokens());
+                metrics.cached_tokens.add(u64::from(*cached));
+            }
+            Output::Token { .. } => {
+                self.queued = None;
+                metrics.completion_tokens.add(1);
+                let now = Instant::now();
+                if !std::mem::replace(spoken, true) {
+                    metrics.time_to_first_token.observe(now.duration_since(started));
+                }
+                if let Some(last) = self.last_token.replace(now) {
+                    metrics.time_per_token.observe(now.duration_since(last));
+                }
+            }
+            Output::Finished(_) => {}
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! API keys.
+//!
+//! Without keys configured every key is accepted, and so is none: clients insist on sending one.
+//!
+//! Invariants:
+//! - Only hashes of keys are kept, and all of them are compared in full, so that the time taken
+//!   says nothing about how much of a guess was right.
+//!
+//! Not here: who pays.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+
+use crate::error::{ApiError, Code};
+use crate::router::Gateway;
+
+/// The keys that open the API, as hashes. No keys: open to all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keys(Vec<[u8; 32]>);
+
+impl Keys {
+    /// Takes the keys' hashes.
+    pub(crate) fn new(keys: &[String]) -> Keys {
+        Keys(keys.iter().map(hash).collect())
+    }
+
+    fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let Some(key) =
+            headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()))
+        else {
+            let message = "an API key is needed, as the header `Authorization: Bearer KEY`";
+            return Err(ApiError::new(Code::InvalidApiKey, message));
+        };
+        let given = hash(key);
+        let matches = self.0.iter().fold(0, |found, known| found | u8::from(same(known, &given)));
+        if matches == 0 {
+            return Err(ApiError::new(Code::InvalidApiKey, "the API key is not known here"));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses requests under `/v1/` that carry no known key.
+pub(crate) async fn authenticate(
+    State(gateway): State<Arc<Gateway>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.uri().path().starts_with("/v1/")
+        && let Err(error) = gateway.keys().check(request.headers())
+    {
+        return error.into_response();
+    }
+    next.run(request).await
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, key) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+}
+
+fn hash(key: impl AsRef<[u8]>) -> [u8; 32] {
+    Sha256::digest(key.as_ref()).into()
+}
+
+fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    left.iter().zip(right).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}

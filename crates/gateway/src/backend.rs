@@ -1,0 +1,123 @@
+//! Where answers come from.
+//!
+//! The node implements `Backend` over its engines; tests over a script.
+//!
+//! Invariants:
+//! - Dropping a `Job` is the cancellation: its sender sees `is_closed`.
+//!
+//! Not here: how a backend picks a worker, queues and pays.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use engine::request::{Output, Request};
+use text::template::Template;
+use text::tokenizer::Tokenizer;
+use tokio::sync::mpsc;
+
+/// Where answers come from.
+pub trait Backend: Send + Sync + 'static {
+    /// The models served now. An empty list means that nothing can be answered.
+    fn models(&self) -> Vec<Arc<ServedModel>>;
+
+    /// Queues one sequence.
+    ///
+    /// A backend whose queue is shorter than `limits::CHOICES_MAX` can never take the largest
+    /// request, however often its client comes back.
+    ///
+    /// # Errors
+    /// When the queue is full.
+    fn submit(&self, model: &ServedModel, request: Request) -> Result<Job, Busy>;
+
+    /// Whether a request would be answered now.
+    ///
+    /// # Errors
+    /// Says in words what is missing; clients and orchestrators see it.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// A model that is served, and what turns its text into tokens and back.
+pub struct ServedModel {
+    /// The name in the API, such as `smollm2-135m-instruct`.
+    pub name: String,
+    /// Other names that clients may use.
+    pub aliases: Vec<String>,
+    /// The artifact's content id. Clients may use it as a name, too.
+    pub cid: String,
+    /// The numeric profile, such as `int-1`.
+    pub profile: &'static str,
+    /// When the artifact was made, in seconds since 1970.
+    pub created: u64,
+    /// Tokens of prompt and answer together, at most.
+    pub context_max: u32,
+    /// The licence under which the weights were published, as an SPDX expression if known.
+    pub licence: Option<String>,
+    /// Who made the model, as the API's `owned_by`.
+    pub owner: String,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// How a conversation becomes a prompt; a base model has none.
+    pub template: Option<Template>,
+    /// The text of the token that begins a prompt, for the template; empty if there is none.
+    pub begin_text: String,
+    /// The text of the token that ends a turn, for the template; empty if there is none.
+    pub end_text: String,
+}
+
+/// One queued sequence: what the backend says about it, in order. Dropping it cancels the work.
+#[derive(Debug)]
+pub struct Job {
+    outputs: mpsc::UnboundedReceiver<Result<Output, Broken>>,
+}
+
+/// Why a backend did not take a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// When to come back, in seconds.
+    pub retry_after: u32,
+}
+
+/// Why an answer broke off. The text goes to the log, not to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken(pub String);
+
+impl ServedModel {
+    /// Whether clients may call the model by this name.
+    #[must_use]
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.name == name || self.cid == name || self.aliases.iter().any(|alias| alias == name)
+    }
+
+    /// What decides an answer besides the request: the numeric profile and the weights.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        format!("{}:{}", self.profile, self.cid)
+    }
+}
+
+impl fmt::Debug for ServedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServedModel").field("name", &self.name).field("cid", &self.cid).finish()
+    }
+}
+
+impl Job {
+    /// A job and the end that the backend keeps.
+    ///
+    /// The channel needs no bound of its own: a sequence has at most `Request::tokens_max` tokens,
+    /// and an engine must not wait for a slow reader.
+    #[must_use]
+    pub fn channel() -> (mpsc::UnboundedSender<Result<Output, Broken>>, Job) {
+        let (sender, outputs) = mpsc::unbounded_channel();
+        (sender, Job { outputs })
+    }
+
+    /// The next output. `None` when the backend went away.
+    pub(crate) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Output, Broken>>> {
+        self.outputs.poll_recv(context)
+    }
+}

@@ -1,0 +1,47 @@
+//! Every bound of the gateway, each with its reason.
+//!
+//! Not here: limits of the sampler (`engine::sampling`) and of log-probabilities
+//! (`engine::request`), which hold for every way into the engine.
+
+use std::time::Duration;
+
+/// Bytes of one request's body, at most, unless the options say otherwise. A context of a million
+/// tokens is about 5 MB of text, and JSON may escape it.
+pub const BODY_SIZE_MAX: usize = 16 << 20;
+/// Bytes of all request bodies being read or decoded at once, at most. Bounds what a crowd of
+/// slow clients can make the gateway hold; a request that finds no room is told to come back.
+pub const BODIES_SIZE_MAX: usize = 256 << 20;
+/// Prompts times `n` in one request, at most. Each is one job in the backend's queue.
+pub const CHOICES_MAX: usize = 128;
+/// Messages in one conversation, at most: as many as templates take.
+pub const MESSAGES_MAX: usize = text::template::MESSAGES_MAX;
+/// Stop strings in one request, at most, as in the OpenAI API.
+pub const STOPS_MAX: usize = 4;
+/// Bytes of one stop string, at most. A possible stop is held back while it may still come, so a
+/// long one would delay the stream.
+pub const STOP_SIZE_MAX: usize = 1024;
+/// Characters of a client's own word that an error message repeats, at most.
+pub const QUOTE_LENGTH_MAX: usize = 64;
+/// Requests decoded and tokenised at once, at most. More would only take turns on the cores, and
+/// each may need some twenty times the size of its body while its JSON is a tree.
+pub const PREPARATIONS_MAX: usize = 4;
+/// Open connections, at most. Further ones wait in the listener's own queue.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// A client has this long to send a request's head; also how long an idle connection is kept.
+pub const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
+/// A client has this long to send a request's body.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+/// A client has this long to take some of what it is sent.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(60);
+/// A stream that has nothing to say says so this often, so that no proxy takes it for dead.
+pub const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// An answer that stays silent this long is given up. The official clients wait as long.
+pub const SILENCE_TIME_MAX: Duration = Duration::from_secs(600);
+/// Answers in flight have this long to finish once shutdown is asked for.
+pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(30);
+/// Pause after the operating system refused a new connection, so that the loop does not spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const _: () = assert!(BODY_SIZE_MAX <= BODIES_SIZE_MAX);
+const _: () = assert!(PING_INTERVAL.as_secs() < SILENCE_TIME_MAX.as_secs());

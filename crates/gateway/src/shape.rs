@@ -1,0 +1,180 @@
+//! The JSON of an answer, whole and in pieces, for both operations.
+//!
+//! Invariants:
+//! - All chunks of one answer have one `id`, `created` and `model`.
+//! - `finish_reason` is in every chunk's choice, and null until the choice's last.
+//!
+//! Not here: framing as server-sent events (`stream`), log-probabilities (`logprobs`).
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+
+use crate::backend::ServedModel;
+use crate::error::ApiError;
+use crate::logprobs;
+use crate::observe::hex;
+use crate::plan::Plan;
+use crate::sampling::random;
+use crate::transcript::{Piece, Reason, Record, Records};
+
+/// The operation, and with it the shape of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Surface {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Completions,
+}
+
+/// Tokens of an answer, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Each prompt once, however many choices it has.
+    pub(crate) prompt: u64,
+    /// Those of `prompt` that were found in a cache.
+    pub(crate) cached: u64,
+    /// Generated ones, of all choices.
+    pub(crate) completion: u64,
+}
+
+/// What an answer's objects have in common.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    surface: Surface,
+    model: Arc<ServedModel>,
+    records: Records,
+    id: String,
+    created: u64,
+}
+
+impl Usage {
+    /// The usage object.
+    pub(crate) fn json(self) -> Value {
+        json!({
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+        })
+    }
+}
+
+impl Shape {
+    /// The shape of one answer, with a fresh id.
+    pub(crate) fn new(plan: &Plan) -> Result<Shape, ApiError> {
+        let prefix = match plan.surface {
+            Surface::Chat => "chatcmpl",
+            Surface::Completions => "cmpl",
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Ok(Shape {
+            surface: plan.surface,
+            model: Arc::clone(&plan.model),
+            records: plan.records(),
+            id: format!("{prefix}-{}", hex(&random::<16>()?)),
+            created: now.map_or(0, |now| now.as_secs()),
+        })
+    }
+
+    /// The choices that open a stream: in chat, each says who speaks.
+    pub(crate) fn opening(&self, choices: usize) -> Vec<Value> {
+        match self.surface {
+            Surface::Completions => Vec::new(),
+            Surface::Chat => (0..choices)
+                .map(|index| {
+                    let delta = json!({"role": "assistant", "content": ""});
+                    json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": null})
+                })
+                .collect(),
+        }
+    }
+
+    /// The choices of a piece of a stream: what it says, and then that it ended.
+    pub(crate) fn piece(&self, index: usize, piece: &Piece) -> Vec<Value> {
+        let mut choices = Vec::new();
+        if !piece.text.is_empty() || !piece.records.is_empty() {
+            let logprobs = self.logprobs(&piece.records);
+            choices.push(match self.surface {
+                Surface::Chat => json!({
+                    "index": index, "delta": {"content": piece.text},
+                    "logprobs": logprobs, "finish_reason": null,
+                }),
+                Surface::Completions => json!({
+                    "index": index, "text": piece.text,
+                    "logprobs": logprobs, "finish_reason": null,
+                }),
+            });
+        }
+        choices.extend(piece.finish.map(|reason| self.ending(index, reason)));
+        choices
+    }
+
+    /// A choice of an answer given at once.
+    pub(crate) fn whole(&self, index: usize, piece: &Piece) -> Value {
+        let logprobs = self.logprobs(&piece.records);
+        let finish = piece.finish.map(Reason::name);
+        match self.surface {
+            Surface::Chat => json!({
+                "index": index,
+                "message": {"role": "assistant", "content": piece.text, "refusal": null},
+                "logprobs": logprobs,
+                "finish_reason": finish,
+            }),
+            Surface::Completions => json!({
+                "index": index, "text": piece.text,
+                "logprobs": logprobs, "finish_reason": finish,
+            }),
+        }
+    }
+
+    /// One object of a stream.
+    pub(crate) fn chunk(&self, choices: Vec<Value>) -> Map<String, Value> {
+        self.envelope(choices, "chat.completion.chunk")
+    }
+
+    /// The object of an answer given at once.
+    pub(crate) fn answer(&self, choices: Vec<Value>, usage: Usage) -> Value {
+        let mut answer = self.envelope(choices, "chat.completion");
+        answer.insert("usage".to_owned(), usage.json());
+        Value::Object(answer)
+    }
+
+    fn ending(&self, index: usize, reason: Reason) -> Value {
+        let reason = reason.name();
+        match self.surface {
+            Surface::Chat => {
+                json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": reason})
+            }
+            Surface::Completions => {
+                json!({"index": index, "text": "", "logprobs": null, "finish_reason": reason})
+            }
+        }
+    }
+
+    fn logprobs(&self, records: &[Record]) -> Value {
+        match self.surface {
+            _ if self.records == Records::Off => Value::Null,
+            Surface::Chat => logprobs::chat(&self.model.tokenizer, records),
+            Surface::Completions => logprobs::completions(&self.model.tokenizer, records),
+        }
+    }
+
+    fn envelope(&self, choices: Vec<Value>, chat_object: &str) -> Map<String, Value> {
+        let object = match self.surface {
+            Surface::Chat => chat_object,
+            Surface::Completions => "text_completion",
+        };
+        let fields = [
+            ("id", json!(self.id)),
+            ("object", json!(object)),
+            ("created", json!(self.created)),
+            ("model", json!(self.model.name)),
+            ("system_fingerprint", json!(self.model.fingerprint())),
+            ("choices", Value::Array(choices)),
+        ];
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}

@@ -1,0 +1,13 @@
+//! The API over a scripted backend: requests in, responses out, in one process.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod world;
+
+mod chat;
+mod completions;
+mod edges;
+mod metrics;
+mod refusals;
+mod requests;
+mod sockets;
+mod streams;
