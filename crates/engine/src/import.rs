@@ -13,6 +13,8 @@ pub mod dequantise;
 pub mod family;
 pub mod gguf;
 pub mod gguf_model;
+pub mod reference;
+pub mod measure;
 pub mod quantise;
 pub mod tensor;
 

@@ -229,7 +229,7 @@ fn finest_exponent(values: &[f64], max: i32) -> i32 {
 }
 
 /// The source's row for row `row`.
-fn source_row(source: &Source<'_>, row: usize) -> usize {
+pub(super) fn source_row(source: &Source<'_>, row: usize) -> usize {
     let size = source.interleaved;
     if size == 0 {
         return row;
