@@ -13,9 +13,9 @@ pub mod dequantise;
 pub mod family;
 pub mod gguf;
 pub mod gguf_model;
-pub mod reference;
 pub mod measure;
 pub mod quantise;
+pub mod reference;
 pub mod tensor;
 
 /// Which matrices get how many bits.

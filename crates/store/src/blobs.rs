@@ -76,15 +76,19 @@ impl Blobs {
     ///
     /// `Source` when the reader fails; `Io`.
     pub fn put(&self, mut reader: impl Read) -> Result<Cid, StoreError> {
-        let (path, mut file) = self.create_unnamed()?;
-        let kept = copy(&mut reader, &mut file, &path)
-            .and_then(|()| settle(&mut file, &path))
-            .and_then(|cid| self.publish(&path, &cid).map(|()| cid));
-        if kept.is_err() {
-            // Best effort: the first error is the one worth telling.
-            let _ = fs::remove_file(&path);
-        }
-        kept
+        let mut blob = self.begin()?;
+        copy(&mut reader, &mut blob.file, &blob.path)?;
+        blob.commit()
+    }
+
+    /// Begins a blob whose name is not known before its last byte.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub fn begin(&self) -> Result<Unnamed<'_>, StoreError> {
+        let (path, file) = self.create_unnamed()?;
+        Ok(Unnamed { blobs: self, path, file })
     }
 
     /// Deletes the blob, and whatever is staged of it. A blob that is not here is no error.
@@ -165,6 +169,44 @@ impl Blobs {
         set_readonly(from).map_err(at(from))?;
         fs::rename(from, self.path(cid)).map_err(at(from))?;
         sync_dir(&self.dir).map_err(at(&self.dir))
+    }
+}
+
+/// A blob that is being written; dropped without `commit`, it leaves nothing.
+#[derive(Debug)]
+pub struct Unnamed<'a> {
+    blobs: &'a Blobs,
+    path: PathBuf,
+    file: File,
+}
+
+impl Unnamed<'_> {
+    /// Names what was written by its hash, and keeps it.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub fn commit(mut self) -> Result<Cid, StoreError> {
+        let cid = settle(&mut self.file, &self.path)?;
+        self.blobs.publish(&self.path, &cid)?;
+        Ok(cid)
+    }
+}
+
+impl io::Write for Unnamed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Unnamed<'_> {
+    fn drop(&mut self) {
+        // Best effort; after `commit` the file has its other name and there is nothing to remove.
+        let _ = fs::remove_file(&self.path);
     }
 }
 

@@ -107,7 +107,13 @@ impl<'a> Reference<'a> {
     }
 
     /// Norms rows of `size` numbers.
-    fn norm(&self, rows: &[f32], size: usize, kind: Kind, layer: u32) -> Result<Vec<f32>, ImportError> {
+    fn norm(
+        &self,
+        rows: &[f32],
+        size: usize,
+        kind: Kind,
+        layer: u32,
+    ) -> Result<Vec<f32>, ImportError> {
         let Some(weights) = self.vector(kind, layer)? else { return Ok(rows.to_vec()) };
         let mut out = rows.to_vec();
         for row in out.chunks_exact_mut(size) {
@@ -165,7 +171,12 @@ impl<'a> Reference<'a> {
         Ok(out)
     }
 
-    fn attention(&mut self, rows: &[f32], layer: u32, window: usize) -> Result<Vec<f32>, ImportError> {
+    fn attention(
+        &mut self,
+        rows: &[f32],
+        layer: u32,
+        window: usize,
+    ) -> Result<Vec<f32>, ImportError> {
         let shape = self.parts.shape.clone();
         let config = shape.config().map_err(ImportError::Config)?;
         let mut heads = Heads {
