@@ -6,6 +6,7 @@ extern crate alloc;
 pub mod artifact;
 pub mod batch;
 pub mod forward;
+pub mod import;
 pub mod kernels;
 pub mod kv;
 pub mod model;

@@ -12,7 +12,7 @@ use super::matmul::Epilogue;
 use crate::artifact::matrix::{BLOCK, Bits, GROUP, Group};
 
 /// How far ahead of the weights being used the next ones are asked for, in bytes.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 8192;
 /// Blocks that sums in 32 bits surely hold; the arithmetic is that of the AVX-512 kernels.
 const RUN4: usize = 128;
 const RUN8: usize = 16;
@@ -205,7 +205,7 @@ unsafe fn planes8(
 unsafe fn prefetch<const LINES: usize>(pointer: *const u8) {
     for line in 0..LINES {
         // SAFETY: a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.wrapping_add(line * 64).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(line * 64).cast()) };
     }
 }
 

@@ -13,7 +13,7 @@ use crate::artifact::matrix::{BLOCK, Bits, GROUP, Group};
 
 /// How far ahead of the weights being used the next ones are asked for, in bytes: the latency of
 /// memory at one core's share of bandwidth.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 8192;
 /// Blocks that sums in 32 bits surely hold: 128 * 32 * 15 * 127 * 255 < 2^31 for 4 bits, and
 /// 16 * 32 * 127 * 127 * 255 < 2^31 for 8.
 const RUN4: usize = 128;
@@ -208,7 +208,7 @@ unsafe fn planes8<const T: usize>(
 unsafe fn prefetch<const LINES: usize>(pointer: *const u8) {
     for line in 0..LINES {
         // SAFETY: a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.wrapping_add(line * 64).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(line * 64).cast()) };
     }
 }
 

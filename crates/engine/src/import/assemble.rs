@@ -1,0 +1,298 @@
+//! Writes an artifact from a model's tensors.
+//!
+//! Sections are made one at a time in the order of the file and handed to a sink, so memory holds one
+//! matrix, not the model. Bands of rows are quantised in parallel; the bytes do not depend on it.
+//!
+//! Invariants:
+//! - Equal sources and options give equal bytes on every machine.
+//!
+//! Not here: where tensors come from, and the choice of quants (`quantise`).
+
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::family::Shape;
+use super::quantise::{self, Grid};
+use super::tensor::Tensor;
+use super::{ImportError, Options, Precision, dequantise};
+use crate::artifact::config::Config;
+use crate::artifact::matrix::{BAND, BLOCK, Bits, Layout, Matrix};
+use crate::artifact::pack::BandRows;
+use crate::artifact::strings::{self, Strings};
+use crate::artifact::vector::{NORM_WEIGHT_MAX, Vector, steps_to_bytes};
+use crate::artifact::writer::Plan;
+use crate::artifact::{Kind, SectionId};
+use crate::kernels::rows::{Rows, for_each};
+use crate::kernels::{Pool, per_thread};
+use crate::model::shape;
+use crate::vocabulary::VocabularyParts;
+
+/// A model ready to be written.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// Its configuration.
+    pub shape: Shape,
+    /// Its vocabulary.
+    pub vocabulary: VocabularyParts,
+    /// Its texts.
+    pub strings: Strings,
+    /// Its matrices, norms and biases.
+    pub tensors: Vec<(SectionId, Source<'a>)>,
+}
+
+/// Where a section's numbers come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The tensor.
+    pub tensor: Tensor<'a>,
+    /// Elements of a head whose rotary pairs are neighbours in the source, so that its rows must be
+    /// reordered to halves; 0 where rows stay as they are.
+    pub interleaved: usize,
+    /// Added to each element: 1 for norms that store their distance from one.
+    pub plus: f32,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// Bytes of the artifact.
+    pub size: u64,
+    /// Matrices with 4 bits a weight.
+    pub four: usize,
+    /// Matrices with 8 bits a weight.
+    pub eight: usize,
+}
+
+/// Takes the artifact's bytes in order.
+pub type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), String> + 'a;
+
+/// Memory of one thread.
+#[derive(Debug, Default)]
+struct Scratch {
+    values: Vec<f32>,
+    grids: Vec<Grid>,
+    band: Option<BandRows>,
+    error: Option<ImportError>,
+}
+
+/// Writes the artifact; `progress` is told bytes written and bytes in all.
+///
+/// # Errors
+/// When a tensor has not its shape, holds a number that is not finite, or the sink refuses.
+pub fn write(
+    parts: &Parts<'_>,
+    options: &Options,
+    threads: usize,
+    sink: &mut Sink<'_>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Written, ImportError> {
+    let config = parts.shape.config().map_err(ImportError::Config)?;
+    let sections = sections(parts, &config, options)?;
+    let plan = Plan::new(sections.iter().map(|(id, section)| (*id, section.size())).collect());
+    let mut pool = Pool::new(threads);
+    let total = plan.size() as u64;
+    let mut done = plan.header().len() as u64;
+    let mut emit = |bytes: &[u8]| sink(bytes).map_err(ImportError::Sink);
+    emit(&plan.header())?;
+    for (index, planned) in plan.sections().iter().enumerate() {
+        let section = sections.iter().find(|(id, _)| *id == planned.id);
+        let (_, section) = section.expect("the plan was made from these sections");
+        emit(&section.bytes(&mut pool)?)?;
+        emit(&vec![0; plan.padding_after(index)])?;
+        done += (planned.size + plan.padding_after(index)) as u64;
+        progress(done, total);
+    }
+    let count = |bits| {
+        let matrix = |section: &Section<'_>| matches!(section, Section::Matrix(_, layout) if layout.bits == bits);
+        sections.iter().filter(|(_, section)| matrix(section)).count()
+    };
+    Ok(Written { size: total, four: count(Bits::Four), eight: count(Bits::Eight) })
+}
+
+/// A section before its bytes.
+enum Section<'a> {
+    Bytes(Vec<u8>),
+    Matrix(Source<'a>, Layout),
+}
+
+impl Section<'_> {
+    fn size(&self) -> usize {
+        match self {
+            Section::Bytes(bytes) => bytes.len(),
+            Section::Matrix(_, layout) => layout.size(),
+        }
+    }
+
+    fn bytes(&self, pool: &mut Pool) -> Result<Vec<u8>, ImportError> {
+        match self {
+            Section::Bytes(bytes) => Ok(bytes.clone()),
+            Section::Matrix(source, layout) => matrix(source, *layout, pool),
+        }
+    }
+}
+
+fn sections<'a>(
+    parts: &Parts<'a>,
+    config: &Config,
+    options: &Options,
+) -> Result<Vec<(SectionId, Section<'a>)>, ImportError> {
+    let global = |kind| SectionId { kind, layer: 0 };
+    let steps = |windowed| parts.shape.rope_steps(windowed).map_err(ImportError::Config);
+    let vocabulary = parts.vocabulary.to_bytes().map_err(ImportError::Vocabulary)?;
+    let mut sections = vec![
+        (global(Kind::Config), Section::Bytes(config.to_bytes())),
+        (global(Kind::Strings), Section::Bytes(strings::to_bytes(&parts.strings))),
+        (global(Kind::Vocabulary), Section::Bytes(vocabulary)),
+        (global(Kind::RopeGlobal), Section::Bytes(steps_to_bytes(&steps(false)?))),
+    ];
+    if config.window_period != 0 {
+        sections.push((global(Kind::RopeLocal), Section::Bytes(steps_to_bytes(&steps(true)?))));
+    }
+    for &(id, source) in &parts.tensors {
+        let section = match shape(config, id.kind) {
+            Some(expected) => {
+                let bits = bits(&source.tensor, options);
+                Section::Matrix(source, layout(&source.tensor, expected, bits)?)
+            }
+            None => Section::Bytes(vector(&source, vector_length(config, id.kind), id.kind)?),
+        };
+        sections.push((id, section));
+    }
+    Ok(sections)
+}
+
+/// The rule by which a matrix gets 4 or 8 bits: 4 where the source's own grid has 4, so that nothing
+/// is lost twice; 8 for every finer source.
+fn bits(tensor: &Tensor<'_>, options: &Options) -> Bits {
+    match options.precision {
+        Precision::AllEight => Bits::Eight,
+        Precision::AllFour => Bits::Four,
+        Precision::BySource if tensor.encoding.has_four_bit_grid() => Bits::Four,
+        Precision::BySource => Bits::Eight,
+    }
+}
+
+fn layout(
+    tensor: &Tensor<'_>,
+    (rows, columns): (usize, usize),
+    bits: Bits,
+) -> Result<Layout, ImportError> {
+    if (tensor.rows, tensor.columns) != (rows, columns) {
+        return Err(ImportError::Shape {
+            tensor: tensor.name.to_string(),
+            found: (tensor.rows, tensor.columns),
+            expected: (rows, columns),
+        });
+    }
+    Ok(Layout { rows, columns, bits })
+}
+
+fn vector_length(config: &Config, kind: Kind) -> usize {
+    match kind {
+        Kind::QueryBias => config.query_width(),
+        Kind::KeyBias | Kind::ValueBias => config.kv_width(),
+        Kind::QueryNorm | Kind::KeyNorm => config.head_size,
+        _ => config.width,
+    }
+}
+
+/// A norm or a bias in integers: norms with the finest common exponent, biases in Q16.
+fn vector(source: &Source<'_>, length: usize, kind: Kind) -> Result<Vec<u8>, ImportError> {
+    let tensor = &source.tensor;
+    if tensor.rows * tensor.columns != length {
+        return Err(ImportError::Shape {
+            tensor: tensor.name.to_string(),
+            found: (tensor.rows, tensor.columns),
+            expected: (1, length),
+        });
+    }
+    let mut values = vec![0f32; length];
+    dequantise::row(tensor, 0, &mut values)?;
+    let mut ordered = vec![0f64; length];
+    for (row, value) in ordered.iter_mut().enumerate() {
+        *value = f64::from(values[source_row(source, row)]) + f64::from(source.plus);
+    }
+    let is_bias = matches!(kind, Kind::QueryBias | Kind::KeyBias | Kind::ValueBias);
+    let max = if is_bias { i32::MAX } else { NORM_WEIGHT_MAX };
+    let exponent = if is_bias { 16 } else { finest_exponent(&ordered, max) };
+    let element = |&value: &f64| libm::rint(libm::scalbn(value, exponent)) as i32;
+    let elements = ordered.iter().map(element).collect();
+    Ok(Vector { elements, exponent }.to_bytes())
+}
+
+/// The largest exponent, -64 to 64, at which every value's magnitude rounds to at most `max`.
+fn finest_exponent(values: &[f64], max: i32) -> i32 {
+    let largest = values.iter().fold(0f64, |most, value| most.max(value.abs()));
+    let fits = |exponent| libm::rint(libm::scalbn(largest, exponent)) <= f64::from(max);
+    (-64..=64).rev().find(|&exponent| fits(exponent)).unwrap_or(-64)
+}
+
+/// The source's row for row `row`.
+fn source_row(source: &Source<'_>, row: usize) -> usize {
+    let size = source.interleaved;
+    if size == 0 {
+        return row;
+    }
+    let (head, at) = (row / size * size, row % size);
+    head + if at < size / 2 { 2 * at } else { 2 * (at - size / 2) + 1 }
+}
+
+/// A matrix section's bytes.
+fn matrix(source: &Source<'_>, layout: Layout, pool: &mut Pool) -> Result<Vec<u8>, ImportError> {
+    let mut bytes = vec![0u8; layout.size()];
+    let mut scales = vec![0f64; layout.rows_padded()];
+    let groups_at = layout.group_offset(0);
+    let (head, groups) = bytes.split_at_mut(groups_at);
+    let norms = &mut head[layout.norms_offset()..];
+    let mut scratch = per_thread(pool, Scratch::default);
+    let bands = layout.rows_padded() / BAND;
+    let buffers = (
+        Rows::new(groups, 2 * layout.group_size()),
+        Rows::new(norms, layout.chunks() * 8),
+        Rows::new(&mut scales, BAND),
+    );
+    for_each(pool, bands, buffers, &mut scratch, |band, (groups, norms, scales), scratch| {
+        let norms = &mut norms[..layout.chunks() * 8];
+        if let Err(error) = quantise_band(source, layout, band, (groups, norms, scales), scratch) {
+            scratch.error.get_or_insert(error);
+        }
+    });
+    if let Some(error) = scratch.iter_mut().find_map(|scratch| scratch.error.take()) {
+        return Err(error);
+    }
+    let exponent = finest_exponent(&scales, i32::MAX);
+    bytes[..64].copy_from_slice(&Matrix::header(layout, exponent));
+    for (slot, &scale) in bytes[64..].chunks_exact_mut(4).zip(&scales) {
+        let integer = libm::rint(libm::scalbn(scale, exponent)) as i32;
+        slot.copy_from_slice(&integer.to_le_bytes());
+    }
+    Ok(bytes)
+}
+
+/// Quantises and interleaves one band of 32 rows.
+fn quantise_band(
+    source: &Source<'_>,
+    layout: Layout,
+    band: usize,
+    (groups, norms, scales): (&mut [u8], &mut [u8], &mut [f64]),
+    scratch: &mut Scratch,
+) -> Result<(), ImportError> {
+    let Scratch { values, grids, band: rows, .. } = scratch;
+    let rows = rows.insert(BandRows::new(layout));
+    values.clear();
+    values.resize(layout.columns.next_multiple_of(BLOCK), 0.0);
+    let first = band * BAND;
+    for row in first..layout.rows.min(first + BAND) {
+        let from = source_row(source, row);
+        dequantise::row(&source.tensor, from, &mut values[..layout.columns])?;
+        dequantise::grids(&source.tensor, from, layout.bits, grids);
+        let out = &mut rows.row(row - first);
+        scales[row - first] = match layout.bits {
+            Bits::Four => quantise::row4(values, grids, out),
+            Bits::Eight => quantise::row8(values, grids, out),
+        };
+    }
+    rows.write(groups, norms);
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Chooses the integers of one row: quants, sub-scales and offsets.
+//!
+//! A row's scale S is set by its largest block; each block of 32 then takes, of a few candidates, the
+//! integers with the least squared error. Where the source has a grid of its own the candidates start
+//! from it, so that little is lost twice.
+//!
+//! Invariants:
+//! - Results are within the limits of `artifact::matrix`, whatever the finite input.
+//! - All arithmetic is IEEE f32 and f64 in the order written: the same integers on every machine.
+//!
+//! Not here: the format's layout (`artifact::pack`).
+
+use crate::artifact::matrix::{BLOCK, OFFSET_MAX, WEIGHT4_MAX};
+use crate::artifact::pack::BandRow;
+
+/// The scale of a row without weights: small enough to vanish beside any other.
+const SCALE_MIN: f64 = 1.0e-30;
+/// Adding and subtracting 1.5 * 2^23 rounds an f32 below 2^22 in magnitude to an integer, ties to even.
+const ROUND: f32 = 12_582_912.0;
+
+type Block = [f32; BLOCK];
+
+fn round(value: f32) -> f32 {
+    (value + ROUND) - ROUND
+}
+
+/// A block's grid in the source: its values are `base + step * whole number`. `step` is 0 where the
+/// source has no such grid.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Grid {
+    /// Distance of two neighbours.
+    pub step: f32,
+    /// One point of the grid: the lowest of a 4-bit grid.
+    pub base: f32,
+}
+
+/// Quantises a row to 4 bits; returns its scale. `values` is a whole number of blocks; `grids` has
+/// one entry a block, or none.
+pub fn row4(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
+    let blocks = values.as_chunks::<BLOCK>().0;
+    let grid = |index: usize, block: &Block| {
+        let known = grids.get(index).copied().unwrap_or_default();
+        let (min, max) = range(block);
+        // A grid of more than sixteen points that are used is no help.
+        let is_usable = known.step > 0.0 && (max - known.base) < 15.5 * known.step;
+        if is_usable { known } else { Grid { step: (max - min) / 15.0, base: min } }
+    };
+    let mut spread = 0f32;
+    for (index, block) in blocks.iter().enumerate() {
+        // The weights themselves must stay within 4,095, sixteen times the largest sub-scale.
+        spread = spread.max(grid(index, block).step).max(magnitude(block) / 16.0);
+    }
+    let scale = f64::from(spread) / 255.0;
+    let scale = if scale > SCALE_MIN { scale } else { SCALE_MIN };
+    let inverse = (1.0 / scale) as f32;
+    for (index, block) in blocks.iter().enumerate() {
+        let grid = grid(index, block);
+        let scaled = block.map(|value| value * inverse);
+        let best = best4(&scaled, Grid { step: grid.step * inverse, base: grid.base * inverse });
+        row.scales[index] = best.scale as u8;
+        row.offsets[index] = best.offset as i16;
+        let quants = &mut row.quants[index * BLOCK..][..BLOCK];
+        quants.iter_mut().zip(&best.quants).for_each(|(out, &quant)| *out = quant as u8);
+    }
+    scale
+}
+
+#[derive(Clone, Copy)]
+struct Choice4 {
+    error: f32,
+    scale: f32,
+    offset: f32,
+    quants: Block,
+}
+
+fn range(block: &Block) -> (f32, f32) {
+    let mut range = (block[0], block[0]);
+    for &value in block {
+        range = (range.0.min(value), range.1.max(value));
+    }
+    range
+}
+
+/// The best integers for a block in units of the row's scale.
+fn best4(block: &Block, grid: Grid) -> Choice4 {
+    let centre = round(grid.step);
+    let mut best = choice4(block, centre.clamp(1.0, 255.0), grid.base);
+    for delta in [-1.0, 1.0] {
+        let scale = centre + delta;
+        if (1.0..=255.0).contains(&scale) {
+            let other = choice4(block, scale, grid.base);
+            if other.error < best.error {
+                best = other;
+            }
+        }
+    }
+    best
+}
+
+/// Quants and offset for one sub-scale: two rounds of least squares from `offset`.
+fn choice4(block: &Block, scale: f32, offset: f32) -> Choice4 {
+    let inverse = 1.0 / scale;
+    let mut offset = limit_offset(round(offset), scale);
+    let mut quants = assign4(block, inverse, offset);
+    let mean: f32 = sum(block) / 32.0;
+    for _ in 0..2 {
+        offset = limit_offset(round(mean - scale * sum(&quants) / 32.0), scale);
+        quants = assign4(block, inverse, offset);
+    }
+    let mut error = [0f32; BLOCK];
+    for ((error, &quant), &value) in error.iter_mut().zip(&quants).zip(block) {
+        let distance = scale * quant + offset - value;
+        *error = distance * distance;
+    }
+    Choice4 { error: sum(&error), scale, offset, quants }
+}
+
+/// Keeps the offset and the weights of all sixteen quants within the format's limits.
+fn limit_offset(offset: f32, scale: f32) -> f32 {
+    let weight = WEIGHT4_MAX as f32;
+    let offset = offset.clamp(-weight, weight - 15.0 * scale);
+    offset.clamp(-(OFFSET_MAX as f32), OFFSET_MAX as f32)
+}
+
+fn assign4(block: &Block, inverse: f32, offset: f32) -> Block {
+    block.map(|value| round((value - offset) * inverse).clamp(0.0, 15.0))
+}
+
+/// A sum of 32 in a fixed order: eight lanes, then a tree.
+fn sum(block: &Block) -> f32 {
+    let mut lanes = [0f32; 8];
+    for part in block.as_chunks::<8>().0 {
+        for (lane, &value) in lanes.iter_mut().zip(part) {
+            *lane += value;
+        }
+    }
+    ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6]))
+        + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))
+}
+
+/// Quantises a row to 8 bits; returns its scale. `values` is a whole number of blocks; `grids` has
+/// one entry a block, through zero, or none.
+pub fn row8(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
+    let blocks = values.as_chunks::<BLOCK>().0;
+    let mut largest = 0f32;
+    for block in blocks {
+        largest = largest.max(magnitude(block));
+    }
+    let scale = f64::from(largest) / (127.0 * 255.0);
+    let scale = if scale > SCALE_MIN { scale } else { SCALE_MIN };
+    let inverse = (1.0 / scale) as f32;
+    for (index, block) in blocks.iter().enumerate() {
+        let scaled = block.map(|value| value * inverse);
+        let step = grids.get(index).map_or(0.0, |grid| grid.step) * inverse;
+        let best = best8(&scaled, step);
+        row.scales[index] = best.scale as u8;
+        let quants = &mut row.quants[index * BLOCK..][..BLOCK];
+        let stored = best.quants.iter().map(|&quant| (quant + 128.0) as u8);
+        quants.iter_mut().zip(stored).for_each(|(out, quant)| *out = quant);
+    }
+    scale
+}
+
+fn magnitude(block: &Block) -> f32 {
+    block.iter().fold(0f32, |most, value| most.max(value.abs()))
+}
+
+#[derive(Clone, Copy)]
+struct Choice8 {
+    error: f32,
+    scale: f32,
+    quants: Block,
+}
+
+/// The best integers for a block in units of the row's scale: the coarsest sub-scale that holds it,
+/// its neighbours, and those that keep a whole multiple of the source's own grid.
+fn best8(block: &Block, step: f32) -> Choice8 {
+    let least = (magnitude(block) / 127.0 + ROUND - ROUND).clamp(1.0, 255.0);
+    let mut best = choice8(block, least, 1.0 / least);
+    for delta in [1.0, 2.0, 3.0] {
+        let scale = (least + delta).min(255.0);
+        let other = choice8(block, scale, 1.0 / scale);
+        if other.error < best.error {
+            best = other;
+        }
+    }
+    if step > 0.0 {
+        let most = (127.0 * step / magnitude(block).max(step)).clamp(1.0, 16.0);
+        let multiple = (round(most - 0.5)).max(1.0);
+        let scale = round(step / multiple).clamp(1.0, 255.0);
+        // The quants are those of the source times the multiple; only the scale is rounded.
+        let kept = choice8(block, scale, multiple / step);
+        if kept.error < best.error {
+            best = kept;
+        }
+    }
+    best
+}
+
+fn choice8(block: &Block, scale: f32, inverse: f32) -> Choice8 {
+    let quants = block.map(|value| round(value * inverse).clamp(-127.0, 127.0));
+    let mut error = [0f32; BLOCK];
+    for ((error, &quant), &value) in error.iter_mut().zip(&quants).zip(block) {
+        let distance = scale * quant - value;
+        *error = distance * distance;
+    }
+    Choice8 { error: sum(&error), scale, quants }
+}
