@@ -2,19 +2,25 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gateway::router::{Gateway, Options, router};
 use gateway::serve::serve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::world::{CHAT, HI, HI_STREAM, Line, Script};
 
+/// Far longer than any of these takes, so that a fault fails the test and does not hang it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Runs with the clock of the world, because sockets do not wait for a paused one.
-fn run<T>(future: impl Future<Output = T>) -> T {
+fn run(future: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().build().unwrap().block_on(future)
+    let runtime = builder.enable_all().build().unwrap();
+    runtime.block_on(async { timeout(PATIENCE, future).await }).unwrap();
 }
 
 async fn ask(listener: &TcpListener, body: &str) -> TcpStream {
