@@ -216,7 +216,7 @@ impl<'a> Conversation<'a> {
     fn context(&self, mark: &dyn Fn(&str) -> String) -> Value {
         let messages = self.messages.iter().map(|message| message.value(mark));
         let tools = self.tools.map_or(Value::from(()), |tools| json_value(tools, mark));
-        Value::from_iter([
+        Value::from_pairs([
             ("messages", messages.collect()),
             ("add_generation_prompt", Value::from(self.add_generation_prompt)),
             ("bos_token", Value::from(self.begin)),
@@ -234,7 +234,7 @@ impl Message {
         }
         fields.insert("role".to_owned(), Value::from(self.role.as_str()));
         fields.insert("content".to_owned(), Value::from(mark(&self.content)));
-        Value::from_iter(fields)
+        Value::from_pairs(fields)
     }
 }
 
@@ -321,7 +321,7 @@ fn json_value(value: &serde_json::Value, mark: &dyn Fn(&str) -> String) -> Value
             items.iter().map(|item| json_value(item, mark)).collect()
         }
         serde_json::Value::Object(fields) => {
-            Value::from_iter(fields.iter().map(|(key, item)| (mark(key), json_value(item, mark))))
+            Value::from_pairs(fields.iter().map(|(key, item)| (mark(key), json_value(item, mark))))
         }
     }
 }
