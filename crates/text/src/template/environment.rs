@@ -19,8 +19,8 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 use super::{OUTPUT_SIZE_MAX, json};
 
 /// Steps of a render, at most. One step is an instruction or 64 bytes made, so this bounds a
-/// render to about a second and 128 MB. Rendering 100 messages takes a few thousand.
-pub(super) const FUEL: u64 = 2_000_000;
+/// render to about half a second and 64 MB. Rendering 100 messages takes a few thousand.
+pub(super) const FUEL: u64 = 1_000_000;
 
 /// The day that `strftime_now` tells, a Friday: the one that Llama 3.2's own template falls back on.
 const DAY: [(char, &str); 11] = [

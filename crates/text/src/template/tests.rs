@@ -117,6 +117,27 @@ fn hostile_templates_end() {
 }
 
 #[test]
+fn hostile_nesting_does_not_end_the_process() {
+    let size = super::SOURCE_SIZE_MAX - 16;
+    for piece in ["-", "(", "[", "{1:", ".b", "|e", "+1", "~1", "**1", "[0]", "(0)", " or 1"] {
+        let source = format!("{{{{ a{} 1 }}}}", piece.repeat(size / piece.len()));
+        let _ = render(&source, &[]);
+        let source = format!("{{{{ {}1 }}}}", piece.repeat(size / piece.len()));
+        let _ = render(&source, &[]);
+    }
+    let _ = render(&format!("{{{{ {}1 }}}}", "not ".repeat(size / 4)), &[]);
+    let nest = "{% set n = namespace(t=1) %}{% for i in range(99) %}{% for j in range(9999) %}\
+        {% set n.t = [n.t] %}{% if i * 9999 + j == 100000 %}";
+    for end in ["{{ n.t }}", "{{ n.t == [1] }}", "{{ n.t | tojson }}", "{{ n.t ~ '' }}", ""] {
+        let source = format!(
+            "{nest}{end}{{{{ raise_exception('') }}}}\
+            {{% endif %}}{{% endfor %}}{{% endfor %}}"
+        );
+        assert!(render(&source, &[]).is_err(), "{end}");
+    }
+}
+
+#[test]
 fn sizes_are_limited() {
     let long = " ".repeat(super::SOURCE_SIZE_MAX);
     assert!(Template::new(&long).is_ok());
