@@ -12,6 +12,7 @@ pub mod assemble;
 pub mod dequantise;
 pub mod family;
 pub mod gguf;
+pub mod gguf_build;
 pub mod gguf_model;
 pub mod measure;
 pub mod quantise;

@@ -187,7 +187,7 @@ impl<'a> Reader<'a> {
         } else {
             let what = || alloc::format!("array {key:?} has elements of unknown type {element}");
             let width = width(element).ok_or_else(|| GgufError::Invalid { at, what: what() })?;
-            let size = count.checked_mul(width).unwrap_or(u64::MAX);
+            let size = count.saturating_mul(width);
             self.take(size, key)?;
         }
         // Every element took at least one byte of the file, so the count fits memory.
