@@ -14,7 +14,9 @@ pub mod family;
 pub mod gguf;
 pub mod gguf_build;
 pub mod gguf_model;
+pub mod measure;
 pub mod quantise;
+pub mod reference;
 pub mod tensor;
 
 /// Which matrices get how many bits.

@@ -117,4 +117,4 @@ macro_rules! per_isa {
         }
     };
 }
-use per_isa;
+pub(crate) use per_isa;

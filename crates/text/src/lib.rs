@@ -7,7 +7,8 @@
 //! Invariants:
 //! - The same vocabulary, template and conversation give the same ids on every machine.
 //! - The message of a conversation cannot forge a control token (`template::Template::encode_chat`).
-//! - No text, template or vocabulary reaches a panic; templates run under a budget.
+//! - No text, template or vocabulary reaches a panic; templates run under a budget, whose one gap
+//!   `template::environment` names.
 //!
 //! Not here: reading model files (the importer makes the vocabulary's bytes), and how a request's
 //! JSON becomes messages (`gateway`).
@@ -17,3 +18,6 @@ pub mod tokenizer;
 pub mod template;
 
 pub mod check;
+
+#[cfg(test)]
+mod small;

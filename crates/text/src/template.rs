@@ -15,6 +15,7 @@
 mod environment;
 mod guard;
 mod json;
+mod stack;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -25,10 +26,11 @@ use minijinja::{Environment, ErrorKind};
 
 use self::environment::Raised;
 use self::guard::Guard;
+use self::stack::on_deep_stack;
 use crate::tokenizer::Tokenizer;
 
-/// Bytes of a template's source, at most. The longest in use have about 40,000.
-pub const SOURCE_SIZE_MAX: usize = 256 * 1024;
+/// Bytes of a template's source, at most. The longest of 70 in use has 16,738.
+pub const SOURCE_SIZE_MAX: usize = 128 * 1024;
 /// Bytes of a rendered prompt, at most: room for a million tokens. It bounds a conversation's
 /// texts together too.
 pub const OUTPUT_SIZE_MAX: usize = 8 * 1024 * 1024;
@@ -132,8 +134,10 @@ impl Template {
     /// When the source is too long or not a template.
     pub fn new(source: &str) -> Result<Template, TemplateError> {
         within("template source", source.len(), SOURCE_SIZE_MAX)?;
-        let environment = environment::environment(NAME, source).map_err(|error| {
-            TemplateError::Syntax { line: error.line().unwrap_or(0), message: describe(&error) }
+        let environment = on_deep_stack(|| environment::environment(NAME, source))?;
+        let environment = environment.map_err(|error| TemplateError::Syntax {
+            line: error.line().unwrap_or(0),
+            message: describe(&error),
         })?;
         Ok(Template { source: source.to_owned(), environment })
     }
@@ -172,9 +176,14 @@ impl Template {
         mark: &dyn Fn(&str) -> String,
     ) -> Result<String, TemplateError> {
         conversation.check()?;
+        let context = conversation.context(mark);
+        on_deep_stack(|| self.run(context))?
+    }
+
+    fn run(&self, context: Value) -> Result<String, TemplateError> {
         let template = self.environment.get_template(NAME).map_err(|error| failed(&error))?;
         let mut output = Output::default();
-        let rendered = template.render_captured_to(conversation.context(mark), &mut output);
+        let rendered = template.render_captured_to(context, &mut output);
         if output.is_full {
             let (size, max) = (OUTPUT_SIZE_MAX, OUTPUT_SIZE_MAX);
             return Err(TemplateError::TooLarge { what: "rendered prompt", size, max });
@@ -216,7 +225,7 @@ impl<'a> Conversation<'a> {
     fn context(&self, mark: &dyn Fn(&str) -> String) -> Value {
         let messages = self.messages.iter().map(|message| message.value(mark));
         let tools = self.tools.map_or(Value::from(()), |tools| json_value(tools, mark));
-        Value::from_iter([
+        Value::from_pairs([
             ("messages", messages.collect()),
             ("add_generation_prompt", Value::from(self.add_generation_prompt)),
             ("bos_token", Value::from(self.begin)),
@@ -234,7 +243,7 @@ impl Message {
         }
         fields.insert("role".to_owned(), Value::from(self.role.as_str()));
         fields.insert("content".to_owned(), Value::from(mark(&self.content)));
-        Value::from_iter(fields)
+        Value::from_pairs(fields)
     }
 }
 
@@ -321,7 +330,7 @@ fn json_value(value: &serde_json::Value, mark: &dyn Fn(&str) -> String) -> Value
             items.iter().map(|item| json_value(item, mark)).collect()
         }
         serde_json::Value::Object(fields) => {
-            Value::from_iter(fields.iter().map(|(key, item)| (mark(key), json_value(item, mark))))
+            Value::from_pairs(fields.iter().map(|(key, item)| (mark(key), json_value(item, mark))))
         }
     }
 }

@@ -193,10 +193,9 @@ impl Tokenizer {
     }
 
     fn begun(&self, mut ids: Vec<u32>) -> Vec<u32> {
-        if let Some(begin) = self.begin.filter(|_| self.adds_begin) {
-            if ids.first() != Some(&begin) {
-                ids.insert(0, begin);
-            }
+        let begin = self.begin.filter(|_| self.adds_begin);
+        if let Some(begin) = begin.filter(|begin| ids.first() != Some(begin)) {
+            ids.insert(0, begin);
         }
         ids
     }

@@ -24,7 +24,7 @@ use crate::artifact::vector::{NORM_WEIGHT_MAX, Vector, steps_to_bytes};
 use crate::artifact::writer::Plan;
 use crate::artifact::{Kind, SectionId};
 use crate::kernels::rows::{Rows, for_each};
-use crate::kernels::{Pool, per_thread};
+use crate::kernels::{Isa, Pool, per_thread};
 use crate::model::shape;
 use crate::vocabulary::VocabularyParts;
 
@@ -249,7 +249,7 @@ fn finest_exponent(values: &[f64], max: i32) -> i32 {
 }
 
 /// The source's row for row `row`.
-fn source_row(source: &Source<'_>, row: usize) -> usize {
+pub(super) fn source_row(source: &Source<'_>, row: usize) -> usize {
     let size = source.interleaved;
     if size == 0 {
         return row;
@@ -309,8 +309,8 @@ fn quantise_band(
         dequantise::grids(&source.tensor, from, layout.bits, grids);
         let out = &mut rows.row(row - first);
         scales[row - first] = match layout.bits {
-            Bits::Four => quantise::row4(values, grids, out),
-            Bits::Eight => quantise::row8(values, grids, out),
+            Bits::Four => quantise::row4(Isa::best(), values, grids, out),
+            Bits::Eight => quantise::row8(Isa::best(), values, grids, out),
         };
     }
     rows.write(groups, norms);

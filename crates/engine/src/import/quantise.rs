@@ -9,9 +9,14 @@
 //! - All arithmetic is IEEE f32 and f64 in the order written: the same integers on every machine.
 //!
 //! Not here: the format's layout (`artifact::pack`).
+#![expect(
+    unsafe_code,
+    reason = "calls the body compiled for the instruction set that was detected"
+)]
 
 use crate::artifact::matrix::{BLOCK, OFFSET_MAX, WEIGHT4_MAX};
 use crate::artifact::pack::BandRow;
+use crate::kernels::per_isa;
 
 /// The scale of a row without weights: small enough to vanish beside any other.
 const SCALE_MIN: f64 = 1.0e-30;
@@ -20,6 +25,16 @@ const ROUND: f32 = 12_582_912.0;
 
 type Block = [f32; BLOCK];
 
+#[inline(always)]
+fn each(block: &Block, function: impl Fn(f32) -> f32) -> Block {
+    let mut out = [0f32; BLOCK];
+    for (out, &value) in out.iter_mut().zip(block) {
+        *out = function(value);
+    }
+    out
+}
+
+#[inline(always)]
 fn round(value: f32) -> f32 {
     (value + ROUND) - ROUND
 }
@@ -34,9 +49,14 @@ pub struct Grid {
     pub base: f32,
 }
 
-/// Quantises a row to 4 bits; returns its scale. `values` is a whole number of blocks; `grids` has
-/// one entry a block, or none.
-pub fn row4(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
+per_isa! {
+    /// Quantises a row to 4 bits; returns its scale. `values` is a whole number of blocks; `grids` has
+    /// one entry a block, or none.
+    pub fn row4 = row4_body(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64
+}
+
+#[inline(always)]
+fn row4_body(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
     let blocks = values.as_chunks::<BLOCK>().0;
     let grid = |index: usize, block: &Block| {
         let known = grids.get(index).copied().unwrap_or_default();
@@ -55,7 +75,7 @@ pub fn row4(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
     let inverse = (1.0 / scale) as f32;
     for (index, block) in blocks.iter().enumerate() {
         let grid = grid(index, block);
-        let scaled = block.map(|value| value * inverse);
+        let scaled = each(block, |value| value * inverse);
         let best = best4(&scaled, Grid { step: grid.step * inverse, base: grid.base * inverse });
         row.scales[index] = best.scale as u8;
         row.offsets[index] = best.offset as i16;
@@ -73,15 +93,26 @@ struct Choice4 {
     quants: Block,
 }
 
+#[inline(always)]
 fn range(block: &Block) -> (f32, f32) {
-    let mut range = (block[0], block[0]);
-    for &value in block {
-        range = (range.0.min(value), range.1.max(value));
+    let mut least = [f32::MAX; 8];
+    let mut most = [f32::MIN; 8];
+    for part in block.as_chunks::<8>().0 {
+        for ((least, most), &value) in least.iter_mut().zip(&mut most).zip(part) {
+            *least = if value < *least { value } else { *least };
+            *most = if value > *most { value } else { *most };
+        }
     }
-    range
+    let (mut min, mut max) = (least[0], most[0]);
+    for (&least, &most) in least.iter().zip(&most) {
+        min = if least < min { least } else { min };
+        max = if most > max { most } else { max };
+    }
+    (min, max)
 }
 
 /// The best integers for a block in units of the row's scale.
+#[inline(always)]
 fn best4(block: &Block, grid: Grid) -> Choice4 {
     let centre = round(grid.step);
     let mut best = choice4(block, centre.clamp(1.0, 255.0), grid.base);
@@ -98,13 +129,14 @@ fn best4(block: &Block, grid: Grid) -> Choice4 {
 }
 
 /// Quants and offset for one sub-scale: two rounds of least squares from `offset`.
+#[inline(always)]
 fn choice4(block: &Block, scale: f32, offset: f32) -> Choice4 {
     let inverse = 1.0 / scale;
     let mut offset = limit_offset(round(offset), scale);
     let mut quants = assign4(block, inverse, offset);
-    let mean: f32 = sum(block) / 32.0;
+    let mean: f32 = sum(block) * (1.0 / 32.0);
     for _ in 0..2 {
-        offset = limit_offset(round(mean - scale * sum(&quants) / 32.0), scale);
+        offset = limit_offset(round(mean - scale * sum(&quants) * (1.0 / 32.0)), scale);
         quants = assign4(block, inverse, offset);
     }
     let mut error = [0f32; BLOCK];
@@ -116,17 +148,20 @@ fn choice4(block: &Block, scale: f32, offset: f32) -> Choice4 {
 }
 
 /// Keeps the offset and the weights of all sixteen quants within the format's limits.
+#[inline(always)]
 fn limit_offset(offset: f32, scale: f32) -> f32 {
     let weight = WEIGHT4_MAX as f32;
     let offset = offset.clamp(-weight, weight - 15.0 * scale);
     offset.clamp(-(OFFSET_MAX as f32), OFFSET_MAX as f32)
 }
 
+#[inline(always)]
 fn assign4(block: &Block, inverse: f32, offset: f32) -> Block {
-    block.map(|value| round((value - offset) * inverse).clamp(0.0, 15.0))
+    each(block, |value| round((value - offset) * inverse).clamp(0.0, 15.0))
 }
 
 /// A sum of 32 in a fixed order: eight lanes, then a tree.
+#[inline(always)]
 fn sum(block: &Block) -> f32 {
     let mut lanes = [0f32; 8];
     for part in block.as_chunks::<8>().0 {
@@ -138,9 +173,14 @@ fn sum(block: &Block) -> f32 {
         + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))
 }
 
-/// Quantises a row to 8 bits; returns its scale. `values` is a whole number of blocks; `grids` has
-/// one entry a block, through zero, or none.
-pub fn row8(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
+per_isa! {
+    /// Quantises a row to 8 bits; returns its scale. `values` is a whole number of blocks; `grids` has
+    /// one entry a block, through zero, or none.
+    pub fn row8 = row8_body(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64
+}
+
+#[inline(always)]
+fn row8_body(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
     let blocks = values.as_chunks::<BLOCK>().0;
     let mut largest = 0f32;
     for block in blocks {
@@ -150,7 +190,7 @@ pub fn row8(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
     let scale = if scale > SCALE_MIN { scale } else { SCALE_MIN };
     let inverse = (1.0 / scale) as f32;
     for (index, block) in blocks.iter().enumerate() {
-        let scaled = block.map(|value| value * inverse);
+        let scaled = each(block, |value| value * inverse);
         let step = grids.get(index).map_or(0.0, |grid| grid.step) * inverse;
         let best = best8(&scaled, step);
         row.scales[index] = best.scale as u8;
@@ -161,8 +201,10 @@ pub fn row8(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
     scale
 }
 
+#[inline(always)]
 fn magnitude(block: &Block) -> f32 {
-    block.iter().fold(0f32, |most, value| most.max(value.abs()))
+    let (min, max) = range(block);
+    if -min > max { -min } else { max }
 }
 
 #[derive(Clone, Copy)]
@@ -174,6 +216,7 @@ struct Choice8 {
 
 /// The best integers for a block in units of the row's scale: the coarsest sub-scale that holds it,
 /// its neighbours, and those that keep a whole multiple of the source's own grid.
+#[inline(always)]
 fn best8(block: &Block, step: f32) -> Choice8 {
     let least = (magnitude(block) / 127.0 + ROUND - ROUND).clamp(1.0, 255.0);
     let mut best = choice8(block, least, 1.0 / least);
@@ -197,8 +240,9 @@ fn best8(block: &Block, step: f32) -> Choice8 {
     best
 }
 
+#[inline(always)]
 fn choice8(block: &Block, scale: f32, inverse: f32) -> Choice8 {
-    let quants = block.map(|value| round(value * inverse).clamp(-127.0, 127.0));
+    let quants = each(block, |value| round(value * inverse).clamp(-127.0, 127.0));
     let mut error = [0f32; BLOCK];
     for ((error, &quant), &value) in error.iter_mut().zip(&quants).zip(block) {
         let distance = scale * quant - value;

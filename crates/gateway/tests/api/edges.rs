@@ -6,6 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{Method, Request};
 use expect_test::{Expect, expect};
 use futures_util::{StreamExt, stream};
+use gateway::limits::BODIES_SIZE_MAX;
 use gateway::origins::Origins;
 use gateway::router::{Gateway, Options, router};
 use tower::ServiceExt;
@@ -246,6 +247,27 @@ fn body_that_never_ends_is_given_up() {
         error: {code:"request_timeout",message:"the body did not come in time",param:null,type:"invalid_request_error"}
     "#]],
     );
+}
+
+#[test]
+fn bodies_that_fill_the_memory_for_them_make_others_wait() {
+    let options = Options { body_size_max: BODIES_SIZE_MAX, ..Options::default() };
+    let gateway = Gateway::new(Arc::new(Script::new(&[])), &options);
+    run(async {
+        let mut endless = post(CHAT, "");
+        *endless.body_mut() = Body::from_stream(stream::pending::<Result<Bytes, String>>());
+        let reading = tokio::spawn(router(Arc::clone(&gateway)).oneshot(endless));
+        tokio::task::yield_now().await;
+        let response = router(Arc::clone(&gateway)).oneshot(post(CHAT, HI)).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["retry-after"]),
+            (429, &"1".parse().unwrap())
+        );
+        // The first gives its memory back when its time is up; now only the queue is full.
+        assert_eq!(reading.await.unwrap().unwrap().status(), 408);
+        let response = router(gateway).oneshot(post(CHAT, HI)).await.unwrap();
+        assert_eq!(response.headers()["retry-after"], "3");
+    });
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod edges;
 mod metrics;
+mod properties;
 mod refusals;
 mod requests;
 mod sockets;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
@@ -32,6 +32,9 @@ const CONTEXT_MAX: u32 = 64;
 const TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' \
     + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+/// The model that most tests ask, made once.
+static TINY: LazyLock<Arc<ServedModel>> = LazyLock::new(|| Arc::new(model("tiny", Some(TEMPLATE))));
 
 /// What the backend does for one job.
 #[derive(Clone, Debug)]
@@ -64,7 +67,7 @@ pub(crate) struct Script {
 impl Script {
     pub(crate) fn new(jobs: &[&[Line]]) -> Script {
         Script {
-            models: vec![Arc::new(model("tiny", Some(TEMPLATE)))],
+            models: vec![Arc::clone(&TINY)],
             ready: Ok(()),
             jobs: Mutex::new(jobs.iter().map(|lines| lines.to_vec()).collect()),
             requests: Mutex::default(),

@@ -6,19 +6,21 @@
 //!
 //! Invariants:
 //! - Nothing here reads a clock, a file or the environment, or loads another template.
-//! - A render ends within `FUEL` steps, and no string it makes is longer than that budget allows.
+//! - A render executes at most `FUEL` steps; loops, strings, output and JSON are charged or bounded.
 //!
-//! Not here: what the conversation looks like (`template`).
+//! Not here: what the conversation looks like (`template`). Nor a bound on one thing: the engine
+//! does not charge for walking a list that holds another many times over, so a template made for it
+//! can compare or join such lists for longer than anyone waits (`docs/adr/0010-own-tokenizer.md`).
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 
 use super::{OUTPUT_SIZE_MAX, json};
 
 /// Steps of a render, at most. One step is an instruction or 64 bytes made, so this bounds a
-/// render to about a second and 128 MB. Rendering 100 messages takes a few thousand.
-pub(super) const FUEL: u64 = 2_000_000;
+/// render to about half a second and 64 MB. Rendering 100 messages takes a few thousand.
+pub(super) const FUEL: u64 = 1_000_000;
 
 /// The day that `strftime_now` tells, a Friday: the one that Llama 3.2's own template falls back on.
 const DAY: [(char, &str); 11] = [
@@ -48,10 +50,16 @@ pub(super) fn environment(name: &'static str, source: &str) -> Result<Environmen
     environment.set_fuel(Some(FUEL));
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_filter("tojson", tojson);
+    environment.add_test("iterable", is_iterable);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment.add_template_owned(name, source.to_owned())?;
     Ok(environment)
+}
+
+/// As Python: `none` is not iterable, whereas the engine would treat it as empty.
+fn is_iterable(value: &Value) -> bool {
+    value.kind() != ValueKind::None && value.try_iter().is_ok()
 }
 
 fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {

@@ -3,7 +3,8 @@
 //! Words are cut by the pre-tokenizer; each starts as single bytes and merges by the ranked list.
 //!
 //! Invariants:
-//! - The ids of a text decode to its bytes, if every byte of it has a token.
+//! - The ids of a text decode to its bytes, if every byte of it has a token. A byte without one is
+//!   left out, as llama.cpp does: SmolLM2 has none for six control characters and the unused lead bytes.
 //!
 //! Not here: special tokens; no control token can come out of a merge.
 
@@ -24,7 +25,6 @@ pub(super) struct Bpe {
     merges: HashMap<[u32; 2], Pair>,
     /// Tokens by their spelling; empty unless whole words are looked up.
     spelled: HashMap<Box<[u8]>, u32>,
-    unknown: Option<u32>,
 }
 
 impl Bpe {
@@ -41,7 +41,7 @@ impl Bpe {
         if !words.takes_whole_words {
             spelled = HashMap::new();
         }
-        Some(Bpe { words, bytes, merges, spelled, unknown: vocabulary.unknown() })
+        Some(Bpe { words, bytes, merges, spelled })
     }
 
     /// Appends a text's ids.
@@ -53,11 +53,9 @@ impl Bpe {
     }
 
     fn encode_word(&self, word: &str, line: &mut Line, out: &mut Vec<u32>) {
-        if !self.spelled.is_empty() {
-            if let Some(&id) = self.spelled.get(alphabet::spell(word).as_bytes()) {
-                out.push(id);
-                return;
-            }
+        if let Some(id) = self.whole_word(word) {
+            out.push(id);
+            return;
         }
         line.clear();
         for (index, &byte) in word.as_bytes().iter().enumerate() {
@@ -67,16 +65,18 @@ impl Bpe {
         for symbol in line.symbols() {
             if symbol.id == NONE {
                 let bytes = word.as_bytes().get(symbol.range.clone()).unwrap_or_default();
-                // A byte without a token, in a vocabulary without an unknown token, is lost.
-                out.extend(bytes.iter().filter_map(|&byte| self.byte_or_unknown(byte)));
+                out.extend(bytes.iter().map(|&byte| self.byte(byte)).filter(|&id| id != NONE));
             } else {
                 out.push(symbol.id);
             }
         }
     }
 
-    fn byte_or_unknown(&self, byte: u8) -> Option<u32> {
-        Some(self.byte(byte)).filter(|&id| id != NONE).or(self.unknown)
+    fn whole_word(&self, word: &str) -> Option<u32> {
+        if self.spelled.is_empty() {
+            return None;
+        }
+        self.spelled.get(alphabet::spell(word).as_bytes()).copied()
     }
 
     fn byte(&self, byte: u8) -> u32 {

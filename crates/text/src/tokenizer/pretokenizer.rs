@@ -98,8 +98,8 @@ const DEEPSEEK_LETTERS: &str = concat!(
     r"\x{104D8}-\x{104FB}\x{10C80}-\x{10CB2}\x{10CC0}-\x{10CF2}\x{118A0}-\x{118DF}",
     r"\x{1E900}-\x{1E943}]+",
 );
-/// DeepSeek's East Asian runs.
-const DEEPSEEK_HAN: &str = r"[\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]+";
+/// DeepSeek's East Asian runs. Spaces among these characters are spaces to llama.cpp.
+const DEEPSEEK_HAN: &str = r"[[\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]&&\S]+";
 
 /// The pre-tokenizer of one vocabulary.
 #[derive(Debug)]

@@ -103,8 +103,10 @@ pub(super) enum Prefix {
 /// The byte that a token written `<0xNN>` stands for.
 pub(super) fn byte_value(text: &[u8]) -> Option<u8> {
     let digits = text.strip_prefix(b"<0x")?.strip_suffix(b">")?;
-    let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.len() == 2)?;
-    u8::from_str_radix(digits, 16).ok()
+    if digits.len() != 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// A rank that orders scores from high to low; `None` for what is not a number. The bits of an

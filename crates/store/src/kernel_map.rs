@@ -1,0 +1,48 @@
+//! Read a blob through the kernel's page cache, without copying it into the heap.
+//!
+//! Invariants:
+//! - This is the crate's only unsafe code.
+//! - A mapping is read-only, and made only of a file that already bears a blob's name.
+//!
+//! Not here: checking that the bytes still hash to the name; see `Blobs::verify`.
+
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+
+/// The bytes of one blob, mapped read-only for as long as this value lives.
+#[derive(Debug)]
+pub struct Mapped {
+    map: memmap2::Mmap,
+}
+
+impl Mapped {
+    /// Maps all of `file`, which may be closed afterwards.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses the mapping.
+    #[expect(unsafe_code, reason = "a mapping is sound only while nobody changes the file")]
+    pub(crate) fn of(file: &File) -> io::Result<Mapped> {
+        // SAFETY: blobs are written in `staging` alone and made read-only before they get the name
+        // under which they are mapped. This program never writes to or truncates them again, and
+        // `remove` and the renaming of an equal blob over this one leave a mapped file's pages
+        // as they were.
+        let map = unsafe { memmap2::Mmap::map(file)? };
+        Ok(Mapped { map })
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.map
+    }
+}

@@ -1,0 +1,15 @@
+//! Keep blobs by the hash of their content, and prove them.
+//!
+//! A blob is a file named by its content identifier. `cid` computes and reads those names, `blobs`
+//! keeps the files.
+//!
+//! Invariants:
+//! - A file under a blob's final name has been read back, hashed to that name and flushed to disk
+//!   before it got the name.
+//! - Half a download never bears a blob's name; it waits in `staging` and can be taken up again.
+//!
+//! Not here: where blobs come from, which of them are wanted, how much room they may take.
+
+pub mod blobs;
+pub mod cid;
+pub mod kernel_map;
