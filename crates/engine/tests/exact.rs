@@ -1,5 +1,7 @@
 //! The same run gives the same bits, however it is computed.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
+
 mod support;
 
 use std::collections::BTreeMap;
