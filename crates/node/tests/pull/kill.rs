@@ -1,16 +1,15 @@
 //! A pull that is killed at any moment leaves nothing wrong, and a later one completes.
 //!
-//! The test runs itself as a child, which pulls; the server tells how far it has come, and then
-//! the child is killed. No clock is involved: the rounds differ by the bytes that were sent.
+//! The test runs itself as a child, which pulls and tells how far it has come; then the child is
+//! killed. No clock is involved: the moments are counted in bytes.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use node::catalogue::{Mirror, SourceEntry};
-use node::pull::pull_source;
+use node::pull::{Progress, pull_source};
 use store::blobs::Blobs;
 use store::cid::Cid;
 
@@ -25,56 +24,86 @@ const KILL_SEED: u64 = 11;
 const DIR: &str = "MASHAA_TEST_PULL_DIR";
 /// Set for the child: the mirror's address.
 const URL: &str = "MASHAA_TEST_PULL_URL";
+/// Set for the child: what to pull.
+const CID: &str = "MASHAA_TEST_PULL_CID";
 
-enum Event {
-    /// The server has sent what it was told to.
-    Sent,
-    /// The child has ended by itself.
-    Ended,
+/// When the child is killed.
+enum Moment {
+    /// When it has staged so many more bytes and waits for the next, which do not come.
+    Waiting(usize),
+    /// When it has staged so many more bytes, and goes on.
+    Reading(usize),
+    /// When it begins to check what it has.
+    Checking,
 }
 
 /// Does nothing but in the child.
 #[test]
 fn child() {
-    let (Ok(dir), Ok(url)) = (std::env::var(DIR), std::env::var(URL)) else { return };
-    pull(Path::new(&dir), &url);
+    let Ok(dir) = std::env::var(DIR) else { return };
+    let (url, cid) = (std::env::var(URL).unwrap(), std::env::var(CID).unwrap());
+    pull(Path::new(&dir), &url, cid.parse().unwrap(), &mut |progress| {
+        // Straight to the pipe, past what the test runner would hold back.
+        let told = match progress {
+            Progress::Received { done, .. } => writeln!(std::io::stderr(), "{done}"),
+            Progress::Checking => writeln!(std::io::stderr(), "checking"),
+            _ => Ok(()),
+        };
+        told.unwrap();
+    });
 }
 
-fn pull(dir: &Path, url: &str) {
+fn pull(dir: &Path, url: &str, cid: Cid, report: &mut dyn FnMut(Progress<'_>)) {
     let entry = SourceEntry {
         file: "model.gguf".to_owned(),
         size: SIZE as u64,
-        cid: Cid::of(&noise(FILE_SEED, SIZE)),
+        cid,
         mirrors: vec![Mirror::Http { url: url.to_owned() }],
     };
     let blobs = Blobs::open(dir.join("blobs")).unwrap();
-    pull_source(&blobs, &entry, None, &dir.join("staging"), &mut |_| {}).unwrap();
+    pull_source(&blobs, &entry, None, &dir.join("staging"), report).unwrap();
 }
 
-fn spawn(dir: &Path, url: &str, events: mpsc::Sender<Event>) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+fn spawn(dir: &Path, url: &str, cid: &Cid) -> Child {
+    Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "kill::child"])
         .env(DIR, dir)
         .env(URL, url)
-        .stdout(Stdio::piped())
+        .env(CID, cid.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
-    let mut output = child.stdout.take().unwrap();
-    std::thread::spawn(move || {
-        // The child's end closes its output.
-        let _ = output.read_to_end(&mut Vec::new());
-        let _ = events.send(Event::Ended);
-    });
-    child
+        .unwrap()
 }
 
-/// Pieces of up to a tenth of the file; every fifth time all the rest, so that the kill falls
-/// somewhere between the last bytes and the blob's new name.
-fn plan(round: usize, random: &mut Random) -> Behaviour {
+/// Up to a tenth of the file at a time, so that kills fall on many lengths of what is staged.
+fn plan(round: usize, random: &mut Random) -> Moment {
+    let count = 1 + random.below(SIZE / 10);
     match round % 5 {
-        4 => Behaviour::Announces,
-        _ => Behaviour::Pauses(random.below(SIZE / 10)),
+        0..3 => Moment::Waiting(count),
+        3 => Moment::Reading(count),
+        _ => Moment::Checking,
     }
+}
+
+/// Reads what the child tells until the moment has come, or the child has ended.
+fn wait_for(moment: &Moment, staged_before: usize, told: ChildStderr) {
+    for line in BufReader::new(told).lines() {
+        let line = line.unwrap();
+        let come = match moment {
+            Moment::Waiting(count) | Moment::Reading(count) => {
+                line.parse().is_ok_and(|done: usize| done >= staged_before + count)
+            }
+            Moment::Checking => line == "checking",
+        };
+        if come {
+            return;
+        }
+    }
+}
+
+fn staged(blobs: &Blobs, cid: &Cid) -> usize {
+    blobs.stage(cid).unwrap().len() as usize
 }
 
 fn check(blobs: &Blobs, dir: &Path, round: usize) {
@@ -91,32 +120,34 @@ fn check(blobs: &Blobs, dir: &Path, round: usize) {
 fn a_kill_at_any_moment_leaves_nothing_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
-    let cid = Cid::of(&noise(FILE_SEED, SIZE));
-    let (sender, events) = mpsc::channel();
-    let sent = sender.clone();
     let file = noise(FILE_SEED, SIZE);
-    let server = Server::with_pauses(file, Behaviour::Honest, move || {
-        let _ = sent.send(Event::Sent);
-    });
+    let cid = Cid::of(&file);
+    let server = Server::new(file, Behaviour::Honest);
     let mut random = Random(KILL_SEED);
     for round in 0..ROUND_COUNT {
-        server.set(plan(round, &mut random));
-        let mut child = spawn(dir.path(), &server.url, sender.clone());
-        let mut event = events.recv().unwrap();
-        // Ignored when the child has ended.
-        let _ = child.kill();
+        let moment = plan(round, &mut random);
+        server.set(match moment {
+            Moment::Waiting(count) => Behaviour::Pauses(count),
+            Moment::Reading(_) | Moment::Checking => Behaviour::Honest,
+        });
+        let before = staged(&blobs, &cid);
+        let mut child = spawn(dir.path(), &server.url, &cid);
+        wait_for(&moment, before, child.stderr.take().unwrap());
+        child.kill().unwrap();
         child.wait().unwrap();
-        while !matches!(event, Event::Ended) {
-            event = events.recv().unwrap();
-        }
         check(&blobs, dir.path(), round);
-        if blobs.contains(&cid) {
-            blobs.remove(&cid).unwrap();
+        match moment {
+            _ if blobs.contains(&cid) => blobs.remove(&cid).unwrap(),
+            Moment::Waiting(count) => {
+                assert_eq!(staged(&blobs, &cid), before + count, "round {round}");
+            }
+            Moment::Reading(count) => assert!(staged(&blobs, &cid) >= before + count),
+            Moment::Checking => assert_eq!(staged(&blobs, &cid), SIZE),
         }
     }
     server.set(Behaviour::Honest);
-    pull(dir.path(), &server.url);
+    pull(dir.path(), &server.url, cid, &mut |_| {});
     blobs.verify(&cid).unwrap();
     let resumed = server.starts().iter().filter(|start| **start > 0).count();
-    assert!(resumed > ROUND_COUNT / 2, "{resumed} requests took up what was there");
+    assert!(resumed >= ROUND_COUNT / 2, "{resumed} requests took up what was there");
 }

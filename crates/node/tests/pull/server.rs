@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 /// What the server does with a request.
 #[derive(Clone, Debug)]
-pub enum Behaviour {
+pub(crate) enum Behaviour {
     /// Sends the file, from where it is asked to.
     Honest,
     /// Sends the whole file whatever it is asked for.
@@ -23,15 +23,13 @@ pub enum Behaviour {
     Status(u16),
     /// Sends whoever asks to itself.
     Redirects,
-    /// Sends so many bytes, calls `paused`, and waits for the other side to go away.
+    /// Sends so many bytes, and waits for the other side to go away.
     Pauses(usize),
-    /// As `Honest`, but calls `paused` before the last byte is on its way.
-    Announces,
 }
 
 /// A server that runs until the process ends.
-pub struct Server {
-    pub url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     state: Arc<State>,
 }
 
@@ -40,23 +38,14 @@ struct State {
     behaviour: Mutex<Behaviour>,
     /// The first byte asked for, for each request.
     starts: Mutex<Vec<usize>>,
-    paused: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Server {
-    pub fn new(file: Vec<u8>, behaviour: Behaviour) -> Server {
-        Server::with_pauses(file, behaviour, || {})
-    }
-
-    pub fn with_pauses(
-        file: Vec<u8>,
-        behaviour: Behaviour,
-        paused: impl Fn() + Send + Sync + 'static,
-    ) -> Server {
+    pub(crate) fn new(file: Vec<u8>, behaviour: Behaviour) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/file", listener.local_addr().unwrap());
         let (behaviour, starts) = (Mutex::new(behaviour), Mutex::default());
-        let state = Arc::new(State { file, behaviour, starts, paused: Box::new(paused) });
+        let state = Arc::new(State { file, behaviour, starts });
         let own = state.clone();
         std::thread::spawn(move || {
             for socket in listener.incoming() {
@@ -67,11 +56,11 @@ impl Server {
         Server { url, state }
     }
 
-    pub fn set(&self, behaviour: Behaviour) {
+    pub(crate) fn set(&self, behaviour: Behaviour) {
         *self.state.behaviour.lock().unwrap() = behaviour;
     }
 
-    pub fn starts(&self) -> Vec<usize> {
+    pub(crate) fn starts(&self) -> Vec<usize> {
         self.state.starts.lock().unwrap().clone()
     }
 }
@@ -105,14 +94,7 @@ impl State {
             }
             Behaviour::Pauses(count) => {
                 self.answer(socket, start, &rest[..count.min(rest.len())])?;
-                (self.paused)();
                 socket.read(&mut [0]).map(drop)
-            }
-            Behaviour::Announces => {
-                let (most, last) = rest.split_at(rest.len().saturating_sub(1));
-                self.answer(socket, start, most)?;
-                (self.paused)();
-                socket.write_all(last)
             }
         }
     }
@@ -152,7 +134,7 @@ fn requested_start(socket: &TcpStream) -> io::Result<Option<usize>> {
 }
 
 /// Bytes that look like nothing, the same for the same seed (SplitMix64).
-pub fn noise(seed: u64, size: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut random = Random(seed);
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {
@@ -163,10 +145,10 @@ pub fn noise(seed: u64, size: usize) -> Vec<u8> {
 }
 
 /// Steele, Lea and Flood 2014.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -174,7 +156,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 }
