@@ -106,6 +106,16 @@ pub enum ImportError {
         /// The row.
         row: usize,
     },
+    /// A weight is larger than the artifact can hold.
+    #[error("tensor {tensor:?}, row {row}: a number is beyond {max}")]
+    TooLarge {
+        /// Its name.
+        tensor: String,
+        /// The row.
+        row: usize,
+        /// Largest magnitude allowed.
+        max: f32,
+    },
     /// The artifact's bytes could not be kept.
     #[error("the artifact could not be written: {0}")]
     Sink(String),

@@ -28,6 +28,11 @@ use crate::kernels::{Isa, Pool, per_thread};
 use crate::model::shape;
 use crate::vocabulary::VocabularyParts;
 
+/// Fraction bits of a bias.
+const BIAS_FRACTION: i32 = 16;
+/// Biases are below this, so that they fit 32 bits.
+const BIAS_MAX: f64 = 32_767.0;
+
 /// A model ready to be written.
 #[derive(Debug)]
 pub struct Parts<'a> {
@@ -88,6 +93,7 @@ pub fn write(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Written, ImportError> {
     let config = parts.shape.config().map_err(ImportError::Config)?;
+    check_vocabulary(parts, &config)?;
     let sections = sections(parts, &config, options)?;
     let plan = Plan::new(sections.iter().map(|(id, section)| (*id, section.size())).collect());
     let mut pool = Pool::new(threads);
@@ -108,6 +114,15 @@ pub fn write(
         sections.iter().filter(|(_, section)| matrix(section)).count()
     };
     Ok(Written { size: total, four: count(Bits::Four), eight: count(Bits::Eight) })
+}
+
+fn check_vocabulary(parts: &Parts<'_>, config: &Config) -> Result<(), ImportError> {
+    let (tokens, rows) = (parts.vocabulary.tokens.len(), config.vocabulary);
+    if tokens > rows {
+        let what = alloc::format!("{tokens} tokens do not fit {rows} rows of the embedding");
+        return Err(ImportError::Config(what));
+    }
+    Ok(())
 }
 
 /// A section before its bytes.
@@ -163,9 +178,11 @@ fn sections<'a>(
 }
 
 /// The rule by which a matrix gets 4 or 8 bits: 4 where the source's own grid has 4, so that nothing
-/// is lost twice; 8 for every finer source.
+/// is lost twice; 8 for every finer source. A row that ends inside a block gets 8 always: 4-bit
+/// blocks have offsets, so the padding's weights would not be zero.
 fn bits(tensor: &Tensor<'_>, options: &Options) -> Bits {
     match options.precision {
+        _ if !tensor.columns.is_multiple_of(BLOCK) => Bits::Eight,
         Precision::AllEight => Bits::Eight,
         Precision::AllFour => Bits::Four,
         Precision::BySource if tensor.encoding.has_four_bit_grid() => Bits::Four,
@@ -214,8 +231,11 @@ fn vector(source: &Source<'_>, length: usize, kind: Kind) -> Result<Vec<u8>, Imp
         *value = f64::from(values[source_row(source, row)]) + f64::from(source.plus);
     }
     let is_bias = matches!(kind, Kind::QueryBias | Kind::KeyBias | Kind::ValueBias);
-    let max = if is_bias { i32::MAX } else { NORM_WEIGHT_MAX };
-    let exponent = if is_bias { 16 } else { finest_exponent(&ordered, max) };
+    let exponent = if is_bias { BIAS_FRACTION } else { finest_exponent(&ordered, NORM_WEIGHT_MAX) };
+    if is_bias && ordered.iter().any(|bias| bias.abs() >= BIAS_MAX) {
+        let (tensor, max) = (tensor.name.to_string(), BIAS_MAX as f32);
+        return Err(ImportError::TooLarge { tensor, row: 0, max });
+    }
     let element = |&value: &f64| libm::rint(libm::scalbn(value, exponent)) as i32;
     let elements = ordered.iter().map(element).collect();
     Ok(Vector { elements, exponent }.to_bytes())

@@ -4,7 +4,7 @@
 //! the order written, so the numbers are the same on every machine.
 //!
 //! Invariants:
-//! - A row that holds NaN or an infinity is refused.
+//! - A row that holds NaN, an infinity or a number beyond `MAGNITUDE_MAX` is refused.
 //!
 //! Not here: integers of the artifact (`quantise`).
 
@@ -16,10 +16,14 @@ use super::quantise::Grid;
 use super::tensor::{Encoding, Tensor};
 use crate::artifact::matrix::Bits;
 
+/// Largest magnitude of a number: 2^64. Trained weights are far below, and up to it row
+/// scales and norms fit the exponents that the artifact allows.
+pub const MAGNITUDE_MAX: f32 = 18_446_744_073_709_551_616.0;
+
 /// Writes row `row` of a tensor to `out`, which has its number of columns.
 ///
 /// # Errors
-/// When a number is not finite, or the row is not there.
+/// When a number is not finite or too large, or the row is not there.
 pub fn row(tensor: &Tensor<'_>, row: usize, out: &mut [f32]) -> Result<(), ImportError> {
     let data = tensor.row(row);
     if data.is_empty() || out.len() < tensor.columns {
@@ -41,11 +45,16 @@ pub fn row(tensor: &Tensor<'_>, row: usize, out: &mut [f32]) -> Result<(), Impor
         Encoding::Q5K => each::<176, 256>(data, out, q5_k),
         Encoding::Q6K => each::<210, 256>(data, out, q6_k),
     }
-    // x * 0 is 0 for a finite x and NaN for others.
-    let finite = out.iter().fold(0f32, |sum, value| sum + value * 0.0) == 0.0;
-    match finite {
-        true => Ok(()),
-        false => Err(ImportError::NotFinite { tensor: tensor.name.to_string(), row }),
+    // False for NaN too; no early exit, so that the comparison is done eight numbers at a time.
+    let is_sound = out.iter().fold(true, |sound, value| sound & (value.abs() <= MAGNITUDE_MAX));
+    if is_sound { Ok(()) } else { Err(refusal(tensor, row, out)) }
+}
+
+fn refusal(tensor: &Tensor<'_>, row: usize, values: &[f32]) -> ImportError {
+    let tensor = tensor.name.to_string();
+    match values.iter().all(|value| value.is_finite()) {
+        true => ImportError::TooLarge { tensor, row, max: MAGNITUDE_MAX },
+        false => ImportError::NotFinite { tensor, row },
     }
 }
 
@@ -205,3 +214,6 @@ fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
         *out = d * scale * (f32::from(low | high << 4) - 32.0);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -250,3 +250,6 @@ fn choice8(block: &Block, scale: f32, inverse: f32) -> Choice8 {
     }
     Choice8 { error: sum(&error), scale, quants }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,10 +13,10 @@ use engine::model::{LAYER_MATRICES, Model, shape};
 use engine::vocabulary::{TokenKind, VocabularyModel, VocabularyParts};
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -24,13 +24,13 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn within(&mut self, min: i64, max: i64) -> i64 {
+    pub(crate) fn within(&mut self, min: i64, max: i64) -> i64 {
         min + (self.next() % (max - min + 1) as u64) as i64
     }
 }
 
 /// A configuration whose sizes are not round: padding, odd heads, a window shorter than the run.
-pub fn config(family: Family) -> Config {
+pub(crate) fn config(family: Family) -> Config {
     let gemma = family == Family::Gemma3;
     Config {
         family,
@@ -53,14 +53,14 @@ pub fn config(family: Family) -> Config {
 }
 
 /// Assembles a model with weights from `seed`.
-pub fn artifact(config: &Config, bits: Bits, seed: u64) -> Vec<u8> {
+pub(crate) fn artifact(config: &Config, bits: Bits, seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
     let mut sections: BTreeMap<SectionId, Vec<u8>> = BTreeMap::new();
     let mut put = |kind, layer, bytes| sections.insert(SectionId { kind, layer }, bytes);
     put(Kind::Config, 0, config.to_bytes());
     put(Kind::Strings, 0, strings::to_bytes(&BTreeMap::new()));
     put(Kind::Vocabulary, 0, vocabulary(config.vocabulary));
-    let steps: Vec<u64> = (0..config.head_size / 2).map(|i| u64::MAX / 7 >> i).collect();
+    let steps: Vec<u64> = (0..config.head_size / 2).map(|i| (u64::MAX / 7) >> i).collect();
     put(Kind::RopeGlobal, 0, steps_to_bytes(&steps));
     if config.window_period != 0 {
         put(Kind::RopeLocal, 0, steps_to_bytes(&steps));
@@ -85,7 +85,7 @@ pub fn artifact(config: &Config, bits: Bits, seed: u64) -> Vec<u8> {
     out
 }
 
-pub fn model(config: &Config, bits: Bits, seed: u64) -> Arc<Model> {
+pub(crate) fn model(config: &Config, bits: Bits, seed: u64) -> Arc<Model> {
     let model = Model::open(Arc::new(artifact(config, bits, seed))).unwrap();
     model.validate().unwrap();
     Arc::new(model)

@@ -11,6 +11,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{Data, Field, GgufBuilder};
@@ -152,13 +153,7 @@ impl Draws<'_> {
 
     fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<(), String> {
         let (seed, encoding) = (self.next_seed(), self.encoding);
-        let exponent = exponent(encoding, columns);
-        let fill = move |row: usize, out: &mut [u8]| {
-            let mut random = Random(mix(seed ^ row as u64));
-            for block in out.chunks_mut(encoding.block_size()) {
-                fill_block(block, encoding, exponent, &mut random);
-            }
-        };
+        let fill = move |row: usize, out: &mut [u8]| fill_row(out, (encoding, columns), seed, row);
         let dimensions = [columns as u64, rows as u64];
         self.file.tensor(name, &dimensions, encoding, Data::Rows(Box::new(fill))).map(|_| ())
     }
@@ -170,6 +165,24 @@ impl Draws<'_> {
         let bytes = (0..length).map(number).flat_map(f32::to_le_bytes).collect();
         let dimensions = [length as u64];
         self.file.tensor(name, &dimensions, Encoding::F32, Data::Bytes(bytes)).map(|_| ())
+    }
+}
+
+/// The bytes of a matrix alone; none where its columns are no whole number of blocks.
+#[must_use]
+pub fn matrix_bytes(encoding: Encoding, rows: usize, columns: usize, seed: u64) -> Vec<u8> {
+    let size = encoding.row_size(columns).unwrap_or(0);
+    let mut bytes = vec![0; rows * size];
+    let each = bytes.chunks_mut(size.max(1)).enumerate();
+    each.for_each(|(row, out)| fill_row(out, (encoding, columns), seed, row));
+    bytes
+}
+
+fn fill_row(out: &mut [u8], (encoding, columns): (Encoding, usize), seed: u64, row: usize) {
+    let mut random = Random(mix(seed ^ row as u64));
+    let exponent = exponent(encoding, columns);
+    for block in out.chunks_mut(encoding.block_size()) {
+        fill_block(block, encoding, exponent, &mut random);
     }
 }
 
