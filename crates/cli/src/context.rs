@@ -35,7 +35,7 @@ impl Context {
     pub(crate) fn open(home: Option<&Path>, json: bool) -> anyhow::Result<Context> {
         let home = Home::open(home, &variable)?;
         let config = Config::load(home.config(), &variable, &[])?;
-        let blobs = Blobs::open(&home.blobs())?;
+        let blobs = Blobs::open(home.blobs())?;
         let models = Models::of(&home);
         Ok(Context { home, blobs, models, config, json })
     }

@@ -42,7 +42,7 @@ impl Progress {
         let rate =
             (done - resumed.min(done)) as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
         let left = total.saturating_sub(done) as f64 / rate.max(1.0);
-        let percent = if total == 0 { 100 } else { done * 100 / total };
+        let percent = (done * 100).checked_div(total).unwrap_or(100);
         let line = format!(
             "{}: {percent:3} % of {:.1} MB, {:.1} MB/s, {left:.0} s left",
             self.label,

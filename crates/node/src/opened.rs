@@ -58,9 +58,9 @@ pub fn open(blobs: &Blobs, record: &ModelRecord) -> Result<Opened, OpenError> {
     let served = ServedModel {
         name: record.name.clone(),
         aliases: text(strings::NAME)
+            .filter(|name| **name != record.name)
             .into_iter()
             .cloned()
-            .filter(|name| *name != record.name)
             .collect(),
         cid: record.artifact.clone(),
         profile: engine::artifact::PROFILE_NAME,

@@ -275,7 +275,7 @@ fn rotate(
 
 fn activation(value: f32, gelu: bool) -> f32 {
     let argument = match gelu {
-        true => 1.595_769_1 * (value + 0.044_715 * value * value * value),
+        true => 1.595_769 * (value + 0.044_715 * value * value * value),
         false => value,
     };
     value / (1.0 + libm::expf(-argument))

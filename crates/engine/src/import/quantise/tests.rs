@@ -9,6 +9,7 @@ use crate::artifact::pack::BandRows;
 use crate::import::dequantise;
 use crate::import::gguf_build::random;
 use crate::import::tensor::{Encoding, Tensor};
+use crate::kernels::Isa;
 
 const COLUMNS: usize = 512;
 
@@ -41,8 +42,8 @@ fn quantised(values: &[f32], grids: &[Grid], bits: Bits) -> Vec<f64> {
     let mut band = BandRows::new(layout);
     let mut row = band.row(0);
     let scale = match bits {
-        Bits::Four => row4(values, grids, &mut row),
-        Bits::Eight => row8(values, grids, &mut row),
+        Bits::Four => row4(Isa::best(), values, grids, &mut row),
+        Bits::Eight => row8(Isa::best(), values, grids, &mut row),
     };
     assert!(scale.is_finite() && scale > 0.0, "scale {scale}");
     let weight = |index: usize| {
