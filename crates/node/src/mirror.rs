@@ -31,7 +31,7 @@ pub enum MirrorError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No answer that could be read: no connection, no patience left, too many redirects.
-    #[error("{0}")]
+    #[error("no answer")]
     Http(#[source] Box<ureq::Error>),
     /// The server answered with something else than the file.
     #[error("the server answers with status {0}")]

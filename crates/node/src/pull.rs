@@ -56,8 +56,8 @@ pub enum Progress<'a> {
 /// Why a source is not here.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
-    /// The place for the source is unusable, so that no mirror can help.
-    #[error("there is no place for the source")]
+    /// The blobs' folder is unusable, or another process fetches the source: no mirror can help.
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// No mirror delivered.
     #[error("no mirror has delivered {file} ({cid}):{}", Failures(failures))]
