@@ -90,9 +90,9 @@ impl Isa {
 
 /// Compiles one integer body for each instruction set and chooses by `isa` at run time.
 macro_rules! per_isa {
-    ($(#[$doc:meta])* pub fn $name:ident = $body:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident = $body:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?) => {
         $(#[$doc])*
-        pub fn $name(isa: $crate::kernels::Isa, $($arg: $type),*) $(-> $out)? {
+        $vis fn $name(isa: $crate::kernels::Isa, $($arg: $type),*) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2")]

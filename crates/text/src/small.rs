@@ -19,7 +19,12 @@ pub(crate) fn bpe(pre: &str, merges: &[(&str, &str)]) -> VocabularyParts {
     tokens.extend((0..=255).map(|byte| letter(byte).to_string().into_bytes()));
     let mut pairs = Vec::new();
     for (left, right) in merges {
-        let find = |text: &str| tokens.iter().position(|token| token == text.as_bytes()).unwrap();
+        let find = |text: &str| {
+            tokens
+                .iter()
+                .position(|token| token == text.as_bytes())
+                .expect("the small vocabulary is sound")
+        };
         pairs.push([find(left) as u32, find(right) as u32]);
         let merged = [*left, *right].concat().into_bytes();
         if !tokens.contains(&merged) {
@@ -70,18 +75,19 @@ pub(crate) fn sentencepiece(words: &[(&str, f32)]) -> VocabularyParts {
 
 /// A tokenizer of these parts.
 pub(crate) fn tokenizer(parts: &VocabularyParts) -> Tokenizer {
-    try_tokenizer(parts).unwrap()
+    try_tokenizer(parts).expect("the small vocabulary is sound")
 }
 
 /// A tokenizer of these parts, or why there is none.
 pub(crate) fn try_tokenizer(parts: &VocabularyParts) -> Result<Tokenizer, TokenizerError> {
-    let bytes = parts.to_bytes().unwrap();
-    Tokenizer::new(&Vocabulary::new(&bytes).unwrap())
+    let bytes = parts.to_bytes().expect("the small vocabulary is sound");
+    Tokenizer::new(&Vocabulary::new(&bytes).expect("the small vocabulary is sound"))
 }
 
 /// The names of a text's ids, joined by `|`.
 pub(crate) fn names(tokenizer: &Tokenizer, ids: &[u32]) -> String {
-    let names: Vec<String> = ids.iter().map(|&id| tokenizer.name(id).unwrap()).collect();
+    let names: Vec<String> =
+        ids.iter().map(|&id| tokenizer.name(id).expect("the small vocabulary is sound")).collect();
     names.join("|")
 }
 
@@ -140,5 +146,5 @@ fn letter(byte: u8) -> char {
         return char::from(byte);
     }
     let before = (0..byte).filter(|&other| !printable(other)).count();
-    char::from_u32(256 + before as u32).unwrap()
+    char::from_u32(256 + before as u32).expect("the small vocabulary is sound")
 }

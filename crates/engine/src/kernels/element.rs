@@ -349,26 +349,3 @@ fn finish_head_body(sums: &[i64], total: u64, length: u32, out: &mut [i32]) {
         *out = saturate((sum * reciprocal + half) >> shift);
     }
 }
-
-per_isa! {
-    /// Dot products in f32 of one row with many, in 16 lanes: for measurements, no part of the
-    /// profile.
-    pub fn float_dots = float_dots_body(weights: &[f32], rows: &[f32], out: &mut [f32])
-}
-
-#[inline(always)]
-fn float_dots_body(weights: &[f32], rows: &[f32], out: &mut [f32]) {
-    let (weights, rest) = weights.as_chunks::<16>();
-    let width = weights.len() * 16 + rest.len();
-    for (out, row) in out.iter_mut().zip(rows.chunks_exact(width)) {
-        let (row, row_rest) = row.as_chunks::<16>();
-        let mut lanes = [0f32; 16];
-        for (weights, row) in weights.iter().zip(row) {
-            for ((lane, weight), value) in lanes.iter_mut().zip(weights).zip(row) {
-                *lane += weight * value;
-            }
-        }
-        let tail: f32 = rest.iter().zip(row_rest).map(|(weight, value)| weight * value).sum();
-        *out = lanes.iter().sum::<f32>() + tail;
-    }
-}

@@ -86,8 +86,9 @@ pub(crate) fn artifact(config: &Config, bits: Bits, seed: u64) -> Vec<u8> {
 }
 
 pub(crate) fn model(config: &Config, bits: Bits, seed: u64) -> Arc<Model> {
-    let model = Model::open(Arc::new(artifact(config, bits, seed))).unwrap();
-    model.validate().unwrap();
+    let model =
+        Model::open(Arc::new(artifact(config, bits, seed))).expect("the small model is sound");
+    model.validate().expect("the small model is sound");
     Arc::new(model)
 }
 
@@ -114,7 +115,7 @@ fn norm(count: usize, random: &mut Random) -> Vec<u8> {
 }
 
 fn matrix(config: &Config, kind: Kind, bits: Bits, random: &mut Random) -> Vec<u8> {
-    let (rows, columns) = shape(config, kind).unwrap();
+    let (rows, columns) = shape(config, kind).expect("the small model is sound");
     let layout = Layout { rows, columns, bits };
     let exponent = 48;
     let mut out = vec![0u8; layout.size()];
@@ -175,5 +176,5 @@ fn vocabulary(tokens: usize) -> Vec<u8> {
         adds_space_prefix: false,
     }
     .to_bytes()
-    .unwrap()
+    .expect("the small model is sound")
 }

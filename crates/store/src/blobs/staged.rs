@@ -23,8 +23,8 @@ pub struct Staged {
     path: PathBuf,
     file: File,
     size: u64,
-    /// Held, not used: the operating system frees it when the process ends, however it ends.
-    _lock: File,
+    /// Held until `drop`; the operating system frees it when the process ends, however it ends.
+    lock: File,
 }
 
 impl Staged {
@@ -34,7 +34,7 @@ impl Staged {
         let file =
             File::options().read(true).append(true).create(true).open(&path).map_err(at(&path))?;
         let size = file.metadata().map_err(at(&path))?.len();
-        Ok(Staged { blobs: blobs.clone(), wanted: *wanted, path, file, size, _lock: lock })
+        Ok(Staged { blobs: blobs.clone(), wanted: *wanted, path, file, size, lock })
     }
 
     /// The blob that is to arrive.
@@ -86,6 +86,14 @@ impl Staged {
         }
         fs::remove_file(&self.path).map_err(at(&self.path))?;
         Err(StoreError::Mismatch { wanted: self.wanted, got })
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Closing the file would not do: a child that another thread is just starting shares it
+        // until it runs its own program.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Build the balanced tree of dag-pb nodes over a file's chunks.
 //!
-//! The bytes of a node are canonical dag-pb (https://ipld.io/specs/codecs/dag-pb/spec/): all links
+//! The bytes of a node are canonical dag-pb (<https://ipld.io/specs/codecs/dag-pb/spec/>): all links
 //! first, then the data, which is a UnixFS message. Both are protocol buffers, written by hand.
 //!
 //! Invariants:

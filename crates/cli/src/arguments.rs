@@ -1,0 +1,281 @@
+//! The command line.
+//!
+//! Not here: what the commands do.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Pool machines, models and data into an AI service that belongs to its members.
+///
+/// Without a command, `mashaa` does what `mashaa up` does.
+#[derive(Debug, Parser)]
+#[command(name = "mashaa", version)]
+pub(crate) struct Arguments {
+    /// Directory for models and settings [default: the platform's place for program data]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    pub(crate) home: Option<PathBuf>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve a model behind the OpenAI-compatible API
+    Up(UpArguments),
+    /// Ask one question, or talk in the terminal
+    Chat(ChatArguments),
+    /// Fetch, add, list, show and remove models
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Show the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Check this machine and this home
+    Doctor,
+    /// Measure a model's speed on this machine
+    Bench(BenchArguments),
+    /// Hash every bit of a run, to compare machines
+    Hash(HashArguments),
+}
+
+/// Settings that serving and chatting take.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct EngineFlags {
+    /// Model: a name of `mashaa model ls`, of the catalogue, or an artifact's CID
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Threads that compute; 0: one a core
+    #[arg(long)]
+    pub(crate) threads: Option<String>,
+    /// Instruction set: auto, scalar, avx2 or avx512
+    #[arg(long)]
+    pub(crate) isa: Option<String>,
+}
+
+impl EngineFlags {
+    fn flags(&self) -> Vec<(&'static str, Option<String>)> {
+        vec![
+            ("model", self.model.clone()),
+            ("threads", self.threads.clone()),
+            ("isa", self.isa.clone()),
+        ]
+    }
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct UpArguments {
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+    /// Address and port of the API
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Memory for past positions, MiB
+    #[arg(long, value_name = "MIB")]
+    pub(crate) kv_mib: Option<String>,
+    /// Requests held at once
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+}
+
+impl UpArguments {
+    /// The settings that were given.
+    pub(crate) fn flags(&self) -> Vec<(&'static str, Option<String>)> {
+        let mut flags = self.engine.flags();
+        flags.push(("listen", self.listen.clone()));
+        flags.push(("kv_mib", self.kv_mib.clone()));
+        flags.push(("queue", self.queue.clone()));
+        flags
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ChatArguments {
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+    /// Tokens of each answer, at most
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub(crate) max_tokens: u32,
+    /// Temperature; 0 always gives the same answer
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Seed of the choices
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: i64,
+    /// A question; without one, a conversation from standard input
+    pub(crate) question: Option<String>,
+}
+
+impl ChatArguments {
+    /// The settings that were given.
+    pub(crate) fn flags(&self) -> Vec<(&'static str, Option<String>)> {
+        self.engine.flags()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Fetch a model of the catalogue
+    Pull {
+        /// Its name; without one, the default model
+        name: Option<String>,
+        /// A file or directory to look in first
+        #[arg(long, value_name = "PATH")]
+        from: Option<PathBuf>,
+    },
+    /// Import a GGUF file
+    #[command(alias = "import")]
+    Add(AddArguments),
+    /// List the models here, and those of the catalogue
+    Ls,
+    /// Show a model's identity, terms and shape
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Print where a model's artifact is
+    Path {
+        /// Its name
+        name: String,
+    },
+    /// Remove a model and the files that no other model needs
+    Rm {
+        /// Its name
+        name: String,
+    },
+    /// Write a GGUF file with random weights, for tests and benchmarks
+    Random(RandomArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddArguments {
+    /// The GGUF file
+    pub(crate) file: PathBuf,
+    /// The model's name [default: the file's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// 8 bits for every matrix
+    #[arg(long, conflicts_with = "all_4_bit")]
+    pub(crate) all_8_bit: bool,
+    /// 4 bits for every matrix, at a loss where the source has more
+    #[arg(long)]
+    pub(crate) all_4_bit: bool,
+    /// Measure the quality against the source on this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) measure: Option<PathBuf>,
+    /// Tokens of the text to measure on, at most
+    #[arg(long, default_value_t = 4096, value_name = "N")]
+    pub(crate) measure_tokens: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RandomArguments {
+    /// Where to write
+    pub(crate) file: PathBuf,
+    /// The shape
+    #[arg(long, value_enum, default_value_t = RandomShape::Tiny)]
+    pub(crate) shape: RandomShape,
+    /// The family
+    #[arg(long, default_value = "llama")]
+    pub(crate) family: String,
+    /// How weights are stored: F32, F16, BF16, Q4_0, Q4_1 or Q8_0
+    #[arg(long, default_value = "Q4_0")]
+    pub(crate) encoding: String,
+    /// Seed of the weights
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RandomShape {
+    /// A few hundred kilobytes
+    Tiny,
+    /// The shape of Llama 3.2 1B
+    #[value(name = "llama-3.2-1b")]
+    Llama1b,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every setting
+    Show {
+        /// Say where each value came from
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// Model: a name or an artifact's CID [default: the default model]
+    pub(crate) model: Option<String>,
+    /// Instruction sets, comma-separated
+    #[arg(long, default_value = "auto")]
+    pub(crate) isa: String,
+    /// Numbers of threads, comma-separated
+    #[arg(long, default_value = "1,2")]
+    pub(crate) threads: String,
+    /// Rounds; medians are printed
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Prompt tokens of the prefill test
+    #[arg(long, default_value_t = 512)]
+    pub(crate) prefill: u32,
+    /// Tokens of the decode test
+    #[arg(long, default_value_t = 128)]
+    pub(crate) decode: u32,
+    /// Streams of the throughput test
+    #[arg(long, default_value_t = 8)]
+    pub(crate) streams: u32,
+    /// A `llama-bench` program to run in turn with the same threads
+    #[arg(long, value_name = "PROGRAM", requires = "peer_model")]
+    pub(crate) peer: Option<PathBuf>,
+    /// The GGUF file for it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) peer_model: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HashArguments {
+    /// Model: a name, an artifact's CID, or an artifact's file [default: the default model]
+    pub(crate) model: Option<String>,
+    /// Prompt tokens, comma-separated [default: 220 tokens made from their index]
+    #[arg(long, value_name = "IDS")]
+    pub(crate) tokens: Option<String>,
+    /// Tokens to generate after the prompt
+    #[arg(long, default_value_t = 80)]
+    pub(crate) generate: u32,
+    /// Instruction set: auto, scalar, avx2 or avx512
+    #[arg(long, default_value = "auto")]
+    pub(crate) isa: String,
+    /// Threads
+    #[arg(long, default_value_t = 1)]
+    pub(crate) threads: usize,
+    /// Way of computing
+    #[arg(long, value_enum, default_value_t = HashWay::Whole)]
+    pub(crate) way: HashWay,
+    /// Compute in every way, on every instruction set here, with 1 and 2 threads, and compare
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HashWay {
+    /// The prompt in one step
+    Whole,
+    /// Token by token
+    Single,
+    /// The prompt in chunks of 7
+    Chunks7,
+    /// The prompt in chunks of 64
+    Chunks64,
+    /// With a warm prefix cache
+    Cached,
+    /// In a batch with 7 other sequences
+    Batched,
+    /// The layers in two halves, with the rows between them passed as bytes
+    Halves,
+}

@@ -1,0 +1,153 @@
+//! `mashaa bench`: prefill, decode and many streams, on this machine.
+//!
+//! Each figure is a median over rounds; with `--peer` a `llama-bench` program runs in turn with the
+//! same number of threads, so that both meet the same noise.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use engine::batch::{Engine, Options};
+use engine::kernels::Isa;
+use engine::model::Model;
+use engine::request::Request;
+use engine::trace::Observer;
+
+use crate::arguments::BenchArguments;
+use crate::context::{Context, isa};
+use crate::outcome::Outcome;
+
+/// Tokens a second of the three tests.
+#[derive(Clone, Copy, Debug, Default)]
+struct Speed {
+    prefill: f64,
+    decode: f64,
+    streams: f64,
+}
+
+/// Measures every combination of instruction set and threads.
+pub(crate) fn run(context: &Context, arguments: &BenchArguments) -> anyhow::Result<Outcome> {
+    let opened = context.opened(arguments.model.as_deref())?;
+    let model = opened.model;
+    let weights = model.bytes_per_token() as f64;
+    println!(
+        "model {} ({}), {:.1} MB read a token",
+        opened.served.name,
+        opened.served.cid,
+        weights / 1e6
+    );
+    println!(
+        "isa     threads  prefill tok/s  decode tok/s  GB/s   {} streams tok/s",
+        arguments.streams
+    );
+    for isa_name in arguments.isa.split(',') {
+        for threads in arguments.threads.split(',') {
+            let threads: usize = threads.parse().context("--threads takes numbers such as 1,2")?;
+            let (own, peer) = rounds(&model, isa(isa_name)?, threads, arguments)?;
+            println!(
+                "{:7} {threads:7} {:14.1} {:13.1} {:5.1} {:12.1}",
+                isa(isa_name)?.name(),
+                own.prefill,
+                own.decode,
+                own.decode * weights / 1e9,
+                own.streams
+            );
+            if let Some(peer) = peer {
+                println!("peer    {threads:7} {:14.1} {:13.1}", peer.prefill, peer.decode);
+                println!(
+                    "ratio   {threads:7} {:14.2} {:13.2}",
+                    own.prefill / peer.prefill,
+                    own.decode / peer.decode
+                );
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Medians of the rounds, own and the peer's, taken in turn.
+fn rounds(
+    model: &Arc<Model>,
+    isa: Isa,
+    threads: usize,
+    arguments: &BenchArguments,
+) -> anyhow::Result<(Speed, Option<Speed>)> {
+    let (mut own, mut peers) = (Vec::new(), Vec::new());
+    let options = Options { isa, threads, prefix_cache: false, ..Options::default() };
+    for _ in 0..arguments.rounds.max(1) {
+        let mut engine = Engine::new(model.clone(), options);
+        own.push(Speed {
+            prefill: rate(&mut engine, 1, arguments.prefill, 0)?,
+            decode: rate(&mut engine, 1, 1, arguments.decode)?,
+            streams: rate(&mut engine, arguments.streams, 1, arguments.decode / 2)?,
+        });
+        if let (Some(program), Some(file)) = (&arguments.peer, &arguments.peer_model) {
+            peers.push(peer(program, file, threads, arguments)?);
+        }
+    }
+    Ok((median(&own), (!peers.is_empty()).then(|| median(&peers))))
+}
+
+/// Tokens a second of `count` sequences of `prompt` tokens that generate `generate` each.
+fn rate(engine: &mut Engine, count: u32, prompt: u32, generate: u32) -> anyhow::Result<f64> {
+    let vocabulary = engine.model().vocabulary_size() as u32;
+    for index in 0..count {
+        engine.submit(Request {
+            prompt: (0..prompt).map(|i| (i * 37 + index * 101 + 3) % vocabulary).collect(),
+            sampling: engine::sampling::Sampling::default(),
+            // One token at least, so that the prompt's last logits count.
+            tokens_max: generate.max(1),
+            end_tokens: Vec::new(),
+            logprobs: None,
+            prompt_logprobs: false,
+        })?;
+    }
+    let started = Instant::now();
+    while !engine.is_idle() {
+        engine.step(&mut Observer::none());
+    }
+    let tokens = if generate == 0 { count * prompt } else { count * generate };
+    Ok(f64::from(tokens) / started.elapsed().as_secs_f64())
+}
+
+/// One run of a `llama-bench` program.
+fn peer(
+    program: &Path,
+    file: &Path,
+    threads: usize,
+    arguments: &BenchArguments,
+) -> anyhow::Result<Speed> {
+    let output = Command::new(program)
+        .args(["-m".as_ref(), file.as_os_str()])
+        .args(["-t", &threads.to_string(), "-r", "1", "-o", "json"])
+        .args(["-p", &arguments.prefill.to_string(), "-n", &arguments.decode.to_string()])
+        .output()
+        .with_context(|| program.display().to_string())?;
+    if !output.status.success() {
+        bail!("{}: {}", program.display(), String::from_utf8_lossy(&output.stderr));
+    }
+    let results: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let speed = |key: &str| {
+        let test = results.as_array()?.iter().find(|result| result[key].as_u64() > Some(0))?;
+        test["avg_ts"].as_f64()
+    };
+    match (speed("n_prompt"), speed("n_gen")) {
+        (Some(prefill), Some(decode)) => Ok(Speed { prefill, decode, streams: 0.0 }),
+        _ => bail!("{} printed no speeds", program.display()),
+    }
+}
+
+fn median(speeds: &[Speed]) -> Speed {
+    let middle = |value: &dyn Fn(&Speed) -> f64| {
+        let mut values: Vec<f64> = speeds.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(0.0)
+    };
+    Speed {
+        prefill: middle(&|speed| speed.prefill),
+        decode: middle(&|speed| speed.decode),
+        streams: middle(&|speed| speed.streams),
+    }
+}

@@ -1,0 +1,141 @@
+//! What every command needs: the home, its store and its settings.
+//!
+//! Not here: the commands.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use engine::batch::Options;
+use engine::kernels::{Isa, THREADS_MAX};
+use node::catalogue::Catalogue;
+use node::config::Config;
+use node::home::Home;
+use node::models::{ModelRecord, Models};
+use node::opened::{Opened, open};
+use store::blobs::Blobs;
+
+use crate::outcome::Outcome;
+
+/// The home, its store and its settings.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) home: Home,
+    pub(crate) blobs: Blobs,
+    pub(crate) models: Models,
+    pub(crate) config: Config,
+    pub(crate) json: bool,
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+impl Context {
+    /// Opens the home.
+    pub(crate) fn open(home: Option<&Path>, json: bool) -> anyhow::Result<Context> {
+        let home = Home::open(home, &variable)?;
+        let config = Config::load(home.config(), &variable, &[])?;
+        let blobs = Blobs::open(home.blobs())?;
+        let models = Models::of(&home);
+        Ok(Context { home, blobs, models, config, json })
+    }
+
+    /// Takes flags into the settings.
+    pub(crate) fn set_flags(
+        &mut self,
+        flags: &[(&'static str, Option<String>)],
+    ) -> anyhow::Result<()> {
+        let given: Vec<(&'static str, String)> =
+            flags.iter().filter_map(|(key, value)| Some((*key, value.clone()?))).collect();
+        self.config = Config::load(self.home.config(), &variable, &given)?;
+        Ok(())
+    }
+
+    /// The catalogue: the built-in one, or the file that the settings name.
+    pub(crate) fn catalogue(&self) -> anyhow::Result<Catalogue> {
+        Ok(match self.config.text("catalogue") {
+            "" => Catalogue::embedded(),
+            path => {
+                Catalogue::parse(&std::fs::read_to_string(path).with_context(|| path.to_owned())?)
+                    .with_context(|| path.to_owned())?
+            }
+        })
+    }
+
+    /// The directory to look for model files in first, if the settings name one.
+    pub(crate) fn mirror(&self) -> Option<PathBuf> {
+        Some(self.config.text("mirror")).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// The name of the model that is wanted: given, set, or the catalogue's default.
+    pub(crate) fn model_name(&self, given: Option<&str>) -> anyhow::Result<String> {
+        let set = Some(self.config.text("model")).filter(|name| !name.is_empty());
+        match given.or(set) {
+            Some(name) => Ok(name.to_owned()),
+            None => Ok(self.catalogue()?.default_model().name.clone()),
+        }
+    }
+
+    /// The record of a model, fetching it from the catalogue if it is not here.
+    pub(crate) fn model(&self, given: Option<&str>) -> anyhow::Result<ModelRecord> {
+        let name = self.model_name(given)?;
+        let known = self.models.get(&name);
+        match (known, self.catalogue()?.find(&name)) {
+            (Ok(record), _) => Ok(record),
+            (Err(_), Some(entry)) => crate::model::pull(self, Some(&entry.name), None),
+            (Err(error), None) => Err(error.into()),
+        }
+    }
+
+    /// Opens a model.
+    pub(crate) fn opened(&self, given: Option<&str>) -> anyhow::Result<Opened> {
+        Ok(open(&self.blobs, &self.model(given)?)?)
+    }
+
+    /// How the settings set up an engine.
+    pub(crate) fn engine_options(&self) -> anyhow::Result<Options> {
+        let threads = self.config.number("threads", 0..=THREADS_MAX as u64, "0 to 256")?;
+        let kv = self.config.number("kv_mib", 1..=1 << 24, "a number of MiB from 1 to 2^24")?;
+        let queue = self.config.number("queue", 1..=65_536, "a number from 1 to 65536")?;
+        Ok(Options {
+            isa: isa(self.config.text("isa"))?,
+            threads: if threads == 0 { cores() } else { threads as usize },
+            kv_size_max: (kv << 20) as usize,
+            sequences_max: queue as usize,
+            ..Options::default()
+        })
+    }
+
+    /// Prints the settings.
+    pub(crate) fn show_config(&self, origin: bool) -> Outcome {
+        for (key, value, from) in self.config.iter() {
+            match origin {
+                true => println!("{key} = {value:?}  # {from}"),
+                false => println!("{key} = {value:?}"),
+            }
+        }
+        Outcome::Done
+    }
+}
+
+/// Threads that the machine runs at once.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The instruction set with this name; `auto` is the fastest here.
+pub(crate) fn isa(name: &str) -> anyhow::Result<Isa> {
+    if name == "auto" {
+        return Ok(Isa::best());
+    }
+    match Isa::ALL.into_iter().find(|isa| isa.name() == name) {
+        Some(isa) if isa.is_available() => Ok(isa),
+        Some(isa) => bail!("this machine has no {}; it has {}", isa.name(), available()),
+        None => bail!("{name:?} is no instruction set; this machine has {}", available()),
+    }
+}
+
+fn available() -> String {
+    let here = Isa::ALL.into_iter().filter(|isa| isa.is_available()).map(Isa::name);
+    here.collect::<Vec<_>>().join(", ")
+}

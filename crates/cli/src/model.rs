@@ -1,0 +1,213 @@
+//! `mashaa model`: fetch, add, list, show, remove.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use engine::import::{Options, Precision};
+use node::catalogue::Entry;
+use node::importer::{self, Terms};
+use node::models::{ModelRecord, check_name};
+use serde_json::json;
+use store::cid::Cid;
+
+use crate::arguments::{AddArguments, ModelCommand};
+use crate::context::{Context, cores};
+use crate::outcome::Outcome;
+use crate::progress::Progress;
+
+/// Runs a `model` command.
+pub(crate) fn run(context: &Context, command: ModelCommand) -> anyhow::Result<Outcome> {
+    match command {
+        ModelCommand::Pull { name, from } => {
+            let record = pull(context, name.as_deref(), from)?;
+            println!("{} {}", record.name, record.artifact);
+            Ok(Outcome::Done)
+        }
+        ModelCommand::Add(add) => add_file(context, &add),
+        ModelCommand::Ls => list(context),
+        ModelCommand::Show { name } => show(context, &name),
+        ModelCommand::Rm { name } => remove(context, &name),
+        ModelCommand::Path { name } => {
+            let cid: Cid = context.models.get(&name)?.artifact.parse()?;
+            println!("{}", context.blobs.path(&cid).display());
+            Ok(Outcome::Done)
+        }
+        ModelCommand::Random(random) => crate::random::run(&random),
+    }
+}
+
+/// Fetches a model of the catalogue, imports it, and checks that it is what the catalogue names.
+pub(crate) fn pull(
+    context: &Context,
+    name: Option<&str>,
+    from: Option<PathBuf>,
+) -> anyhow::Result<ModelRecord> {
+    let catalogue = context.catalogue()?;
+    let entry = match name {
+        Some(name) => match catalogue.find(name) {
+            Some(entry) => entry,
+            None => bail!("{name:?} is not in the catalogue; `mashaa model ls` shows what is"),
+        },
+        None => catalogue.default_model(),
+    };
+    if let Ok(record) = context.models.get(&entry.name) {
+        let cid: Cid = record.artifact.parse()?;
+        let wanted = entry.artifact.cid.is_none_or(|wanted| wanted == cid);
+        if wanted && context.blobs.contains(&cid) {
+            return Ok(record);
+        }
+    }
+    fetch(context, entry, from.or_else(|| context.mirror()))?;
+    let terms = Terms {
+        name: entry.name.clone(),
+        licence: Some(entry.licence.clone()),
+        licence_url: entry.licence_url.clone(),
+    };
+    let record = import(context, &entry.source.cid, (terms, Options::default()))?;
+    let known = entry.artifact.cid.map(|cid| cid.to_string());
+    if let Some(known) = known.filter(|known| *known != record.artifact) {
+        let made = &record.artifact;
+        bail!("importing {} gave {made}, and the catalogue names {known}", entry.name);
+    }
+    context.models.put(&record)?;
+    Ok(record)
+}
+
+fn fetch(context: &Context, entry: &Entry, from: Option<PathBuf>) -> anyhow::Result<()> {
+    use node::pull::Progress as Event;
+    let mut progress = Progress::new(&format!("fetching {}", entry.source.file));
+    let mut report = |event: Event<'_>| match event {
+        Event::Received { done, total } => progress.update(done, total),
+        Event::Trying { mirror } => eprintln!("from {mirror}"),
+        Event::Package { package } => eprintln!("fetching the package {package}"),
+        Event::Checking => eprintln!("checking {}", entry.source.cid),
+        Event::Failed { mirror, reason } => eprintln!("{mirror}: {}", reason.with_causes()),
+    };
+    let staging = context.home.work();
+    node::pull::pull_source(&context.blobs, &entry.source, from.as_deref(), &staging, &mut report)?;
+    Ok(())
+}
+
+fn import(context: &Context, source: &Cid, what: (Terms, Options)) -> anyhow::Result<ModelRecord> {
+    let mut progress = Progress::new(&format!("importing {}", what.0.name));
+    let mut report = |done, total| progress.update(done, total);
+    Ok(importer::import(&context.blobs, source, what, cores(), &mut report)?)
+}
+
+fn add_file(context: &Context, add: &AddArguments) -> anyhow::Result<Outcome> {
+    let stem = add.file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase());
+    let name = add.name.clone().or(stem).context("the file has no name; give one with --name")?;
+    check_name(&name)?;
+    let precision = match (add.all_8_bit, add.all_4_bit) {
+        (true, _) => Precision::AllEight,
+        (_, true) => Precision::AllFour,
+        _ => Precision::BySource,
+    };
+    let options = Options { precision, ..Options::default() };
+    let terms = Terms { name, ..Terms::default() };
+    let file = std::fs::File::open(&add.file).with_context(|| add.file.display().to_string())?;
+    let source = context.blobs.put(file)?;
+    let record = import(context, &source, (terms, options))?;
+    context.models.put(&record)?;
+    println!("{} {}", record.name, record.artifact);
+    if let Some(text) = &add.measure {
+        crate::measure::run(context, &record, text, add.measure_tokens)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn list(context: &Context) -> anyhow::Result<Outcome> {
+    let records = context.models.list()?;
+    if context.json {
+        let models: Vec<_> = records.iter().map(describe).collect();
+        println!("{}", json!(models));
+        return Ok(Outcome::Done);
+    }
+    for record in &records {
+        println!(
+            "{:28} {:9.1} MB  {}",
+            record.name,
+            record.artifact_size as f64 / 1e6,
+            record.artifact
+        );
+    }
+    for entry in &context.catalogue()?.models {
+        if records.iter().all(|record| record.name != entry.name) {
+            let size = entry.source.size as f64 / 1e6;
+            println!("{:28} {size:9.1} MB  not here; mashaa model pull {}", entry.name, entry.name);
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn describe(record: &ModelRecord) -> serde_json::Value {
+    json!({
+        "name": record.name,
+        "artifact": record.artifact,
+        "artifact_size": record.artifact_size,
+        "source": record.source,
+        "family": record.family,
+        "bits": record.bits,
+        "licence": record.licence,
+        "licence_url": record.licence_url,
+        "added": record.added,
+    })
+}
+
+fn show(context: &Context, name: &str) -> anyhow::Result<Outcome> {
+    let Ok(record) = context.models.get(name) else {
+        return show_catalogue(context, name);
+    };
+    if context.json {
+        println!("{}", describe(&record));
+        return Ok(Outcome::Done);
+    }
+    let model = node::opened::open(&context.blobs, &record)?.model;
+    let config = model.config();
+    println!("name      {}", record.name);
+    println!("artifact  {} ({} bytes)", record.artifact, record.artifact_size);
+    println!("source    {}", record.source);
+    println!("licence   {} {}", record.licence, record.licence_url);
+    println!("family    {}", record.family);
+    println!("bits      {}", record.bits);
+    println!("context   {} tokens", config.context_max);
+    println!(
+        "shape     {} layers, width {}, hidden {}, {} heads ({} for keys), vocabulary {}",
+        config.layers,
+        config.width,
+        config.hidden,
+        config.heads,
+        config.kv_heads,
+        config.vocabulary
+    );
+    Ok(Outcome::Done)
+}
+
+fn show_catalogue(context: &Context, name: &str) -> anyhow::Result<Outcome> {
+    let catalogue = context.catalogue()?;
+    let Some(entry) = catalogue.find(name) else {
+        eprintln!("mashaa: there is no model {name:?} here or in the catalogue");
+        return Ok(Outcome::NotFound);
+    };
+    println!("name      {} (not here; mashaa model pull {0})", entry.name);
+    let artifact =
+        entry.artifact.cid.map_or_else(|| "not settled".to_owned(), |cid| cid.to_string());
+    println!("artifact  {artifact}");
+    println!("source    {} ({} bytes)", entry.source.cid, entry.source.size);
+    println!("licence   {} {}", entry.licence, entry.licence_url);
+    println!("family    {}", entry.family);
+    Ok(Outcome::Done)
+}
+
+fn remove(context: &Context, name: &str) -> anyhow::Result<Outcome> {
+    let record = context.models.get(name)?;
+    context.models.remove(&record.name)?;
+    let others = context.models.list()?;
+    for cid in [&record.artifact, &record.source] {
+        let needed = others.iter().any(|other| other.artifact == *cid || other.source == *cid);
+        if let (false, Ok(cid)) = (needed, cid.parse::<Cid>()) {
+            context.blobs.remove(&cid)?;
+        }
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,219 @@
+//! Settings: what they are, and where each value came from.
+//!
+//! A setting comes from a flag, else the environment, else `config.toml`, else its default.
+//!
+//! Invariants:
+//! - A key that no setting has is refused by name; nothing is ignored.
+//!
+//! Not here: what the settings do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Bytes of `config.toml`, at most.
+pub const FILE_SIZE_MAX: u64 = 1 << 20;
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its key in `config.toml`; the environment variable is `MASHAA_` and the key in capitals.
+    pub key: &'static str,
+    /// Its value where nothing else is said.
+    pub default: &'static str,
+    /// What it is, with unit and range.
+    pub help: &'static str,
+}
+
+/// Every setting.
+pub const SETTINGS: [Setting; 9] = [
+    Setting { key: "listen", default: "127.0.0.1:8420", help: "address and port of the API" },
+    Setting { key: "model", default: "", help: "model to serve; empty: the catalogue's default" },
+    Setting { key: "threads", default: "0", help: "threads that compute; 0: one a core" },
+    Setting { key: "isa", default: "auto", help: "auto, scalar, avx2 or avx512" },
+    Setting { key: "kv_mib", default: "1024", help: "memory for past positions, MiB" },
+    Setting { key: "queue", default: "256", help: "requests held at once, 1 to 65536" },
+    Setting { key: "api_keys", default: "", help: "keys that open the API, comma-separated" },
+    Setting { key: "catalogue", default: "", help: "a catalogue file instead of the built-in one" },
+    Setting { key: "mirror", default: "", help: "a directory to look for model files in first" },
+];
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing was said.
+    Default,
+    /// The settings file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path) => write!(f, "{}", path.display()),
+            Origin::Environment(name) => write!(f, "environment {name}"),
+            Origin::Flag(name) => write!(f, "flag --{name}"),
+        }
+    }
+}
+
+/// All settings with their values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    values: BTreeMap<&'static str, (String, Origin)>,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{path}: {what}")]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        what: String,
+    },
+    /// The file has a key that no setting has.
+    #[error("{path}: there is no setting {key:?}; the settings are {known}")]
+    UnknownKey {
+        /// Which file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// All keys.
+        known: String,
+    },
+    /// A value is not what the setting takes.
+    #[error("{key} is {value:?} (from {origin}), which is not {wanted}")]
+    Value {
+        /// The setting.
+        key: &'static str,
+        /// What was said.
+        value: String,
+        /// Where.
+        origin: Origin,
+        /// What it takes.
+        wanted: &'static str,
+    },
+}
+
+impl Config {
+    /// Gathers the settings. `flags` are (key, value) pairs that were given.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or names a setting that does not exist.
+    pub fn load(
+        file: PathBuf,
+        variable: &dyn Fn(&str) -> Option<String>,
+        flags: &[(&'static str, String)],
+    ) -> Result<Config, ConfigError> {
+        let mut values = BTreeMap::new();
+        for setting in &SETTINGS {
+            values.insert(setting.key, (setting.default.to_owned(), Origin::Default));
+        }
+        for (key, value) in read(&file)? {
+            let setting = SETTINGS.iter().find(|setting| setting.key == key);
+            let known =
+                || SETTINGS.iter().map(|setting| setting.key).collect::<Vec<_>>().join(", ");
+            let unknown = || ConfigError::UnknownKey { path: file.clone(), key, known: known() };
+            let setting = setting.ok_or_else(unknown)?;
+            values.insert(setting.key, (value, Origin::File(file.clone())));
+        }
+        for setting in &SETTINGS {
+            let name = format!("MASHAA_{}", setting.key.to_uppercase());
+            if let Some(value) = variable(&name) {
+                values.insert(setting.key, (value, Origin::Environment(name)));
+            }
+        }
+        for (key, value) in flags {
+            values.insert(key, (value.clone(), Origin::Flag(key.replace('_', "-"))));
+        }
+        Ok(Config { values })
+    }
+
+    /// A setting's value as text; empty for a key that does not exist.
+    #[must_use]
+    pub fn text(&self, key: &str) -> &str {
+        self.values.get(key).map_or("", |(value, _)| value)
+    }
+
+    /// A setting's value as a whole number in a range.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub fn number(
+        &self,
+        key: &'static str,
+        range: std::ops::RangeInclusive<u64>,
+        wanted: &'static str,
+    ) -> Result<u64, ConfigError> {
+        match self.text(key).parse() {
+            Ok(number) if range.contains(&number) => Ok(number),
+            _ => Err(self.wrong(key, wanted)),
+        }
+    }
+
+    /// The error that a setting's value is not what it should be.
+    #[must_use]
+    pub fn wrong(&self, key: &'static str, wanted: &'static str) -> ConfigError {
+        let missing = (String::new(), Origin::Default);
+        let (value, origin) = self.values.get(key).cloned().unwrap_or(missing);
+        ConfigError::Value { key, value, origin, wanted }
+    }
+
+    /// All settings: key, value, origin.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str, &Origin)> {
+        self.values.iter().map(|(key, (value, origin))| (*key, value.as_str(), origin))
+    }
+}
+
+/// The keys and values of a settings file, which need not be there.
+fn read(path: &PathBuf) -> Result<Vec<(String, String)>, ConfigError> {
+    let wrong = |source| ConfigError::File { path: path.clone(), source };
+    let syntax = |what: String| ConfigError::Syntax { path: path.clone(), what };
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(wrong(error)),
+        Ok(metadata) if metadata.len() > FILE_SIZE_MAX => {
+            return Err(syntax(format!("the file is larger than {FILE_SIZE_MAX} bytes")));
+        }
+        Ok(_) => {}
+    }
+    let text = std::fs::read_to_string(path).map_err(wrong)?;
+    let table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| syntax(error.to_string()))?;
+    let value = |(key, value): (String, toml::Value)| match plain(&value) {
+        Some(value) => Ok((key, value)),
+        None => Err(syntax(format!("{key} is neither text, a number nor a list of texts"))),
+    };
+    table.into_iter().map(value).collect()
+}
+
+fn plain(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Array(items) => {
+            let texts = items.iter().map(plain).collect::<Option<Vec<_>>>()?;
+            Some(texts.join(","))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

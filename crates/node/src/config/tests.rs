@@ -1,0 +1,36 @@
+use super::*;
+
+fn file(name: &str, text: &str) -> PathBuf {
+    let name = format!("mashaa-config-{name}-{}.toml", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_the_file_and_the_default() {
+    let path =
+        file("order", "listen = \"a:1\"\nqueue = 7\nkv_mib = 5\napi_keys = [\"x\", \"y\"]\n");
+    let variable =
+        |name: &str| matches!(name, "MASHAA_QUEUE" | "MASHAA_KV_MIB").then(|| "8".to_owned());
+    let config = Config::load(path.clone(), &variable, &[("kv_mib", "9".to_owned())]).unwrap();
+    let all: Vec<_> =
+        config.iter().map(|(key, value, origin)| (key, value, origin.clone())).collect();
+    assert!(all.contains(&("listen", "a:1", Origin::File(path))));
+    assert!(all.contains(&("queue", "8", Origin::Environment("MASHAA_QUEUE".to_owned()))));
+    assert!(all.contains(&("kv_mib", "9", Origin::Flag("kv-mib".to_owned()))));
+    assert!(all.contains(&("threads", "0", Origin::Default)));
+    assert_eq!(config.text("api_keys"), "x,y");
+}
+
+#[test]
+fn an_unknown_key_a_bad_value_and_bad_syntax_are_named() {
+    let none = |_: &str| None;
+    let unknown = Config::load(file("unknown", "lisen = 1\n"), &none, &[]).unwrap_err();
+    assert!(unknown.to_string().contains("\"lisen\""), "{unknown}");
+    let syntax = Config::load(file("syntax", "listen = \n"), &none, &[]).unwrap_err();
+    assert!(syntax.to_string().contains("line 1"), "{syntax}");
+    let config = Config::load(file("value", "queue = 0\n"), &none, &[]).unwrap();
+    let wrong = config.number("queue", 1..=10, "a number from 1 to 10").unwrap_err();
+    assert!(wrong.to_string().contains("queue is \"0\""), "{wrong}");
+}

@@ -1,0 +1,14 @@
+//! Give the pure crates a clock, sockets, disks and threads; play the roles.
+//!
+//! Not here: rules of the network, numerics, the shape of the API.
+
+pub mod catalogue;
+pub mod config;
+pub mod home;
+pub mod importer;
+pub mod mirror;
+pub mod models;
+pub mod opened;
+pub mod pull;
+pub mod service;
+pub mod worker;

@@ -1,0 +1,77 @@
+//! A model opened from the store: for the engine, and for text.
+//!
+//! Not here: serving it (`service`).
+
+use std::sync::Arc;
+
+use engine::artifact::strings;
+use engine::model::Model;
+use gateway::backend::ServedModel;
+use store::blobs::{Blobs, StoreError};
+use store::cid::{Cid, CidRefusal};
+use text::template::{Template, TemplateError};
+use text::tokenizer::{Tokenizer, TokenizerError};
+
+use crate::models::ModelRecord;
+
+/// Why a model cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The record's CID is none.
+    #[error(transparent)]
+    Cid(#[from] CidRefusal),
+    /// The blob is not in the store, or cannot be mapped.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The blob is not an artifact.
+    #[error(transparent)]
+    Artifact(#[from] engine::artifact::ArtifactError),
+    /// The vocabulary's rules are not known.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The chat template cannot be used.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+}
+
+/// A model and its text side.
+#[derive(Debug)]
+pub struct Opened {
+    /// For the engine.
+    pub model: Arc<Model>,
+    /// For text and for clients.
+    pub served: ServedModel,
+}
+
+/// Opens the model of a record. The weights are mapped, not read.
+///
+/// # Errors
+/// When the blob is missing or not an artifact, or its text rules are not known.
+pub fn open(blobs: &Blobs, record: &ModelRecord) -> Result<Opened, OpenError> {
+    let cid: Cid = record.artifact.parse()?;
+    let model = Arc::new(Model::open(blobs.map(&cid)?)?);
+    let vocabulary = model.vocabulary();
+    let tokenizer = Tokenizer::new(&vocabulary)?;
+    let text = |key: &str| model.strings().get(key);
+    let template = text(strings::CHAT_TEMPLATE).map(|source| Template::new(source)).transpose()?;
+    let name = |id: Option<u32>| id.and_then(|id| tokenizer.name(id)).unwrap_or_default();
+    let served = ServedModel {
+        name: record.name.clone(),
+        aliases: text(strings::NAME)
+            .filter(|name| **name != record.name)
+            .into_iter()
+            .cloned()
+            .collect(),
+        cid: record.artifact.clone(),
+        profile: engine::artifact::PROFILE_NAME,
+        created: record.added,
+        context_max: model.config().context_max as u32,
+        licence: Some(record.licence.clone()).filter(|licence| !licence.is_empty()),
+        owner: "mashaa".to_owned(),
+        begin_text: name(tokenizer.begin()),
+        end_text: name(tokenizer.ends().first().copied()),
+        template,
+        tokenizer,
+    };
+    Ok(Opened { model, served })
+}

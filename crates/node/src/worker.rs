@@ -1,0 +1,158 @@
+//! The thread that owns an engine, and the handle through which requests reach it.
+//!
+//! Invariants:
+//! - The engine is touched by its own thread only.
+//! - A request whose client has gone costs at most the step that is running.
+//!
+//! Not here: HTTP (`gateway`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use engine::batch::{Engine, Options};
+use engine::model::Model;
+use engine::request::{Output, Request, SequenceId};
+use engine::trace::Observer;
+use gateway::backend::{Backend, Broken, Busy, Job, ServedModel};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Seconds after which a client that met a full queue may come back.
+const RETRY_AFTER: u32 = 2;
+
+type Outputs = UnboundedSender<Result<Output, Broken>>;
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Worker {
+    served: Arc<ServedModel>,
+    requests: Sender<(Request, Outputs)>,
+    /// Requests taken and not finished.
+    held: Arc<AtomicUsize>,
+    held_max: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts an engine's thread. The engine itself is made there, and is ready when this returns.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(
+        model: Arc<Model>,
+        served: ServedModel,
+        options: Options,
+    ) -> std::io::Result<Worker> {
+        let (requests, inbox) = channel();
+        let held = Arc::new(AtomicUsize::new(0));
+        let count = held.clone();
+        let (made, wait) = channel();
+        let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+            let engine = Engine::new(model, options);
+            // The receiver waits below; where it is gone, nobody needs to know.
+            let _ = made.send(());
+            Loop { engine, inbox, count, outputs: BTreeMap::new() }.run();
+        })?;
+        wait.recv().map_err(|_| std::io::Error::other("the engine's thread ended at its start"))?;
+        let (served, held_max) = (Arc::new(served), options.sequences_max);
+        Ok(Worker { served, requests, held, held_max, thread: Some(thread) })
+    }
+
+    /// The model that is served.
+    #[must_use]
+    pub fn served(&self) -> &Arc<ServedModel> {
+        &self.served
+    }
+
+    fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+impl Backend for Worker {
+    fn models(&self) -> Vec<Arc<ServedModel>> {
+        vec![self.served.clone()]
+    }
+
+    fn submit(&self, _model: &ServedModel, request: Request) -> Result<Job, Busy> {
+        let busy = Busy { retry_after: RETRY_AFTER };
+        if self.held.fetch_add(1, Ordering::SeqCst) >= self.held_max {
+            self.held.fetch_sub(1, Ordering::SeqCst);
+            return Err(busy);
+        }
+        let (outputs, job) = Job::channel();
+        self.requests.send((request, outputs)).map_err(|_| busy)?;
+        Ok(job)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match self.is_running() {
+            true => Ok(()),
+            false => Err("the engine has stopped; restart the node".to_owned()),
+        }
+    }
+}
+
+/// The engine's side.
+struct Loop {
+    engine: Engine,
+    inbox: Receiver<(Request, Outputs)>,
+    count: Arc<AtomicUsize>,
+    outputs: BTreeMap<SequenceId, Outputs>,
+}
+
+impl Loop {
+    /// Works until every handle is gone.
+    fn run(mut self) {
+        loop {
+            if self.engine.is_idle() {
+                let Ok(request) = self.inbox.recv() else { return };
+                self.take(request);
+            }
+            while let Ok(request) = self.inbox.try_recv() {
+                self.take(request);
+            }
+            self.drop_abandoned();
+            for (id, output) in self.engine.step(&mut Observer::none()) {
+                self.deliver(id, output);
+            }
+        }
+    }
+
+    fn take(&mut self, (request, outputs): (Request, Outputs)) {
+        match self.engine.submit(request) {
+            Ok(id) => {
+                self.outputs.insert(id, outputs);
+            }
+            Err(refused) => {
+                self.count.fetch_sub(1, Ordering::SeqCst);
+                // A client that has gone need not hear it.
+                drop(outputs.send(Err(Broken(refused.to_string()))));
+            }
+        }
+    }
+
+    /// Cancels the sequences whose clients have gone.
+    fn drop_abandoned(&mut self) {
+        let gone = |(id, outputs): (&SequenceId, &Outputs)| outputs.is_closed().then_some(*id);
+        let gone: Vec<SequenceId> = self.outputs.iter().filter_map(gone).collect();
+        for id in gone {
+            self.engine.cancel(id);
+            self.outputs.remove(&id);
+            self.count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn deliver(&mut self, id: SequenceId, output: Output) {
+        let finished = matches!(output, Output::Finished(_));
+        if let Some(outputs) = self.outputs.get(&id) {
+            // A closed channel is noticed before the next step.
+            drop(outputs.send(Ok(output)));
+        }
+        if finished && self.outputs.remove(&id).is_some() {
+            self.count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
