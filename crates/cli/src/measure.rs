@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use engine::import::gguf::Gguf;
-use engine::import::{Options, gguf_model, measure};
+use engine::import::assemble::Parts;
+use engine::import::{Options, measure};
 use engine::kernels::Isa;
 use node::models::ModelRecord;
+use node::source::Source;
 use store::cid::Cid;
 use text::tokenizer::SpecialTokens;
 
@@ -24,9 +25,7 @@ pub(crate) fn run(
     tokens_max: usize,
 ) -> anyhow::Result<()> {
     let source: Cid = record.source.parse()?;
-    let bytes = context.blobs.map(&source)?;
-    let gguf = Gguf::parse(&bytes)?;
-    let parts = gguf_model::read(&gguf, &Options::default())?;
+    let source = Source::open(&context.blobs, &source)?;
     let opened = node::opened::open(&context.blobs, record)?;
     let words = std::fs::read_to_string(text).with_context(|| text.display().to_string())?;
     let words = opened.served.tokenizer.encode(&words, SpecialTokens::Plain);
@@ -41,7 +40,8 @@ pub(crate) fn run(
     }
     let machine = (Isa::best(), cores());
     let model = Arc::clone(&opened.model);
-    let quality = measure::measure(&parts, &model, &tokens, WINDOW, machine)?;
+    let measure = |parts: &Parts<'_>| measure::measure(parts, &model, &tokens, WINDOW, machine);
+    let quality = source.read(&Options::default(), measure)?;
     println!("tokens            {}", quality.tokens);
     println!("mean KL           {:.6} nats", quality.mean_kl);
     println!("KL at 99 %        {:.6}", quality.p99_kl);
