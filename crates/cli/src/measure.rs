@@ -29,9 +29,14 @@ pub(crate) fn run(
     let parts = gguf_model::read(&gguf, &Options::default())?;
     let opened = node::opened::open(&context.blobs, record)?;
     let words = std::fs::read_to_string(text).with_context(|| text.display().to_string())?;
-    let mut tokens = opened.served.tokenizer.encode(&words, SpecialTokens::Plain);
-    tokens.truncate(tokens_max / WINDOW * WINDOW);
-    if tokens.len() < WINDOW {
+    let words = opened.served.tokenizer.encode(&words, SpecialTokens::Plain);
+    // Each window begins as a prompt does.
+    let vocabulary = opened.model.vocabulary();
+    let begin = vocabulary.begin().filter(|_| vocabulary.adds_begin());
+    let windows = words.chunks_exact(WINDOW - begin.iter().len()).take(tokens_max / WINDOW);
+    let tokens: Vec<u32> =
+        windows.flat_map(|words| begin.into_iter().chain(words.iter().copied())).collect();
+    if tokens.is_empty() {
         bail!("{} has fewer than {WINDOW} tokens", text.display());
     }
     let machine = (Isa::best(), cores());
