@@ -11,4 +11,5 @@ pub mod models;
 pub mod opened;
 pub mod pull;
 pub mod service;
+pub mod space;
 pub mod worker;
