@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use engine::import::{Options, Precision};
 use node::catalogue::Entry;
 use node::importer::{self, Terms};
@@ -12,7 +12,7 @@ use store::cid::Cid;
 
 use crate::arguments::{AddArguments, ModelCommand};
 use crate::context::{Context, cores};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Problem};
 use crate::progress::Progress;
 
 /// Runs a `model` command.
@@ -46,7 +46,7 @@ pub(crate) fn pull(
     let entry = match name {
         Some(name) => match catalogue.find(name) {
             Some(entry) => entry,
-            None => bail!("{name:?} is not in the catalogue; `mashaa model ls` shows what is"),
+            None => return Err(not_in_catalogue(name).into()),
         },
         None => catalogue.default_model(),
     };
@@ -66,11 +66,22 @@ pub(crate) fn pull(
     let record = import(context, &entry.source.cid, (terms, Options::default()))?;
     let known = entry.artifact.cid.map(|cid| cid.to_string());
     if let Some(known) = known.filter(|known| *known != record.artifact) {
-        let made = &record.artifact;
-        bail!("importing {} gave {made}, and the catalogue names {known}", entry.name);
+        let (name, made) = (&entry.name, &record.artifact);
+        let what = format!(
+            "importing {name} gave {made}, and the catalogue names {known}: \
+             this program and the catalogue are of different versions, or one of them is faulty"
+        );
+        return Err(Problem::Refused(what).into());
     }
     context.models.put(&record)?;
     Ok(record)
+}
+
+fn not_in_catalogue(name: &str) -> Problem {
+    Problem::NotFound(format!(
+        "{name:?} is not in the catalogue; `mashaa model ls` shows what is, and \
+         `mashaa model add FILE` takes a file of your own"
+    ))
 }
 
 fn fetch(context: &Context, entry: &Entry, from: Option<PathBuf>) -> anyhow::Result<()> {
