@@ -40,7 +40,11 @@ if (gguf !== '-') {
   const [a, b] = [sections(made), sections(known)];
   const same = a.length === b.length
     && a.every(([kind, layer, bytes], i) => kind === b[i][0] && layer === b[i][1] && bytes.equals(b[i][2]));
-  if (!same) throw new Error('the artifact made in WebAssembly differs');
+  if (!same) {
+    const differs = a.findIndex(([, , bytes], i) => !b[i] || !bytes.equals(b[i][2]));
+    const [kind, layer] = a[differs] ?? [];
+    throw new Error(`the artifact made in WebAssembly differs in section ${kind} of layer ${layer}`);
+  }
 }
 const [address, size] = put(known);
 console.log(get(hash(address, size, Number(prompt ?? 220), Number(generate))).toString());

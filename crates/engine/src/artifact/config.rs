@@ -200,9 +200,9 @@ impl Config {
             head_size: within("head_size", words[8], 16, HEAD_SIZE_MAX)?,
             context_max: within("context_max", words[9], 1, CONTEXT_MAX)?,
             residual_fraction: within("residual_fraction", words[10], 4, 12)? as u32,
-            epsilon: within("epsilon", words[11], 1, 1 << 56)? as u64,
-            embedding_multiplier: within("embedding_multiplier", words[12], 1, 1 << 34)? as u64,
-            score_scale: within("score_scale", words[13], 1, 1 << 45)? as u64,
+            epsilon: wide("epsilon", words[11], 1 << 56)?,
+            embedding_multiplier: wide("embedding_multiplier", words[12], 1 << 34)?,
+            score_scale: wide("score_scale", words[13], 1 << 45)?,
             window: within("window", words[14], 0, CONTEXT_MAX)?,
             window_period: within("window_period", words[15], 0, LAYERS_MAX)?,
         };
@@ -224,9 +224,18 @@ impl Config {
     }
 }
 
+/// A count or size; every limit is below 2^32, so it fits the machine.
 fn within(what: &str, value: u64, min: u64, max: u64) -> Result<usize, String> {
     if value < min || value > max {
         return Err(alloc::format!("{what} is {value}, outside {min}..={max}"));
     }
     Ok(value as usize)
+}
+
+/// A constant in fixed point, which may need more bits than a size has on a small machine.
+fn wide(what: &str, value: u64, max: u64) -> Result<u64, String> {
+    match (1..=max).contains(&value) {
+        true => Ok(value),
+        false => Err(alloc::format!("{what} is {value}, outside 1..={max}")),
+    }
 }

@@ -12,7 +12,10 @@ use super::matmul::Epilogue;
 use crate::artifact::matrix::{BLOCK, Bits, GROUP, Group};
 
 /// How far ahead of the weights being used the next ones are asked for, in bytes.
-const AHEAD: usize = 8192;
+const AHEAD: usize = 16_384;
+/// Bytes that a block of a group takes with its sub-scales and offsets, as in the AVX-512 kernels.
+const SIZE4: usize = 256 + 16 + 32;
+const SIZE8: usize = 512 + 16;
 /// Blocks that sums in 32 bits surely hold; the arithmetic is that of the AVX-512 kernels.
 const RUN4: usize = 128;
 const RUN8: usize = 16;
@@ -120,7 +123,7 @@ unsafe fn planes4(
         for block in from..to {
             let packed = quants.add(block * 256);
             if half == 0 {
-                prefetch::<4>(packed.wrapping_add(AHEAD));
+                prefetch::<5>(weights.quants.as_ptr().wrapping_add(AHEAD + block * SIZE4));
             }
             let (mut h, mut l) = (zero, zero);
             for i in 0..4 {
@@ -180,7 +183,7 @@ unsafe fn planes8(
         for block in from..to {
             let packed = quants.add(block * 512);
             if half == 0 {
-                prefetch::<8>(packed.wrapping_add(AHEAD));
+                prefetch::<9>(weights.quants.as_ptr().wrapping_add(AHEAD + block * SIZE8));
             }
             let scale = block_scale(weights, block, half);
             for i in 0..8 {
