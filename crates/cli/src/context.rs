@@ -77,6 +77,14 @@ impl Context {
         }
     }
 
+    /// The record of a model that is here, by its name, its CID or a name of the catalogue's for it.
+    pub(crate) fn record(&self, name: &str) -> anyhow::Result<ModelRecord> {
+        match (self.models.get(name), self.catalogue()?.find(name)) {
+            (Err(ModelsError::Unknown { .. }), Some(entry)) => Ok(self.models.get(&entry.name)?),
+            (known, _) => Ok(known?),
+        }
+    }
+
     /// The record of a model, fetching it from the catalogue if it is not here.
     pub(crate) fn model(&self, given: Option<&str>) -> anyhow::Result<ModelRecord> {
         let name = self.model_name(given)?;

@@ -54,6 +54,20 @@ fn a_file_that_is_no_model_is_code_4() {
 }
 
 #[test]
+fn a_model_has_every_name_that_the_catalogue_gives_it() {
+    let world = World::new();
+    world.catalogue(&["http://127.0.0.1:1/none"]);
+    let not_here = world.run(&["model", "show", "rnd", "--json"]);
+    assert!(not_here.stdout.contains("\"here\":false"), "{}", not_here.stdout);
+    let source = world.path("random.gguf");
+    assert_eq!(world.run(&["model", "add", source.to_str().unwrap()]).code, Some(0));
+    let here = world.run(&["model", "show", "rnd", "--json"]);
+    assert!(here.stdout.contains("\"name\":\"random\""), "{}", here.stdout);
+    assert_eq!(world.run(&["model", "rm", "rnd"]).code, Some(0));
+    assert!(!world.has_model());
+}
+
+#[test]
 fn a_blob_that_rots_is_found_out() {
     let world = World::new();
     world.catalogue(&["http://127.0.0.1:1/none"]);

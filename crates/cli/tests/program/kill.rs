@@ -70,7 +70,8 @@ impl Moment {
 /// Starts a pull and kills it at the moment. Says whether it was killed before it had ended.
 fn kill_at(world: &World, moment: Moment, events: (&Sender<Event>, &Receiver<Event>)) -> bool {
     let (sender, events) = (events.0.clone(), events.1);
-    let mut child = world.command(&["model", "pull"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = world.command(&["model", "pull"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {

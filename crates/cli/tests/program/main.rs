@@ -6,4 +6,6 @@ mod codes;
 mod kill;
 mod lies;
 mod mirror;
+#[cfg(unix)]
+mod up;
 mod world;

@@ -58,7 +58,7 @@ impl World {
     /// Writes the catalogue, which names the artifact too.
     pub(crate) fn catalogue_with_artifact(&self, urls: &[&str], artifact: &str, size: u64) {
         let mut text = format!(
-            "[[model]]\nname = {NAME:?}\nfamily = \"llama\"\nparameters = 1\nlicence = \"CC0-1.0\"\n\
+            "[[model]]\nname = {NAME:?}\naliases = [\"rnd\"]\nfamily = \"llama\"\nparameters = 1\nlicence = \"CC0-1.0\"\n\
              licence_url = \"https://example.org/terms\"\ndefault = true\n\
              [model.artifact]\ncid = {artifact:?}\nsize = {size}\n\
              [model.source]\nfile = \"random.gguf\"\nsize = {}\ncid = \"{}\"\n",
