@@ -21,7 +21,7 @@ use crate::source::{Source, SourceError};
 #[derive(Debug, thiserror::Error)]
 pub enum ImporterError {
     /// The file's contents cannot be imported.
-    #[error("{model}: {source}")]
+    #[error("{model} cannot be imported")]
     Import {
         /// Which model.
         model: String,

@@ -12,4 +12,5 @@ pub mod opened;
 pub mod pull;
 pub mod service;
 pub mod source;
+pub mod space;
 pub mod worker;
