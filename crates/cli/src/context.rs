@@ -10,11 +10,12 @@ use engine::kernels::{Isa, THREADS_MAX};
 use node::catalogue::Catalogue;
 use node::config::Config;
 use node::home::Home;
-use node::models::{ModelRecord, Models};
+use node::models::{ModelRecord, Models, ModelsError};
 use node::opened::{Opened, open};
+use serde_json::json;
 use store::blobs::Blobs;
 
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Problem};
 
 /// The home, its store and its settings.
 #[derive(Debug)]
@@ -76,14 +77,22 @@ impl Context {
         }
     }
 
+    /// The record of a model that is here, by its name, its CID or a name of the catalogue's for it.
+    pub(crate) fn record(&self, name: &str) -> anyhow::Result<ModelRecord> {
+        match (self.models.get(name), self.catalogue()?.find(name)) {
+            (Err(ModelsError::Unknown { .. }), Some(entry)) => Ok(self.models.get(&entry.name)?),
+            (known, _) => Ok(known?),
+        }
+    }
+
     /// The record of a model, fetching it from the catalogue if it is not here.
     pub(crate) fn model(&self, given: Option<&str>) -> anyhow::Result<ModelRecord> {
         let name = self.model_name(given)?;
-        let known = self.models.get(&name);
-        match (known, self.catalogue()?.find(&name)) {
-            (Ok(record), _) => Ok(record),
-            (Err(_), Some(entry)) => crate::model::pull(self, Some(&entry.name), None),
-            (Err(error), None) => Err(error.into()),
+        match (self.models.get(&name), self.catalogue()?.find(&name)) {
+            (Err(ModelsError::Unknown { .. }), Some(entry)) => {
+                crate::model::pull(self, Some(&entry.name), None)
+            }
+            (known, _) => Ok(known?),
         }
     }
 
@@ -106,15 +115,31 @@ impl Context {
         })
     }
 
-    /// Prints the settings.
+    /// Prints the settings; of the keys only their number.
     pub(crate) fn show_config(&self, origin: bool) -> Outcome {
-        for (key, value, from) in self.config.iter() {
+        let settings = self.config.iter().map(|(key, value, from)| (key, shown(key, value), from));
+        if self.json {
+            let settings = settings.map(|(key, value, from)| {
+                json!({"key": key, "value": value, "origin": from.to_string()})
+            });
+            println!("{}", serde_json::Value::from_iter(settings));
+            return Outcome::Done;
+        }
+        for (key, value, from) in settings {
             match origin {
                 true => println!("{key} = {value:?}  # {from}"),
                 false => println!("{key} = {value:?}"),
             }
         }
         Outcome::Done
+    }
+}
+
+/// A setting's value as anyone may see it.
+fn shown(key: &str, value: &str) -> String {
+    match value.split(',').filter(|part| !part.is_empty()).count() {
+        count if key == "api_keys" && count > 0 => format!("({count} not shown)"),
+        _ => value.to_owned(),
     }
 }
 
@@ -131,7 +156,10 @@ pub(crate) fn isa(name: &str) -> anyhow::Result<Isa> {
     match Isa::ALL.into_iter().find(|isa| isa.name() == name) {
         Some(isa) if isa.is_available() => Ok(isa),
         Some(isa) => bail!("this machine has no {}; it has {}", isa.name(), available()),
-        None => bail!("{name:?} is no instruction set; this machine has {}", available()),
+        None => {
+            let what = format!("{name:?} is no instruction set; this machine has {}", available());
+            Err(Problem::Usage(what).into())
+        }
     }
 }
 

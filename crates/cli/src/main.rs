@@ -5,6 +5,9 @@
 //!
 //! Not here: any rule; this crate only talks to people.
 
+#[macro_use]
+mod say;
+
 mod arguments;
 mod bench;
 mod chat;

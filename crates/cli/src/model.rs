@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use engine::import::{Options, Precision};
 use node::catalogue::Entry;
 use node::importer::{self, Terms};
 use node::models::{ModelRecord, check_name};
+use node::source::Source;
 use serde_json::json;
 use store::cid::Cid;
 
 use crate::arguments::{AddArguments, ModelCommand};
 use crate::context::{Context, cores};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Problem};
 use crate::progress::Progress;
 
 /// Runs a `model` command.
@@ -28,7 +29,7 @@ pub(crate) fn run(context: &Context, command: ModelCommand) -> anyhow::Result<Ou
         ModelCommand::Show { name } => show(context, &name),
         ModelCommand::Rm { name } => remove(context, &name),
         ModelCommand::Path { name } => {
-            let cid: Cid = context.models.get(&name)?.artifact.parse()?;
+            let cid: Cid = context.record(&name)?.artifact.parse()?;
             println!("{}", context.blobs.path(&cid).display());
             Ok(Outcome::Done)
         }
@@ -46,7 +47,7 @@ pub(crate) fn pull(
     let entry = match name {
         Some(name) => match catalogue.find(name) {
             Some(entry) => entry,
-            None => bail!("{name:?} is not in the catalogue; `mashaa model ls` shows what is"),
+            None => return Err(not_in_catalogue(name).into()),
         },
         None => catalogue.default_model(),
     };
@@ -66,11 +67,22 @@ pub(crate) fn pull(
     let record = import(context, &entry.source.cid, (terms, Options::default()))?;
     let known = entry.artifact.cid.map(|cid| cid.to_string());
     if let Some(known) = known.filter(|known| *known != record.artifact) {
-        let made = &record.artifact;
-        bail!("importing {} gave {made}, and the catalogue names {known}", entry.name);
+        let (name, made) = (&entry.name, &record.artifact);
+        let what = format!(
+            "importing {name} gave {made}, and the catalogue names {known}: \
+             this program and the catalogue are of different versions, or one of them is faulty"
+        );
+        return Err(Problem::Refused(what).into());
     }
     context.models.put(&record)?;
     Ok(record)
+}
+
+fn not_in_catalogue(name: &str) -> Problem {
+    Problem::NotFound(format!(
+        "{name:?} is not in the catalogue; `mashaa model ls` shows what is, and \
+         `mashaa model add FILE` takes a file of your own"
+    ))
 }
 
 fn fetch(context: &Context, entry: &Entry, from: Option<PathBuf>) -> anyhow::Result<()> {
@@ -105,8 +117,7 @@ fn add_file(context: &Context, add: &AddArguments) -> anyhow::Result<Outcome> {
     };
     let options = Options { precision, ..Options::default() };
     let terms = Terms { name, ..Terms::default() };
-    let file = std::fs::File::open(&add.file).with_context(|| add.file.display().to_string())?;
-    let source = context.blobs.put(file)?;
+    let source = Source::keep(&context.blobs, &add.file)?;
     let record = import(context, &source, (terms, options))?;
     context.models.put(&record)?;
     println!("{} {}", record.name, record.artifact);
@@ -143,6 +154,7 @@ fn list(context: &Context) -> anyhow::Result<Outcome> {
 fn describe(record: &ModelRecord) -> serde_json::Value {
     json!({
         "name": record.name,
+        "here": true,
         "artifact": record.artifact,
         "artifact_size": record.artifact_size,
         "source": record.source,
@@ -155,8 +167,11 @@ fn describe(record: &ModelRecord) -> serde_json::Value {
 }
 
 fn show(context: &Context, name: &str) -> anyhow::Result<Outcome> {
-    let Ok(record) = context.models.get(name) else {
-        return show_catalogue(context, name);
+    let record = match context.record(name) {
+        Err(error) if Outcome::of(&error) == Outcome::NotFound => {
+            return show_catalogue(context, name);
+        }
+        record => record?,
     };
     if context.json {
         println!("{}", describe(&record));
@@ -183,12 +198,29 @@ fn show(context: &Context, name: &str) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+fn describe_entry(entry: &Entry) -> serde_json::Value {
+    json!({
+        "name": entry.name,
+        "here": false,
+        "artifact": entry.artifact.cid.map(|cid| cid.to_string()),
+        "source": entry.source.cid.to_string(),
+        "source_size": entry.source.size,
+        "family": entry.family,
+        "licence": entry.licence,
+        "licence_url": entry.licence_url,
+    })
+}
+
 fn show_catalogue(context: &Context, name: &str) -> anyhow::Result<Outcome> {
     let catalogue = context.catalogue()?;
     let Some(entry) = catalogue.find(name) else {
         eprintln!("mashaa: there is no model {name:?} here or in the catalogue");
         return Ok(Outcome::NotFound);
     };
+    if context.json {
+        println!("{}", describe_entry(entry));
+        return Ok(Outcome::Done);
+    }
     println!("name      {} (not here; mashaa model pull {0})", entry.name);
     let artifact =
         entry.artifact.cid.map_or_else(|| "not settled".to_owned(), |cid| cid.to_string());
@@ -200,7 +232,7 @@ fn show_catalogue(context: &Context, name: &str) -> anyhow::Result<Outcome> {
 }
 
 fn remove(context: &Context, name: &str) -> anyhow::Result<Outcome> {
-    let record = context.models.get(name)?;
+    let record = context.record(name)?;
     context.models.remove(&record.name)?;
     let others = context.models.list()?;
     for cid in [&record.artifact, &record.source] {

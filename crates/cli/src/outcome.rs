@@ -1,8 +1,20 @@
 //! What a run came to, as an exit code.
 //!
-//! Not here: messages.
+//! Not here: messages of other crates.
 
+use std::error::Error;
+use std::fmt;
 use std::process::ExitCode;
+
+use engine::artifact::ArtifactError;
+use engine::import::ImportError;
+use node::config::{ConfigError, Origin};
+use node::importer::ImporterError;
+use node::models::ModelsError;
+use node::opened::OpenError;
+use node::pull::PullError;
+use node::source::SourceError;
+use store::blobs::StoreError;
 
 /// What a run came to. The numbers are part of the program's interface (`docs/cli.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +23,36 @@ pub(crate) enum Outcome {
     Done = 0,
     /// Something outside the program failed.
     Failed = 1,
+    /// The command line asks for what makes no sense.
+    Usage = 2,
     /// What was named is not there.
     NotFound = 3,
     /// Something was found not to be what it should be.
     Refused = 4,
 }
+
+/// What only the command line knows to be wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Problem {
+    /// The command line asks for what makes no sense.
+    Usage(String),
+    /// What was named is not there.
+    NotFound(String),
+    /// Something was found not to be what it should be.
+    Refused(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Usage(what) | Problem::NotFound(what) | Problem::Refused(what) => {
+                f.write_str(what)
+            }
+        }
+    }
+}
+
+impl Error for Problem {}
 
 impl Outcome {
     /// The exit code.
@@ -23,18 +60,82 @@ impl Outcome {
         ExitCode::from(self as u8)
     }
 
-    /// The outcome of an error.
+    /// The outcome of an error: what the first of its causes that is known here says.
     pub(crate) fn of(error: &anyhow::Error) -> Outcome {
-        use node::importer::ImporterError;
-        use node::models::ModelsError;
-        if let Some(ModelsError::Unknown { .. }) = error.downcast_ref() {
-            return Outcome::NotFound;
+        error.chain().find_map(of_cause).unwrap_or(Outcome::Failed)
+    }
+}
+
+fn of_cause(cause: &(dyn Error + 'static)) -> Option<Outcome> {
+    cause
+        .downcast_ref()
+        .map(of_problem)
+        .or_else(|| cause.downcast_ref().and_then(of_config))
+        .or_else(|| cause.downcast_ref().and_then(of_models))
+        .or_else(|| cause.downcast_ref().and_then(of_pull))
+        .or_else(|| cause.downcast_ref().and_then(of_import))
+        .or_else(|| cause.downcast_ref().and_then(of_opening))
+        .or_else(|| cause.downcast_ref().and_then(of_store))
+        .or_else(|| cause.downcast_ref().map(|_: &ArtifactError| Outcome::Refused))
+}
+
+fn of_problem(problem: &Problem) -> Outcome {
+    match problem {
+        Problem::Usage(_) => Outcome::Usage,
+        Problem::NotFound(_) => Outcome::NotFound,
+        Problem::Refused(_) => Outcome::Refused,
+    }
+}
+
+fn of_config(error: &ConfigError) -> Option<Outcome> {
+    match error {
+        ConfigError::Value { origin: Origin::Flag(_), .. } => Some(Outcome::Usage),
+        _ => None,
+    }
+}
+
+fn of_models(error: &ModelsError) -> Option<Outcome> {
+    match error {
+        ModelsError::Unknown { .. } => Some(Outcome::NotFound),
+        ModelsError::Name { .. } => Some(Outcome::Usage),
+        _ => None,
+    }
+}
+
+/// Nobody delivered; where someone sent other bytes, that is worse than a broken connection.
+fn of_pull(error: &PullError) -> Option<Outcome> {
+    match error {
+        PullError::Nobody { failures, .. } => {
+            let lied = failures.iter().any(|(_, reason)| reason.is_other_bytes());
+            lied.then_some(Outcome::Refused)
         }
-        if let Some(ImporterError::Import { .. } | ImporterError::Unsound { .. }) =
-            error.downcast_ref()
-        {
-            return Outcome::Refused;
+        PullError::Store(_) => None,
+    }
+}
+
+fn of_import(error: &ImporterError) -> Option<Outcome> {
+    match error {
+        ImporterError::Import { source: ImportError::Sink(_), .. } => None,
+        ImporterError::Import { .. } | ImporterError::Unsound { .. } => Some(Outcome::Refused),
+        ImporterError::Store(error) | ImporterError::Source(SourceError::Store(error)) => {
+            of_store(error)
         }
-        Outcome::Failed
+        ImporterError::Source(SourceError::Unknown(_)) => Some(Outcome::Refused),
+        ImporterError::Source(SourceError::File { .. }) => None,
+    }
+}
+
+fn of_opening(error: &OpenError) -> Option<Outcome> {
+    match error {
+        OpenError::Store(error) => of_store(error),
+        _ => Some(Outcome::Refused),
+    }
+}
+
+fn of_store(error: &StoreError) -> Option<Outcome> {
+    match error {
+        StoreError::Missing { .. } => Some(Outcome::NotFound),
+        StoreError::Mismatch { .. } => Some(Outcome::Refused),
+        _ => None,
     }
 }

@@ -39,16 +39,10 @@ impl Progress {
             return;
         }
         self.shown = Some(Instant::now());
-        let rate =
-            (done - resumed.min(done)) as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
-        let left = total.saturating_sub(done) as f64 / rate.max(1.0);
         let percent = (done * 100).checked_div(total).unwrap_or(100);
-        let line = format!(
-            "{}: {percent:3} % of {:.1} MB, {:.1} MB/s, {left:.0} s left",
-            self.label,
-            total as f64 / 1e6,
-            rate / 1e6
-        );
+        let (came, left) = (done.saturating_sub(resumed), total.saturating_sub(done));
+        let pace = pace(came, left, self.started.elapsed());
+        let line = format!("{}: {percent:3} % of {:.1} MB{pace}", self.label, total as f64 / 1e6);
         let mut out = std::io::stderr();
         // A terminal that went away must not end the work.
         let written = match (self.terminal, done < total) {
@@ -58,4 +52,19 @@ impl Progress {
         };
         drop(written);
     }
+}
+
+/// The rate and the time left; nothing before there is a rate.
+fn pace(came: u64, left: u64, elapsed: Duration) -> String {
+    if came == 0 {
+        return String::new();
+    }
+    let rate = came as f64 / elapsed.as_secs_f64().max(1e-3);
+    let seconds = (left as f64 / rate).ceil() as u64;
+    let left = match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    };
+    format!(", {:.1} MB/s, {left} left", rate / 1e6)
 }

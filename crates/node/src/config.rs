@@ -9,7 +9,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
 
 /// Bytes of `config.toml`, at most.
 pub const FILE_SIZE_MAX: u64 = 1 << 20;
@@ -72,7 +74,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     File {
         /// Which.
         path: PathBuf,
@@ -88,10 +90,12 @@ pub enum ConfigError {
         what: String,
     },
     /// The file has a key that no setting has.
-    #[error("{path}: there is no setting {key:?}; the settings are {known}")]
+    #[error("{path}:{line}: there is no setting {key:?}; the settings are {known}")]
     UnknownKey {
         /// Which file.
         path: PathBuf,
+        /// The line, from 1.
+        line: usize,
         /// The key.
         key: String,
         /// All keys.
@@ -125,12 +129,7 @@ impl Config {
         for setting in &SETTINGS {
             values.insert(setting.key, (setting.default.to_owned(), Origin::Default));
         }
-        for (key, value) in read(&file)? {
-            let setting = SETTINGS.iter().find(|setting| setting.key == key);
-            let known =
-                || SETTINGS.iter().map(|setting| setting.key).collect::<Vec<_>>().join(", ");
-            let unknown = || ConfigError::UnknownKey { path: file.clone(), key, known: known() };
-            let setting = setting.ok_or_else(unknown)?;
+        for (setting, value) in read(&file)? {
             values.insert(setting.key, (value, Origin::File(file.clone())));
         }
         for setting in &SETTINGS {
@@ -181,10 +180,10 @@ impl Config {
     }
 }
 
-/// The keys and values of a settings file, which need not be there.
-fn read(path: &PathBuf) -> Result<Vec<(String, String)>, ConfigError> {
-    let wrong = |source| ConfigError::File { path: path.clone(), source };
-    let syntax = |what: String| ConfigError::Syntax { path: path.clone(), what };
+/// The settings of a file, which need not be there, and their values.
+fn read(path: &Path) -> Result<Vec<(&'static Setting, String)>, ConfigError> {
+    let wrong = |source| ConfigError::File { path: path.to_path_buf(), source };
+    let syntax = |what: String| ConfigError::Syntax { path: path.to_path_buf(), what };
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(wrong(error)),
@@ -194,22 +193,34 @@ fn read(path: &PathBuf) -> Result<Vec<(String, String)>, ConfigError> {
         Ok(_) => {}
     }
     let text = std::fs::read_to_string(path).map_err(wrong)?;
-    let table: toml::Table =
-        text.parse().map_err(|error: toml::de::Error| syntax(error.to_string()))?;
-    let value = |(key, value): (String, toml::Value)| match plain(&value) {
-        Some(value) => Ok((key, value)),
-        None => Err(syntax(format!("{key} is neither text, a number nor a list of texts"))),
-    };
-    table.into_iter().map(value).collect()
+    let table = DeTable::parse(&text).map_err(|error| syntax(error.to_string()))?;
+    let mut settings = Vec::new();
+    for (key, value) in table.get_ref() {
+        let name = key.get_ref().as_ref();
+        let before = text.get(..key.span().start).unwrap_or_default();
+        let line = 1 + before.matches('\n').count();
+        let setting = SETTINGS.iter().find(|setting| setting.key == name);
+        let setting = setting.ok_or_else(|| unknown(path, line, name))?;
+        let value = plain(value.get_ref()).ok_or_else(|| {
+            syntax(format!("line {line}: {name} is neither text, a number nor a list of them"))
+        })?;
+        settings.push((setting, value));
+    }
+    Ok(settings)
 }
 
-fn plain(value: &toml::Value) -> Option<String> {
+fn unknown(path: &Path, line: usize, key: &str) -> ConfigError {
+    let known = SETTINGS.map(|setting| setting.key).join(", ");
+    ConfigError::UnknownKey { path: path.to_path_buf(), line, key: key.to_owned(), known }
+}
+
+fn plain(value: &DeValue<'_>) -> Option<String> {
     match value {
-        toml::Value::String(text) => Some(text.clone()),
-        toml::Value::Integer(number) => Some(number.to_string()),
-        toml::Value::Array(items) => {
-            let texts = items.iter().map(plain).collect::<Option<Vec<_>>>()?;
-            Some(texts.join(","))
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        DeValue::Array(items) => {
+            let texts = items.iter().map(|item| plain(item.get_ref()));
+            Some(texts.collect::<Option<Vec<_>>>()?.join(","))
         }
         _ => None,
     }

@@ -39,7 +39,7 @@ pub enum HomeError {
     #[error("no home directory is known; say where with --home or {HOME_VARIABLE}")]
     Unknown,
     /// A file or directory could not be made or read.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     File {
         /// Which.
         path: PathBuf,
@@ -66,9 +66,8 @@ impl Home {
         flag: Option<&Path>,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Home, HomeError> {
-        let named =
-            flag.map(Path::to_path_buf).or_else(|| variable(HOME_VARIABLE).map(PathBuf::from));
-        let path = match named {
+        let set = || variable(HOME_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let path = match flag.map(Path::to_path_buf).or_else(set) {
             Some(path) => path,
             None => convention(variable).ok_or(HomeError::Unknown)?,
         };
@@ -151,8 +150,9 @@ fn convention(variable: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     if cfg!(target_os = "macos") {
         return Some(set("HOME")?.join("Library/Application Support/mashaa"));
     }
-    // XDG Base Directory Specification 0.8.
-    let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
+    // XDG Base Directory Specification 0.8: a relative path is invalid and ignored.
+    let data = set("XDG_DATA_HOME").filter(|path| path.is_absolute());
+    let data = data.or_else(|| Some(set("HOME")?.join(".local/share")))?;
     Some(data.join("mashaa"))
 }
 

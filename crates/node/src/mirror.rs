@@ -68,6 +68,14 @@ pub enum MirrorError {
         /// What the socket, file or archive said.
         source: io::Error,
     },
+    /// The disk has too little room for what the mirror would bring.
+    #[error("{needed} bytes of room are needed, and the disk has {free}")]
+    Room {
+        /// Bytes that would be written.
+        needed: u64,
+        /// Bytes that may still be written.
+        free: u64,
+    },
     /// A file cannot be opened, made or moved.
     #[error("{}", path.display())]
     File {
@@ -100,6 +108,11 @@ pub enum MirrorError {
 }
 
 impl MirrorError {
+    /// Whether the place brought another file than the one asked for.
+    pub fn is_other_bytes(&self) -> bool {
+        matches!(self, MirrorError::Store(StoreError::Mismatch { .. }))
+    }
+
     /// The error and its causes, on one line.
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
@@ -146,7 +159,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// Bytes that have not arrived yet.
-    fn missing(&self) -> u64 {
+    pub(crate) fn missing(&self) -> u64 {
         self.size.saturating_sub(self.staged.len())
     }
 

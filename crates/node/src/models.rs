@@ -7,7 +7,9 @@
 //!
 //! Not here: fetching (`pull`), making artifacts (`importer`).
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +48,7 @@ pub struct ModelRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelsError {
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     File {
         /// Which.
         path: PathBuf,
@@ -127,7 +129,7 @@ impl Models {
             .map_err(|error| ModelsError::Record { path: path.clone(), what: error.to_string() })?;
         let part = path.with_extension("part");
         let wrong = |source| ModelsError::File { path: path.clone(), source };
-        std::fs::write(&part, text).map_err(wrong)?;
+        write_durably(&part, &text).map_err(wrong)?;
         std::fs::rename(&part, &path).map_err(wrong)
     }
 
@@ -144,6 +146,13 @@ impl Models {
         check_name(name)?;
         Ok(self.directory.join(format!("{name}.toml")))
     }
+}
+
+/// Writes a file that a loss of power after its renaming does not empty.
+fn write_durably(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// Checks that a name can be a file's name everywhere.

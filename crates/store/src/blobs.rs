@@ -13,7 +13,7 @@
 mod error;
 mod staged;
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +28,9 @@ use crate::kernel_map::Mapped;
 
 /// Where arriving blobs wait, inside the folder of blobs.
 const STAGING: &str = "staging";
+
+/// How the files of blobs whose name is not known yet begin.
+const UNNAMED: &str = "unnamed-";
 
 /// Tells apart the blobs of unknown name that one process stages at the same time.
 static UNNAMED_COUNT: AtomicU64 = AtomicU64::new(0);
@@ -149,19 +152,41 @@ impl Blobs {
         self.dir.join(STAGING).join(cid.to_string())
     }
 
-    /// A new file in `staging` that no other `put` writes to, in this process or another.
+    /// A new file in `staging`, locked, that nobody else writes to, in this process or another.
     fn create_unnamed(&self) -> Result<(PathBuf, File), StoreError> {
+        self.sweep()?;
         loop {
             let count = UNNAMED_COUNT.fetch_add(1, Ordering::Relaxed);
-            let name = format!("unnamed-{}-{count}", std::process::id());
+            let name = format!("{UNNAMED}{}-{count}", std::process::id());
             let path = self.dir.join(STAGING).join(name);
             match File::options().read(true).write(true).create_new(true).open(&path) {
-                Ok(file) => return Ok((path, file)),
+                Ok(file) => match file.try_lock() {
+                    Ok(()) if path.is_file() => return Ok((path, file)),
+                    // Another process swept it away before it was locked.
+                    Ok(()) | Err(TryLockError::WouldBlock) => {}
+                    Err(TryLockError::Error(source)) => {
+                        return Err(StoreError::Io { path, source });
+                    }
+                },
                 // Left over from an earlier process with the same number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(source) => return Err(StoreError::Io { path, source }),
             }
         }
+    }
+
+    /// Deletes what processes that ended too early were writing. Whoever still writes holds a lock.
+    fn sweep(&self) -> Result<(), StoreError> {
+        let staging = self.dir.join(STAGING);
+        for entry in fs::read_dir(&staging).map_err(at(&staging))? {
+            let entry = entry.map_err(at(&staging))?;
+            let is_unnamed = entry.file_name().to_string_lossy().starts_with(UNNAMED);
+            if is_unnamed && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+                // Another process may have swept it already; what stays is swept the next time.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
     }
 
     /// Gives a settled file its name as a blob, so that it survives a loss of power.
@@ -172,7 +197,8 @@ impl Blobs {
     }
 }
 
-/// A blob that is being written; dropped without `commit`, it leaves nothing.
+/// A blob that is being written; dropped without `commit`, it leaves nothing. What a process that
+/// was killed leaves is deleted when the next one begins a blob.
 #[derive(Debug)]
 pub struct Unnamed<'a> {
     blobs: &'a Blobs,

@@ -26,10 +26,13 @@ fn a_flag_wins_over_the_environment_the_file_and_the_default() {
 #[test]
 fn an_unknown_key_a_bad_value_and_bad_syntax_are_named() {
     let none = |_: &str| None;
-    let unknown = Config::load(file("unknown", "lisen = 1\n"), &none, &[]).unwrap_err();
-    assert!(unknown.to_string().contains("\"lisen\""), "{unknown}");
+    let unknown =
+        Config::load(file("unknown", "queue = 1\n\nlisen = 1\n"), &none, &[]).unwrap_err();
+    assert!(unknown.to_string().contains(".toml:3: there is no setting \"lisen\""), "{unknown}");
     let syntax = Config::load(file("syntax", "listen = \n"), &none, &[]).unwrap_err();
     assert!(syntax.to_string().contains("line 1"), "{syntax}");
+    let table = Config::load(file("table", "queue = {}\n"), &none, &[]).unwrap_err();
+    assert!(table.to_string().contains("line 1: queue is neither"), "{table}");
     let config = Config::load(file("value", "queue = 0\n"), &none, &[]).unwrap();
     let wrong = config.number("queue", 1..=10, "a number from 1 to 10").unwrap_err();
     assert!(wrong.to_string().contains("queue is \"0\""), "{wrong}");

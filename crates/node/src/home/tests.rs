@@ -13,6 +13,18 @@ fn the_flag_wins_over_the_variable_and_the_convention() {
     assert_eq!(Home::open(Some(&flag), &variable).unwrap().path(), flag);
     assert_eq!(Home::open(None, &variable).unwrap().path(), named);
     assert!(matches!(Home::open(None, &|_| None), Err(HomeError::Unknown)));
+    assert!(matches!(Home::open(None, &|_| Some(String::new())), Err(HomeError::Unknown)));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_relative_place_for_data_is_ignored() {
+    let variable = |name: &str| match name {
+        "XDG_DATA_HOME" => Some("here".to_owned()),
+        "HOME" => Some("/home/someone".to_owned()),
+        _ => None,
+    };
+    assert_eq!(convention(&variable).unwrap(), Path::new("/home/someone/.local/share/mashaa"));
 }
 
 #[test]

@@ -173,3 +173,16 @@ fn a_second_pull_at_the_same_time_is_told_so() {
     let error = place.pull(None, &[&server]).0.unwrap_err();
     assert!(matches!(error, PullError::Store(_)), "{error:?}");
 }
+
+#[test]
+fn what_the_disk_has_no_room_for_is_not_begun() {
+    let place = Place::new();
+    let server = Server::new(place.file.clone(), Behaviour::Honest);
+    let mirrors = vec![Mirror::Http { url: server.url.clone() }];
+    let size = u64::MAX;
+    let entry = SourceEntry { file: "model.gguf".to_owned(), size, cid: place.cid(), mirrors };
+    let staging = place.dir.path().join("staging");
+    let error = pull_source(&place.blobs, &entry, None, &staging, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("bytes of room are needed"), "{error}");
+    assert!(server.starts().is_empty());
+}

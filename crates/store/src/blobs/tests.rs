@@ -132,3 +132,17 @@ fn an_empty_blob_can_be_mapped() {
     let cid = blobs.put(&b""[..]).unwrap();
     assert!(blobs.map(&cid).unwrap().is_empty());
 }
+
+#[test]
+fn what_a_killed_process_was_writing_is_swept_and_what_is_written_now_is_not() {
+    let (_dir, blobs) = blobs();
+    let staging = blobs.dir.join(STAGING);
+    fs::write(staging.join("unnamed-1-0"), b"half").unwrap();
+    let mut first = blobs.begin().unwrap();
+    io::Write::write_all(&mut first, b"first").unwrap();
+    let second = blobs.begin().unwrap();
+    assert_eq!(fs::read_dir(&staging).unwrap().count(), 2);
+    drop(second);
+    assert_eq!(first.commit().unwrap(), Cid::of(b"first"));
+    assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
+}

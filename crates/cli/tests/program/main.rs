@@ -1,0 +1,11 @@
+//! Run the program as a person does, and look at what it says, returns and leaves behind.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+mod codes;
+mod kill;
+mod lies;
+mod mirror;
+#[cfg(unix)]
+mod up;
+mod world;

@@ -1,0 +1,101 @@
+//! `mashaa up`: it says when it is ready, owns its home, and ends well when asked to.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use crate::world::World;
+
+/// A node that serves the small model.
+struct Node {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStderr>>,
+    address: String,
+}
+
+impl Node {
+    fn start(world: &World) -> Node {
+        let mut command = world.command(&["up", "--listen", "127.0.0.1:0", "--model", "random"]);
+        command.args(["--threads", "1", "--kv-mib", "16"]);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let ready = lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("ready: "));
+        let ready = ready.expect("the node ends before it is ready");
+        let address = ready.trim_start_matches("ready: http://").trim_end_matches("/v1").to_owned();
+        Node { child, lines, address }
+    }
+
+    /// Asks the node to end, and returns its code and what it said since it was ready.
+    fn stop(self, signal: &str) -> (Option<i32>, String) {
+        let Node { mut child, lines, .. } = self;
+        let process = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+        let told: Vec<String> = lines.map(Result::unwrap).collect();
+        (child.wait().unwrap().code(), told.join("\n"))
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(&self.address).unwrap();
+        write!(
+            socket,
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            self.address
+        )
+        .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+fn world() -> World {
+    let world = World::new();
+    world.catalogue(&["http://127.0.0.1:1/none"]);
+    let source = world.path("random.gguf");
+    assert_eq!(world.run(&["model", "add", source.to_str().unwrap()]).code, Some(0));
+    world
+}
+
+#[test]
+fn a_node_serves_until_it_is_asked_to_end() {
+    let world = world();
+    for signal in ["-TERM", "-INT"] {
+        let node = Node::start(&world);
+        assert!(node.get("/readyz").starts_with("HTTP/1.1 200"));
+        assert!(node.get("/v1/models").contains("\"random\""));
+        let (code, told) = node.stop(signal);
+        assert_eq!(code, Some(0), "{told}");
+        assert!(told.contains("curl") && told.contains("OpenAI("), "{told}");
+        assert!(told.ends_with("stopped"), "{told}");
+    }
+}
+
+#[test]
+fn a_home_serves_one_node_and_the_other_is_told_which() {
+    let world = world();
+    let node = Node::start(&world);
+    let second = world.run(&["up", "--listen", "127.0.0.1:0", "--model", "random"]);
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    let holder = format!("process {}", node.child.id());
+    assert!(
+        second.stderr.contains(&holder) && second.stderr.contains("--home"),
+        "{}",
+        second.stderr
+    );
+    assert_eq!(node.stop("-KILL").0, None);
+    assert_eq!(Node::start(&world).stop("-TERM").0, Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_named_with_what_to_do() {
+    let world = world();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = world.run(&["up", "--listen", &address, "--model", "random"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains(&address) && ended.stderr.contains("--listen"),
+        "{}",
+        ended.stderr
+    );
+}
