@@ -135,8 +135,9 @@ fn compute(model: &Arc<Model>, request: &Request, machine: Machine) -> anyhow::R
         hasher.drive(&mut engine, warm)?;
     }
     if machine.way == HashWay::Batched {
+        let tokens = model.vocabulary_size().min(97) as u32;
         for index in 0..COMPANIONS {
-            let prompt = (0..5 + 23 * index).map(|i| (i * 31 + index) % 97).collect();
+            let prompt = (0..5 + 23 * index).map(|i| (i * 31 + index) % tokens).collect();
             engine.submit(Request { prompt, ..request.clone() })?;
         }
     }

@@ -421,13 +421,14 @@ impl Engine {
     ) {
         let config = *self.forward.model().config();
         let stride = self.forward.logits_stride();
+        let tokens = self.forward.model().vocabulary_size();
         for from in rows.clone().step_by(LOGIT_ROWS_MAX) {
             let to = rows.end.min(from + LOGIT_ROWS_MAX);
             let part = &self.rows[from * config.width..to * config.width];
             self.forward.logits(part, &mut self.logits);
             let sequence = &mut self.running[index];
             for (row, logits) in (from..to).zip(self.logits.chunks_exact(stride)) {
-                let logits = &logits[..config.vocabulary];
+                let logits = &logits[..tokens];
                 let at = position + row - rows.start;
                 observer.logits(RowId { sequence: sequence.id, position: at }, logits);
                 let next = sequence.request.prompt.get(at + 1);

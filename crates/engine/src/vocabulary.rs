@@ -264,6 +264,9 @@ impl<'a> Vocabulary<'a> {
         let end_count = count("end count", field(6) as usize, 0, ENDS_MAX)?;
         let text_size = count("text size", field(7) as usize, 0, TEXT_SIZE_MAX)?;
         let pre_size = count("pre-tokenizer name", field(8) as usize, 0, 256)?;
+        if let Some(index) = (9..HEADER_SIZE / 4).find(|&index| field(index) != 0) {
+            return Err(VocabularyError::Field { what: "reserved word", value: field(index) });
+        }
         // The counts above bound this sum below 2^31, so it cannot overflow.
         let needed = HEADER_SIZE
             + (token_count + 1) * 4

@@ -199,6 +199,9 @@ impl<'a> Matrix<'a> {
             8 => Bits::Eight,
             other => return Err(alloc::format!("{other} bits a weight are not supported")),
         };
+        if bytes[16..HEADER_SIZE].iter().any(|&byte| byte != 0) {
+            return Err("reserved bytes are not zero".to_string());
+        }
         let layout = Layout { rows, columns, bits };
         let exponent = read_u32(bytes, 12) as i32;
         if !(-64..=127).contains(&exponent) {

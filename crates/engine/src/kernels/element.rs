@@ -53,7 +53,7 @@ fn widen_body(x: &[i32], terms: &mut [i64]) {
 }
 
 per_isa! {
-    /// Activation of the gate times the up row (section 4.3), Q32.
+    /// Activation of the gate times the up row (section 4.2), Q32.
     pub fn gated = gated_body(activation: Activation, gate: &[i32], up: &[i32], terms: &mut [i64])
 }
 
@@ -74,7 +74,7 @@ fn gated_body(activation: Activation, gate: &[i32], up: &[i32], terms: &mut [i64
 }
 
 per_isa! {
-    /// Quantises terms to 15 bits (section 4.4): returns the largest shifted magnitude and the shift.
+    /// Quantises terms to 15 bits (section 4.3): returns the largest shifted magnitude and the shift.
     pub fn quantise = quantise_body(terms: &[i64], x: &mut [i16]) -> (u64, u32)
 }
 
@@ -181,7 +181,7 @@ fn tile_body(x: &[i16], stride: usize, tiles: &mut [u32]) {
 }
 
 per_isa! {
-    /// Adds a block's output to the residual, saturating (section 4.6).
+    /// Adds a block's output to the residual, saturating (section 3).
     pub fn add = add_body(residual: &mut [i32], output: &[i32])
 }
 
@@ -193,7 +193,7 @@ fn add_body(residual: &mut [i32], output: &[i32]) {
 }
 
 per_isa! {
-    /// Divides normed terms by their root mean square (section 4.5): multiplies by `inverse` and by
+    /// Divides normed terms by their root mean square (section 4.4): multiplies by `inverse` and by
     /// 2^-exponent, saturating.
     pub fn rescale = rescale_body(terms: &[i64], inverse: Scale, exponent: i32, out: &mut [i32])
 }
