@@ -126,7 +126,7 @@ pub(crate) enum ModelCommand {
         #[arg(long, value_name = "PATH")]
         from: Option<PathBuf>,
     },
-    /// Import a GGUF file
+    /// Import a GGUF file, or a directory with config.json and safetensors files
     #[command(alias = "import")]
     Add(AddArguments),
     /// List the models here, and those of the catalogue
@@ -152,7 +152,7 @@ pub(crate) enum ModelCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArguments {
-    /// The GGUF file
+    /// The GGUF file or the directory
     pub(crate) file: PathBuf,
     /// The model's name [default: the file's name]
     #[arg(long)]

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use engine::import::gguf::Gguf;
-use engine::import::{Options, gguf_model, measure};
+use engine::import::assemble::Parts;
+use engine::import::{Options, measure};
 use engine::kernels::Isa;
 use node::models::ModelRecord;
+use node::source::Source;
 use store::cid::Cid;
 use text::tokenizer::SpecialTokens;
 
@@ -24,19 +25,23 @@ pub(crate) fn run(
     tokens_max: usize,
 ) -> anyhow::Result<()> {
     let source: Cid = record.source.parse()?;
-    let bytes = context.blobs.map(&source)?;
-    let gguf = Gguf::parse(&bytes)?;
-    let parts = gguf_model::read(&gguf, &Options::default())?;
+    let source = Source::open(&context.blobs, &source)?;
     let opened = node::opened::open(&context.blobs, record)?;
     let words = std::fs::read_to_string(text).with_context(|| text.display().to_string())?;
-    let mut tokens = opened.served.tokenizer.encode(&words, SpecialTokens::Plain);
-    tokens.truncate(tokens_max / WINDOW * WINDOW);
-    if tokens.len() < WINDOW {
+    let words = opened.served.tokenizer.encode(&words, SpecialTokens::Plain);
+    // Each window begins as a prompt does.
+    let vocabulary = opened.model.vocabulary();
+    let begin = vocabulary.begin().filter(|_| vocabulary.adds_begin());
+    let windows = words.chunks_exact(WINDOW - begin.iter().len()).take(tokens_max / WINDOW);
+    let tokens: Vec<u32> =
+        windows.flat_map(|words| begin.into_iter().chain(words.iter().copied())).collect();
+    if tokens.is_empty() {
         bail!("{} has fewer than {WINDOW} tokens", text.display());
     }
     let machine = (Isa::best(), cores());
     let model = Arc::clone(&opened.model);
-    let quality = measure::measure(&parts, &model, &tokens, WINDOW, machine)?;
+    let measure = |parts: &Parts<'_>| measure::measure(parts, &model, &tokens, WINDOW, machine);
+    let quality = source.read(&Options::default(), measure)?;
     println!("tokens            {}", quality.tokens);
     println!("mean KL           {:.6} nats", quality.mean_kl);
     println!("KL at 99 %        {:.6}", quality.p99_kl);

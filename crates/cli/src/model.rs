@@ -7,6 +7,7 @@ use engine::import::{Options, Precision};
 use node::catalogue::Entry;
 use node::importer::{self, Terms};
 use node::models::{ModelRecord, check_name};
+use node::source::Source;
 use serde_json::json;
 use store::cid::Cid;
 
@@ -116,8 +117,7 @@ fn add_file(context: &Context, add: &AddArguments) -> anyhow::Result<Outcome> {
     };
     let options = Options { precision, ..Options::default() };
     let terms = Terms { name, ..Terms::default() };
-    let file = std::fs::File::open(&add.file).with_context(|| add.file.display().to_string())?;
-    let source = context.blobs.put(file)?;
+    let source = Source::keep(&context.blobs, &add.file)?;
     let record = import(context, &source, (terms, options))?;
     context.models.put(&record)?;
     println!("{} {}", record.name, record.artifact);

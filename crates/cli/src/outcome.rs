@@ -13,6 +13,7 @@ use node::importer::ImporterError;
 use node::models::ModelsError;
 use node::opened::OpenError;
 use node::pull::PullError;
+use node::source::SourceError;
 use store::blobs::StoreError;
 
 /// What a run came to. The numbers are part of the program's interface (`docs/cli.md`).
@@ -73,6 +74,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Outcome> {
         .or_else(|| cause.downcast_ref().and_then(of_models))
         .or_else(|| cause.downcast_ref().and_then(of_pull))
         .or_else(|| cause.downcast_ref().and_then(of_import))
+        .or_else(|| cause.downcast_ref().and_then(of_source))
         .or_else(|| cause.downcast_ref().and_then(of_opening))
         .or_else(|| cause.downcast_ref().and_then(of_store))
         .or_else(|| cause.downcast_ref().map(|_: &ArtifactError| Outcome::Refused))
@@ -117,6 +119,15 @@ fn of_import(error: &ImporterError) -> Option<Outcome> {
         ImporterError::Import { source: ImportError::Sink(_), .. } => None,
         ImporterError::Import { .. } | ImporterError::Unsound { .. } => Some(Outcome::Refused),
         ImporterError::Store(error) => of_store(error),
+        ImporterError::Source(error) => of_source(error),
+    }
+}
+
+fn of_source(error: &SourceError) -> Option<Outcome> {
+    match error {
+        SourceError::File { .. } => None,
+        SourceError::Store(error) => of_store(error),
+        SourceError::Unknown(_) => Some(Outcome::Refused),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Hashes the standard run of an artifact's file: the engine alone, for machines without the program.
 //!
 //! fingerprint ARTIFACT PROMPT_TOKENS GENERATE
+#![expect(clippy::print_stdout, reason = "the hash is the program's output")]
 
 use std::sync::Arc;
 

@@ -14,9 +14,12 @@ pub mod family;
 pub mod gguf;
 pub mod gguf_build;
 pub mod gguf_model;
+pub mod hugging_face;
+mod json;
 pub mod measure;
 pub mod quantise;
 pub mod reference;
+pub mod safetensors;
 pub mod tensor;
 
 /// Which matrices get how many bits.
@@ -62,6 +65,17 @@ pub enum ImportError {
     /// The file is not a sound GGUF file.
     #[error(transparent)]
     Gguf(#[from] gguf::GgufError),
+    /// The file is not a sound safetensors file.
+    #[error(transparent)]
+    Safetensors(#[from] safetensors::SafetensorsError),
+    /// A file beside the weights does not say what it should.
+    #[error("{file}: {what}")]
+    HuggingFace {
+        /// Which file.
+        file: &'static str,
+        /// What is wrong.
+        what: String,
+    },
     /// The model's family is not one that the engine computes.
     #[error(
         "models of family {family:?} are not supported; supported are llama, qwen2, qwen3 and gemma3"

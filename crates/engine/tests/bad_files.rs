@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
+#[path = "support/files.rs"]
+mod files;
 #[path = "support/kernel_allocator.rs"]
 mod kernel_allocator;
 mod support;
@@ -17,6 +19,8 @@ use engine::import::assemble::{self, Parts};
 use engine::import::family::Shape;
 use engine::import::gguf::{Gguf, GgufError};
 use engine::import::gguf_build::{Data, Field, GgufBuilder, random};
+use engine::import::hugging_face::{self, Files};
+use engine::import::safetensors::Safetensors;
 use engine::import::tensor::Encoding;
 use engine::import::{ImportError, Options, Precision, gguf_model};
 use engine::kernels::Isa;
@@ -24,6 +28,7 @@ use engine::model::Model;
 use engine::request::Request;
 use engine::sampling::Sampling;
 use engine::trace::Observer;
+use files::{FAMILIES, Stored, gguf, safetensors, shape, stored};
 use kernel_allocator::{Counting, NOW, PEAK};
 use support::Random;
 
@@ -38,32 +43,6 @@ fn bounded<T>(size: usize, work: impl FnOnce() -> T) -> T {
     let peak = PEAK.get() - before;
     assert!(peak < 64 * size + (1 << 20), "{peak} bytes allocated for a file of {size}");
     result
-}
-
-fn shape(family: Family) -> Shape {
-    Shape {
-        family,
-        vocabulary: 40,
-        layers: 1,
-        width: 64,
-        hidden: 32,
-        heads: 2,
-        kv_heads: 1,
-        head_size: 32,
-        context_max: 64,
-        epsilon: 1.0e-5,
-        rope_base: 10_000.0,
-        rope_factors: Vec::new(),
-        rope_linear: 1.0,
-        window: if family == Family::Gemma3 { 8 } else { 0 },
-        score_divisor: 32.0,
-    }
-}
-
-const FAMILIES: [Family; 4] = [Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gemma3];
-
-fn file(family: Family, encoding: Encoding) -> Vec<u8> {
-    random::model(&shape(family), encoding, 1).unwrap().to_bytes().unwrap()
 }
 
 fn options(index: usize) -> Options {
@@ -94,11 +73,31 @@ fn write(parts: &Parts<'_>, options: &Options) -> Result<Vec<u8>, ImportError> {
 fn import_and_run(bytes: &[u8], options: &Options) -> Result<(), ImportError> {
     import(bytes, options)?;
     let gguf = Gguf::parse(bytes)?;
-    let artifact = write(&gguf_model::read(&gguf, options)?, options)?;
-    let model = Model::open(Arc::new(artifact)).unwrap();
+    write_and_run(&gguf_model::read(&gguf, options)?, options)
+}
+
+fn write_and_run(parts: &Parts<'_>, options: &Options) -> Result<(), ImportError> {
+    let model = Model::open(Arc::new(write(parts, options)?)).unwrap();
     model.validate().unwrap();
     run(Arc::new(model));
     Ok(())
+}
+
+/// The same for a model's files of the other format: weights, configuration, vocabulary and its settings.
+fn import_stored(files: &[Vec<u8>; 4], options: &Options) -> Result<(), ImportError> {
+    let [weights, config, tokenizer, tokenizer_config] = files;
+    let weights = [bounded(weights.len(), || Safetensors::parse(weights))?];
+    let size = files.iter().map(Vec::len).sum();
+    let files = Files {
+        config,
+        tokenizer,
+        tokenizer_config: Some(tokenizer_config),
+        generation_config: None,
+        chat_template: None,
+        weights: &weights,
+    };
+    let parts = bounded(size, || hugging_face::read(&files, options))?;
+    write_and_run(&parts, options)
 }
 
 /// One token from a short prompt.
@@ -131,7 +130,7 @@ fn a_sound_model_of_every_family_and_encoding_is_imported_and_runs() {
     for family in FAMILIES {
         for encoding in small.into_iter().chain(more) {
             for index in 0..3 {
-                import_and_run(&file(family, encoding), &options(index)).unwrap();
+                import_and_run(&gguf(family, encoding), &options(index)).unwrap();
             }
         }
     }
@@ -153,7 +152,7 @@ fn columns_that_fill_no_block_are_imported() {
 
 #[test]
 fn a_file_cut_short_anywhere_is_refused() {
-    let bytes = file(Family::Gemma3, Encoding::F32);
+    let bytes = gguf(Family::Gemma3, Encoding::F32);
     let header = header_size(Family::Gemma3, Encoding::F32);
     let cuts = (0..bytes.len()).step_by(4_096).chain(0..header).chain([bytes.len() - 33]);
     for cut in cuts {
@@ -172,10 +171,11 @@ fn header_size(family: Family, encoding: Encoding) -> usize {
 fn a_header_with_any_byte_changed_is_refused_or_read() {
     let mut random = Random(11);
     for (index, family) in FAMILIES.into_iter().enumerate() {
-        let mut bytes = file(family, Encoding::Q8_0);
+        let mut bytes = gguf(family, Encoding::Q8_0);
         for at in 0..header_size(family, Encoding::Q8_0) {
             let sound = bytes[at];
-            let flips = (0..8).map(|bit| sound ^ 1 << bit).chain([0, 255, random.next() as u8]);
+            let flips = (0..8).step_by(2).map(|bit| sound ^ 1 << (bit + at % 2));
+            let flips = flips.chain([0, 255, random.next() as u8]);
             for byte in flips {
                 bytes[at] = byte;
                 let _ = import(&bytes, &options(index));
@@ -187,7 +187,7 @@ fn a_header_with_any_byte_changed_is_refused_or_read() {
 
 #[test]
 fn every_value_of_the_first_bytes_is_refused_or_read() {
-    let mut bytes = file(Family::Llama, Encoding::Q8_0);
+    let mut bytes = gguf(Family::Llama, Encoding::Q8_0);
     for at in 0..64 {
         let sound = bytes[at];
         for byte in (0..=255).filter(|&byte| byte != sound) {
@@ -362,7 +362,7 @@ fn scales_that_are_no_numbers_are_refused_by_tensor_and_row() {
 fn numbers_too_large_for_the_format_are_refused_or_kept_within_limits() {
     for value in [3.0e38f32, -3.4e38, 1.0e30, 1.0e20, 1.0e-38, 1.0e-45, 0.0] {
         for name in ["blk.0.ffn_up.weight", "output_norm.weight", "blk.0.attn_q.bias"] {
-            let mut bytes = file(Family::Qwen2, Encoding::F32);
+            let mut bytes = gguf(Family::Qwen2, Encoding::F32);
             let tensor = Gguf::parse(&bytes).unwrap().tensor(name).unwrap();
             let at = tensor.data.as_ptr() as usize - bytes.as_ptr() as usize;
             let size = tensor.data.len();
@@ -380,7 +380,7 @@ fn numbers_too_large_for_the_format_are_refused_or_kept_within_limits() {
 
 #[test]
 fn a_vocabulary_of_none_or_of_a_billion_is_refused() {
-    let sound = file(Family::Llama, Encoding::Q8_0);
+    let sound = gguf(Family::Llama, Encoding::Q8_0);
     let key = b"tokenizer.ggml.tokens";
     let at = sound.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 8;
     for count in [0u64, 39, 1_000_000_000, 1 << 32, 1 << 63] {
@@ -396,7 +396,7 @@ fn a_vocabulary_of_none_or_of_a_billion_is_refused() {
 
 #[test]
 fn more_tokens_than_rows_of_the_embedding_are_refused() {
-    let mut bytes = file(Family::Llama, Encoding::Q8_0);
+    let mut bytes = gguf(Family::Llama, Encoding::Q8_0);
     let name = b"token_embd.weight";
     let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
     // After the name: the count of dimensions, the columns, the rows.
@@ -413,12 +413,76 @@ fn mutated_gguf_files_are_refused_or_run() {
         let encodings =
             [Encoding::Q8_0, Encoding::F32, Encoding::Q4_0, Encoding::F16, Encoding::Q4_1];
         let encoding = encodings[seed as usize % 5];
-        let mut bytes = file(family, encoding);
+        let mut bytes = gguf(family, encoding);
         let header = header_size(family, encoding);
         for _ in 0..random.within(1, 4) {
             mutate(&mut bytes, header, &mut random);
         }
         let _ = import_and_run(&bytes, &options(seed as usize));
+    }
+}
+
+#[test]
+fn mutated_safetensors_and_json_files_are_refused_or_run() {
+    let sound = FAMILIES.map(|family| {
+        let Stored { config, tokenizer, tokenizer_config, tensors } = stored(family);
+        let [config, tokenizer, tokenizer_config] =
+            [config, tokenizer, tokenizer_config].map(|value| value.to_string().into_bytes());
+        [safetensors(&tensors), config, tokenizer, tokenizer_config]
+    });
+    for (index, files) in sound.iter().enumerate() {
+        import_stored(files, &options(index)).unwrap();
+    }
+    for seed in 0..3_000u64 {
+        let mut random = Random(seed);
+        let mut files = sound[seed as usize % 4].clone();
+        let file = &mut files[seed as usize / 4 % 4];
+        for _ in 0..random.within(1, 3) {
+            match random.within(0, 1) {
+                0 => mutate(file, 2_000, &mut random),
+                _ => mutate_text(file, 2_000, &mut random),
+            }
+        }
+        let _ = import_stored(&files, &options(seed as usize));
+    }
+}
+
+/// One change that leaves most JSON sound: a digit, or a value put in the place of another.
+fn mutate_text(bytes: &mut Vec<u8>, end: usize, random: &mut Random) {
+    let end = end.min(bytes.len());
+    let digits: Vec<usize> = (8..end).filter(|&at| bytes[at].is_ascii_digit()).collect();
+    if digits.is_empty() {
+        return;
+    }
+    let at = digits[random.next() as usize % digits.len()];
+    let values =
+        ["0", "-1", "1e400", "4294967296", "9223372036854775808", "null", "[]", "0.5", "\"\""];
+    match random.within(0, 2) {
+        0 => bytes[at] = b'0' + random.within(0, 9) as u8,
+        1 => drop(bytes.splice(at..at + 1, *b"12")),
+        _ => {
+            let value = values[random.next() as usize % values.len()];
+            drop(bytes.splice(at..at + 1, value.bytes()));
+        }
+    }
+}
+
+#[test]
+fn json_that_grows_in_memory_stays_within_bounds() {
+    for piece in ["[],", "{},", "\"\",", "0,", "[[0]],", "{\"\":0},"] {
+        let many = piece.repeat(100_000);
+        let json = format!("[{}0]", many);
+        let header = format!("{{\"a\":{json}}}");
+        let size = header.len();
+        let bytes = files::file(&header, &[]);
+        bounded(size, || Safetensors::parse(&bytes).unwrap_err());
+        let header = header.into_bytes();
+        let mut files = [safetensors(&[]), header.clone(), header.clone(), header];
+        import_stored(&files, &Options::default()).unwrap_err();
+        let Stored { config, tensors, .. } = stored(Family::Llama);
+        files[0] = safetensors(&tensors);
+        files[1] = config.to_string().into_bytes();
+        import_stored(&files, &Options::default()).unwrap_err();
     }
 }
 

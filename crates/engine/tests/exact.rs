@@ -1,5 +1,5 @@
 //! The same run gives the same bits, however it is computed.
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 mod support;
 

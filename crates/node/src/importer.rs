@@ -8,14 +8,14 @@
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::import::assemble::{self, Parts};
-use engine::import::gguf::Gguf;
-use engine::import::{ImportError, Options, gguf_model};
+use engine::import::assemble;
+use engine::import::{ImportError, Options};
 use engine::model::Model;
 use store::blobs::{Blobs, StoreError};
 use store::cid::Cid;
 
 use crate::models::ModelRecord;
+use crate::source::{Source, SourceError};
 
 /// Why a file did not become a model.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum ImporterError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The source cannot be opened.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// What was made is not sound: a fault of this program.
     #[error("the artifact made of {model} is not sound: {what}")]
     Unsound {
@@ -52,7 +55,7 @@ pub struct Terms {
     pub licence_url: String,
 }
 
-/// Imports the GGUF file that the store has as `source`. `progress` is told bytes written and bytes in all.
+/// Imports the source that the store has as `source`. `progress` is told bytes written and bytes in all.
 ///
 /// # Errors
 /// When the file cannot be read or imported, or the store fails.
@@ -66,33 +69,14 @@ pub fn import(
     options.name = Some(terms.name.clone());
     options.licence = terms.licence.clone().or(options.licence);
     options.source_cid = source.to_string();
-    let mapped = blobs.map(source)?;
     let import = |source| ImporterError::Import { model: terms.name.clone(), source };
-    let gguf = Gguf::parse(&mapped).map_err(|error| import(error.into()))?;
-    let parts = gguf_model::read(&gguf, &options).map_err(import)?;
-    let cid = write(blobs, &parts, &options, threads, progress).map_err(|error| match error {
-        Written::Import(source) => import(source),
-        Written::Store(error) => ImporterError::Store(error),
-    })?;
-    record(blobs, &cid, &terms, &options)
-}
-
-enum Written {
-    Import(ImportError),
-    Store(StoreError),
-}
-
-fn write(
-    blobs: &Blobs,
-    parts: &Parts<'_>,
-    options: &Options,
-    threads: usize,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Cid, Written> {
-    let mut blob = blobs.begin().map_err(Written::Store)?;
+    let mut blob = blobs.begin()?;
     let mut sink = |bytes: &[u8]| blob.write_all(bytes).map_err(|error| error.to_string());
-    assemble::write(parts, options, threads, &mut sink, progress).map_err(Written::Import)?;
-    blob.commit().map_err(Written::Store)
+    Source::open(blobs, source)?
+        .read(&options, |parts| assemble::write(parts, &options, threads, &mut sink, progress))
+        .map_err(import)?;
+    let cid = blob.commit()?;
+    record(blobs, &cid, &terms, &options)
 }
 
 /// Checks the new artifact as a stranger would, and describes it.

@@ -11,5 +11,6 @@ pub mod models;
 pub mod opened;
 pub mod pull;
 pub mod service;
+pub mod source;
 pub mod space;
 pub mod worker;

@@ -146,3 +146,6 @@ pub fn llama3_factors(
     };
     (0..head_size / 2).map(blend).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -505,3 +505,6 @@ fn encoding(number: u32) -> Result<Encoding, String> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

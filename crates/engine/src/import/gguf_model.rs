@@ -233,7 +233,11 @@ fn vocabulary(gguf: &Gguf<'_>) -> Result<VocabularyParts, ImportError> {
         merges: if bpe { merges(gguf, &key("merges"), &tokens)? } else { Vec::new() },
         begin,
         unknown: id("unknown_token_id"),
-        ends: ends(&tokens, &kinds, [id("eos_token_id"), id("eot_token_id"), id("eom_token_id")]),
+        ends: ends(
+            &tokens,
+            &kinds,
+            ["eos_token_id", "eot_token_id", "eom_token_id"].into_iter().filter_map(id),
+        ),
         adds_begin,
         adds_space_prefix: flag("add_space_prefix", !bpe),
         tokens,
@@ -293,7 +297,11 @@ fn merges(gguf: &Gguf<'_>, key: &str, tokens: &[Vec<u8>]) -> Result<Vec<[u32; 2]
 }
 
 /// Tokens that end a generation: those the file names, and those with a chat format's ending text.
-fn ends(tokens: &[Vec<u8>], kinds: &[TokenKind], named: [Option<u32>; 3]) -> Vec<u32> {
+pub(super) fn ends(
+    tokens: &[Vec<u8>],
+    kinds: &[TokenKind],
+    named: impl IntoIterator<Item = u32>,
+) -> Vec<u32> {
     let is_end = |text: &[u8]| END_TEXTS.iter().any(|end| end.as_bytes() == text);
     let special = |kind: TokenKind| matches!(kind, TokenKind::Control | TokenKind::UserDefined);
     let by_text = tokens
@@ -301,6 +309,9 @@ fn ends(tokens: &[Vec<u8>], kinds: &[TokenKind], named: [Option<u32>; 3]) -> Vec
         .zip(kinds)
         .enumerate()
         .filter_map(|(id, (text, &kind))| (special(kind) && is_end(text)).then_some(id as u32));
-    let ends: BTreeSet<u32> = named.into_iter().flatten().chain(by_text).collect();
+    let ends: BTreeSet<u32> = named.into_iter().chain(by_text).collect();
     ends.into_iter().take(ENDS_MAX).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,6 +116,7 @@ fn put_vocabulary(file: &mut GgufBuilder<'_>, shape: &Shape) {
     put("model", Field::Text(if is_bpe { "gpt2" } else { "llama" }));
     put("tokens", Field::Texts(&tokens));
     put("token_type", Field::I32s(&kinds));
+    put("unknown_token_id", Field::U32(0));
     put("bos_token_id", Field::U32(1));
     put("eos_token_id", Field::U32(2));
     if is_bpe {

@@ -36,14 +36,23 @@ impl Random {
     }
 }
 
-/// A row's weights as numbers, after checking every limit.
+/// A row's weights as numbers, after checking every limit, and that every instruction set gives the
+/// same.
 fn quantised(values: &[f32], grids: &[Grid], bits: Bits) -> Vec<f64> {
+    let sets = Isa::ALL.into_iter().filter(|isa| isa.is_available());
+    let mut all = sets.map(|isa| quantised_by(isa, values, grids, bits));
+    let first = all.next().unwrap();
+    assert!(all.all(|other| other == first), "every instruction set gives the same integers");
+    first
+}
+
+fn quantised_by(isa: Isa, values: &[f32], grids: &[Grid], bits: Bits) -> Vec<f64> {
     let layout = Layout { rows: 1, columns: values.len(), bits };
     let mut band = BandRows::new(layout);
     let mut row = band.row(0);
     let scale = match bits {
-        Bits::Four => row4(Isa::best(), values, grids, &mut row),
-        Bits::Eight => row8(Isa::best(), values, grids, &mut row),
+        Bits::Four => row4(isa, values, grids, &mut row),
+        Bits::Eight => row8(isa, values, grids, &mut row),
     };
     assert!(scale.is_finite() && scale > 0.0, "scale {scale}");
     let weight = |index: usize| {
