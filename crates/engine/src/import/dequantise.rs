@@ -77,10 +77,10 @@ pub fn grids(tensor: &Tensor<'_>, row: usize, bits: Bits, out: &mut Vec<Grid>) {
     let first = |block: &[u8]| half([block[0], block[1]]);
     match (tensor.encoding, bits) {
         (Encoding::Q4_0, Bits::Four) => {
-            let grid = |block: &[u8; 18]| Grid {
-                step: first(block).abs(),
-                base: -8.0 * first(block).abs(),
-            };
+            // Quants are -8 to 7. A negative scale, as half of them are, turns that to -7 to 8.
+            let lowest = |scale: f32| if scale < 0.0 { 7.0 * scale } else { -8.0 * scale };
+            let grid =
+                |block: &[u8; 18]| Grid { step: first(block).abs(), base: lowest(first(block)) };
             out.extend(data.as_chunks::<18>().0.iter().map(grid));
         }
         (Encoding::Q4_1, Bits::Four) => {

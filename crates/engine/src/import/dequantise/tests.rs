@@ -115,6 +115,9 @@ fn a_grid_holds_every_number_of_its_block() {
                     let steps = (f64::from(*value) - f64::from(grid.base)) / f64::from(grid.step);
                     let distance = (steps - libm::rint(steps)).abs();
                     assert!(distance < 1.0e-3, "{encoding:?}: {value} is {steps} steps");
+                    // The base of a 4-bit grid is its lowest point, or the grid is of no use.
+                    let is_inside = bits == Bits::Eight || (-0.1..15.1).contains(&steps);
+                    assert!(is_inside, "{encoding:?}: {value} is {steps} steps");
                 }
             }
         }

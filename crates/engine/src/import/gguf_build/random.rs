@@ -226,9 +226,12 @@ fn fill_block(block: &mut [u8], encoding: Encoding, exponent: u16, random: &mut 
             block.copy_from_slice(&half(exponent));
             block[1] |= sign;
         }
-        Encoding::Q4_0 | Encoding::Q5_0 | Encoding::Q8_0 => {
+        // ggml gives these the sign of the largest weight, so half of the scales are negative.
+        Encoding::Q4_0 | Encoding::Q5_0 => {
             block[..2].copy_from_slice(&half(exponent));
+            block[1] |= sign;
         }
+        Encoding::Q8_0 => block[..2].copy_from_slice(&half(exponent)),
         Encoding::Q4_1 | Encoding::Q5_1 => {
             let more = if encoding == Encoding::Q4_1 { 3 } else { 4 };
             block[..2].copy_from_slice(&half(exponent));
@@ -243,6 +246,7 @@ fn fill_block(block: &mut [u8], encoding: Encoding, exponent: u16, random: &mut 
             // Scales of -32 to 31, so that the weights' spread is that of the others.
             block[192..208].iter_mut().for_each(|scale| *scale = (*scale as i8 / 4) as u8);
             block[208..].copy_from_slice(&half(exponent));
+            block[209] |= sign;
         }
     }
 }

@@ -158,8 +158,9 @@ fn error_of(encoding: Encoding, bits: Bits) -> (f64, f64) {
     (most, libm::sqrt(sum / 200.0))
 }
 
-/// Bounds in units of 10^-6: the worst of 200 rows, and all rows. The rows are uniform on each
-/// encoding's grid, which is harder than trained weights: a wide grid with little near zero.
+/// Bounds in units of 10^-6: the worst of 200 rows, and all rows. They were measured on these rows,
+/// which are uniform on each encoding's grid, and guard against changes. They do not bound trained
+/// weights: SmolLM2 135M in Q4_1 loses 1,642 in 4 bits and 5,034 in 8, and in Q4_0 1,761 and 2,414.
 #[test]
 fn each_encoding_is_kept_within_its_stated_error() {
     let stated = [
