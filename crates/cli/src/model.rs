@@ -72,6 +72,8 @@ pub(crate) fn pull(
             "importing {name} gave {made}, and the catalogue names {known}: \
              this program and the catalogue are of different versions, or one of them is faulty"
         );
+        let made: Vec<Cid> = made.parse().into_iter().collect();
+        context.models.sweep(&context.blobs, &made)?;
         return Err(Problem::Refused(what).into());
     }
     context.models.put(&record)?;
@@ -118,7 +120,13 @@ fn add_file(context: &Context, add: &AddArguments) -> anyhow::Result<Outcome> {
     let options = Options { precision, ..Options::default() };
     let terms = Terms { name, ..Terms::default() };
     let source = Source::keep(&context.blobs, &add.file)?;
-    let record = import(context, &source, (terms, options))?;
+    let record = match import(context, &source, (terms, options)) {
+        Ok(record) => record,
+        Err(error) => {
+            context.models.sweep(&context.blobs, &[source])?;
+            return Err(error);
+        }
+    };
     context.models.put(&record)?;
     println!("{} {}", record.name, record.artifact);
     if let Some(text) = &add.measure {
@@ -234,12 +242,8 @@ fn show_catalogue(context: &Context, name: &str) -> anyhow::Result<Outcome> {
 fn remove(context: &Context, name: &str) -> anyhow::Result<Outcome> {
     let record = context.record(name)?;
     context.models.remove(&record.name)?;
-    let others = context.models.list()?;
-    for cid in [&record.artifact, &record.source] {
-        let needed = others.iter().any(|other| other.artifact == *cid || other.source == *cid);
-        if let (false, Ok(cid)) = (needed, cid.parse::<Cid>()) {
-            context.blobs.remove(&cid)?;
-        }
-    }
+    let cids: Vec<Cid> =
+        [&record.artifact, &record.source].into_iter().flat_map(|cid| cid.parse()).collect();
+    context.models.sweep(&context.blobs, &cids)?;
     Ok(Outcome::Done)
 }

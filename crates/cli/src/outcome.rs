@@ -74,6 +74,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Outcome> {
         .or_else(|| cause.downcast_ref().and_then(of_models))
         .or_else(|| cause.downcast_ref().and_then(of_pull))
         .or_else(|| cause.downcast_ref().and_then(of_import))
+        .or_else(|| cause.downcast_ref().and_then(of_source))
         .or_else(|| cause.downcast_ref().and_then(of_opening))
         .or_else(|| cause.downcast_ref().and_then(of_store))
         .or_else(|| cause.downcast_ref().map(|_: &ArtifactError| Outcome::Refused))
@@ -117,11 +118,16 @@ fn of_import(error: &ImporterError) -> Option<Outcome> {
     match error {
         ImporterError::Import { source: ImportError::Sink(_), .. } => None,
         ImporterError::Import { .. } | ImporterError::Unsound { .. } => Some(Outcome::Refused),
-        ImporterError::Store(error) | ImporterError::Source(SourceError::Store(error)) => {
-            of_store(error)
-        }
-        ImporterError::Source(SourceError::Unknown(_)) => Some(Outcome::Refused),
-        ImporterError::Source(SourceError::File { .. }) => None,
+        ImporterError::Store(error) => of_store(error),
+        ImporterError::Source(error) => of_source(error),
+    }
+}
+
+fn of_source(error: &SourceError) -> Option<Outcome> {
+    match error {
+        SourceError::File { .. } => None,
+        SourceError::Store(error) => of_store(error),
+        SourceError::Unknown(_) => Some(Outcome::Refused),
     }
 }
 

@@ -7,13 +7,17 @@
 //!
 //! Not here: fetching (`pull`), making artifacts (`importer`).
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use store::blobs::{Blobs, StoreError};
+use store::cid::Cid;
 
 use crate::home::Home;
+use crate::source::Source;
 
 /// Bytes of a model's name, at most.
 pub const NAME_SIZE_MAX: usize = 128;
@@ -55,6 +59,9 @@ pub enum ModelsError {
         /// Why.
         source: std::io::Error,
     },
+    /// A blob cannot be deleted.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A record is not what this program wrote.
     #[error("{path}: {what}")]
     Record {
@@ -142,10 +149,34 @@ impl Models {
         std::fs::remove_file(&path).map_err(|source| ModelsError::File { path, source })
     }
 
+    /// Deletes those of these blobs that no model is made of, with the files that sources among them
+    /// list. Other blobs stay, since another process may be fetching them.
+    ///
+    /// # Errors
+    /// When records cannot be read, or a blob cannot be deleted.
+    pub fn sweep(&self, blobs: &Blobs, unneeded: &[Cid]) -> Result<(), ModelsError> {
+        let mut needed = BTreeSet::new();
+        for record in self.list()? {
+            needed.extend(record.artifact.parse::<Cid>());
+            needed.extend(record.source.parse::<Cid>().iter().flat_map(|cid| parts(blobs, cid)));
+        }
+        for cid in unneeded.iter().flat_map(|cid| parts(blobs, cid)) {
+            if !needed.contains(&cid) {
+                blobs.remove(&cid)?;
+            }
+        }
+        Ok(())
+    }
+
     fn path(&self, name: &str) -> Result<PathBuf, ModelsError> {
         check_name(name)?;
         Ok(self.directory.join(format!("{name}.toml")))
     }
+}
+
+/// The blobs of a source; of what cannot be read, at least itself.
+fn parts(blobs: &Blobs, cid: &Cid) -> Vec<Cid> {
+    Source::blobs(blobs, cid).unwrap_or_else(|_| vec![*cid])
 }
 
 /// Writes a file that a loss of power after its renaming does not empty.

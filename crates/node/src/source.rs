@@ -46,7 +46,7 @@ pub enum Source {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A file cannot be read.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     File {
         /// Which.
         path: PathBuf,
@@ -101,18 +101,21 @@ impl Source {
     /// When a blob is missing, or the list is not one.
     pub fn open(blobs: &Blobs, cid: &Cid) -> Result<Source, SourceError> {
         let mapped = blobs.map(cid)?;
-        let Some(list) = mapped.strip_prefix(format!("{TITLE}\n").as_bytes()) else {
-            return Ok(Source::Gguf(mapped));
-        };
-        let unknown = || SourceError::Unknown(format!("{cid} is no list of files"));
-        let list = std::str::from_utf8(list).map_err(|_| unknown())?;
+        let Some(list) = list(cid, &mapped)? else { return Ok(Source::Gguf(mapped)) };
         let mut files = BTreeMap::new();
-        for line in list.lines().take(FILES_MAX) {
-            let (cid, name) = line.split_once(' ').ok_or_else(unknown)?;
-            let cid: Cid = cid.parse().map_err(|_| unknown())?;
-            files.insert(name.to_owned(), blobs.map(&cid)?);
+        for (name, cid) in list {
+            files.insert(name, blobs.map(&cid)?);
         }
         Ok(Source::Files(files))
+    }
+
+    /// The blobs that a source is made of: itself, and the files of a list.
+    ///
+    /// # Errors
+    /// When the source is not in the store, or its list is none.
+    pub fn blobs(blobs: &Blobs, cid: &Cid) -> Result<Vec<Cid>, SourceError> {
+        let list = list(cid, &blobs.map(cid)?)?.unwrap_or_default();
+        Ok(list.into_iter().map(|(_, file)| file).chain([*cid]).collect())
     }
 
     /// Reads the model and hands it on.
@@ -146,4 +149,16 @@ impl Source {
             }
         }
     }
+}
+
+/// The files of a list, by name; `None` where the source is no list.
+fn list(cid: &Cid, bytes: &[u8]) -> Result<Option<Vec<(String, Cid)>>, SourceError> {
+    let Some(list) = bytes.strip_prefix(format!("{TITLE}\n").as_bytes()) else { return Ok(None) };
+    let unknown = || SourceError::Unknown(format!("{cid} is no list of files"));
+    let list = std::str::from_utf8(list).map_err(|_| unknown())?;
+    let file = |line: &str| {
+        let (cid, name) = line.split_once(' ').ok_or_else(unknown)?;
+        Ok((name.to_owned(), cid.parse().map_err(|_| unknown())?))
+    };
+    list.lines().take(FILES_MAX).map(file).collect::<Result<_, _>>().map(Some)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
-use crate::world::World;
+use crate::world::{World, files};
 
 /// Runs the program and checks its code, and that its message has each of these words.
 fn check(world: &World, arguments: &[&str], code: i32, words: &[&str]) {
@@ -50,7 +50,13 @@ fn a_file_that_is_no_model_is_code_4() {
     let path = world.path("poem.gguf");
     fs::write(&path, "roses are red").unwrap();
     check(&world, &["model", "add", path.to_str().unwrap()], 4, &["poem"]);
-    world.check("after the poem");
+    assert!(files(&world.home("blobs")).is_empty(), "the poem is kept");
+    let folder = world.path("folder");
+    fs::create_dir(&folder).unwrap();
+    check(&world, &["model", "add", folder.to_str().unwrap()], 4, &["config.json"]);
+    fs::write(folder.join("config.json"), "{}").unwrap();
+    check(&world, &["model", "add", folder.to_str().unwrap()], 4, &["tokenizer.json"]);
+    assert!(files(&world.home("blobs")).is_empty(), "the folder's files are kept");
 }
 
 #[test]
@@ -63,8 +69,13 @@ fn a_model_has_every_name_that_the_catalogue_gives_it() {
     assert_eq!(world.run(&["model", "add", source.to_str().unwrap()]).code, Some(0));
     let here = world.run(&["model", "show", "rnd", "--json"]);
     assert!(here.stdout.contains("\"name\":\"random\""), "{}", here.stdout);
+    let again = ["model", "add", source.to_str().unwrap(), "--name", "again", "--all-8-bit"];
+    assert_eq!(world.run(&again).code, Some(0));
     assert_eq!(world.run(&["model", "rm", "rnd"]).code, Some(0));
     assert!(!world.has_model());
+    world.check("the source is still needed");
+    assert_eq!(world.run(&["model", "rm", "again"]).code, Some(0));
+    assert!(files(&world.home("blobs")).is_empty());
 }
 
 #[test]
