@@ -83,7 +83,10 @@ impl Backend for Worker {
             return Err(busy);
         }
         let (outputs, job) = Job::channel();
-        self.requests.send((request, outputs)).map_err(|_| busy)?;
+        if self.requests.send((request, outputs)).is_err() {
+            self.held.fetch_sub(1, Ordering::SeqCst);
+            return Err(busy);
+        }
         Ok(job)
     }
 
