@@ -21,7 +21,7 @@ use crate::kernels::attention::{
     self, AttentionMemory, AttentionScratch, HeadNorm, Projected, Segment,
 };
 use crate::kernels::matmul::{self, BULK_MIN, Product, Unfolded};
-use crate::kernels::rows::{Rows, for_each};
+use crate::kernels::rows::{Rows, for_each, room};
 use crate::kernels::{Isa, Pool, element, per_thread};
 use crate::kv::KvPages;
 use crate::model::Model;
@@ -81,7 +81,7 @@ impl Forward {
             model,
             isa,
             terms: per_thread(&pool, Vec::new),
-            unfolded: per_thread(&pool, Vec::new),
+            unfolded: per_thread(&pool, Unfolded::default),
             attention_scratch: per_thread(&pool, AttentionScratch::default),
             attention_memory: AttentionMemory::default(),
             activations: Activations::default(),
@@ -315,7 +315,7 @@ impl Forward {
         for_each(&mut self.pool, count, buffers, &mut self.terms, |_, (row, output), terms| {
             let output = &mut output[..width];
             if let Some(norm) = norm {
-                terms.resize(width, 0);
+                let terms = room(terms, width);
                 let sum = element::norm_terms(isa, output, &norm.elements, terms);
                 let rms =
                     attention::root_mean_square(sum, width, POST_NORM_FRACTION, config.epsilon);

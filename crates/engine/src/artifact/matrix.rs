@@ -59,6 +59,16 @@ impl Bits {
         }
     }
 
+    /// Pairs of columns whose sums 32 bits hold for any weights and activations:
+    /// 32 * 4,095 * 16,256 and 4 * 32,385 * 16,256 are below 2^31.
+    #[must_use]
+    pub const fn sure_pairs(self) -> usize {
+        match self {
+            Bits::Four => 16,
+            Bits::Eight => 2,
+        }
+    }
+
     /// Largest magnitude of a weight.
     #[must_use]
     pub const fn weight_max(self) -> i32 {

@@ -12,7 +12,7 @@
 
 use alloc::vec::Vec;
 
-use super::rows::{Rows, for_each};
+use super::rows::{Rows, for_each, room};
 use super::{Isa, Pool, element};
 use crate::artifact::matrix::BLOCK;
 use crate::numeric::{ACTIVATION_MAX, Scale};
@@ -69,6 +69,9 @@ pub struct Activations {
     pub corrections: Vec<i32>,
     /// Column pairs of whole tiles, `[tile][blocks * 16][8 tokens]`, 2 x i16 each.
     pub tiles: Vec<u32>,
+    /// For each tile and 128 columns, its rows' sums of products of neighbouring column pairs,
+    /// `[tile][quarters][8 tokens]`.
+    pub tile_products: Vec<i32>,
     /// For each tile and 128 columns, the largest sum of squares of its rows.
     pub tile_squares: Vec<u64>,
     /// Each row's scale, 31 bits.
@@ -86,59 +89,47 @@ impl Activations {
         bulk: bool,
         terms: impl Fn(usize, &mut [i64]) -> Unit + Sync,
     ) {
-        self.resize(tokens, columns);
-        let stride = self.blocks * BLOCK;
+        let blocks = columns.div_ceil(2 * BLOCK) * 2;
+        let (stride, whole) = (blocks * BLOCK, tokens / TILE * TILE);
         let quarters = stride.div_ceil(QUARTER);
+        (self.tokens, self.blocks) = (tokens, blocks);
         let buffers = (
-            Rows::new(&mut self.x, TILE * stride),
-            Rows::new(&mut self.high, TILE * stride),
-            Rows::new(&mut self.low, TILE * stride),
-            Rows::new(&mut self.sums, TILE * self.blocks * 2),
-            Rows::new(&mut self.corrections, TILE * self.blocks * 2),
-            Rows::new(&mut self.tiles, TILE * stride / 2),
-            Rows::new(&mut self.tile_squares, quarters),
-            Rows::new(&mut self.scales, TILE),
+            Rows::new(room(&mut self.x, tokens * stride), TILE * stride),
+            Rows::new(room(&mut self.high, tokens * stride), TILE * stride),
+            Rows::new(room(&mut self.low, tokens * stride), TILE * stride),
+            Rows::new(room(&mut self.sums, tokens * blocks * 2), TILE * blocks * 2),
+            Rows::new(room(&mut self.corrections, tokens * blocks * 2), TILE * blocks * 2),
+            Rows::new(room(&mut self.tiles, whole * stride / 2), TILE * stride / 2),
+            Rows::new(room(&mut self.tile_products, whole * quarters), TILE * quarters),
+            Rows::new(room(&mut self.tile_squares, whole / TILE * quarters), quarters),
+            Rows::new(room(&mut self.scales, tokens), TILE),
         );
         for_each(pool, tokens.div_ceil(TILE), buffers, scratch, |tile, piece, scratch| {
-            let (x, high, low, sums, corrections, tiles, squares, scales) = piece;
-            scratch.resize(columns, 0);
-            squares.fill(0);
+            let (x, high, low, sums, corrections, tiles, products, squares, scales) = piece;
+            let scratch = room(scratch, columns);
+            let count = scales.len();
             for (row, scale) in scales.iter_mut().enumerate() {
                 let unit = terms(tile * TILE + row, scratch);
                 let x = &mut x[row * stride..][..stride];
                 let (largest, shift) = element::quantise(isa, scratch, &mut x[..columns]);
                 x[columns..].fill(0);
                 *scale = row_scale(largest, shift, unit);
-                let planes = (row * stride, row * stride / 16);
-                element::split(
-                    isa,
-                    x,
-                    &mut high[planes.0..][..stride],
-                    &mut low[planes.0..][..stride],
-                    &mut sums[planes.1..][..stride / 16],
-                    &mut corrections[planes.1..][..stride / 16],
-                    squares,
-                );
+                if !bulk || count < TILE {
+                    let planes = (row * stride, row * stride / 16);
+                    element::split(
+                        isa,
+                        x,
+                        &mut high[planes.0..][..stride],
+                        &mut low[planes.0..][..stride],
+                        &mut sums[planes.1..][..stride / 16],
+                        &mut corrections[planes.1..][..stride / 16],
+                    );
+                }
             }
-            if bulk && scales.len() == TILE {
-                element::tile(isa, x, stride, tiles);
+            if bulk && count == TILE {
+                element::tile(isa, x, stride, tiles, products, squares);
             }
         });
-    }
-
-    fn resize(&mut self, tokens: usize, columns: usize) {
-        let blocks = columns.div_ceil(2 * BLOCK) * 2;
-        let size = blocks * BLOCK;
-        self.tokens = tokens;
-        self.blocks = blocks;
-        self.x.resize(tokens * size, 0);
-        self.high.resize(tokens * size, 0);
-        self.low.resize(tokens * size, 0);
-        self.sums.resize(tokens * blocks * 2, 0);
-        self.corrections.resize(tokens * blocks * 2, 0);
-        self.tiles.resize(tokens / TILE * TILE * size / 2, 0);
-        self.tile_squares.resize(tokens.div_ceil(TILE) * size.div_ceil(QUARTER), 0);
-        self.scales.resize(tokens, Scale::default());
     }
 }
 

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::element::{self, SoftmaxRow};
-use super::rows::{Disjoint, Rows};
+use super::rows::{Disjoint, Rows, room};
 use super::{Isa, Pool, scalar};
 use crate::kv::{KvPages, PAGE};
 use crate::numeric::{KEY_MAX, Scale, VALUE_MAX};
@@ -101,7 +101,7 @@ pub struct AttentionScratch {
 
 /// Norms a head in place: its terms over their root mean square, Q16 to Q16.
 pub fn norm_head(isa: Isa, norm: HeadNorm<'_>, terms: &mut Vec<i64>, head: &mut [i32]) {
-    terms.resize(head.len(), 0);
+    let terms = room(terms, head.len());
     let (sum, shift) = element::norm_terms(isa, head, norm.weights, terms);
     let rms = root_mean_square((sum, shift), head.len(), 16, norm.epsilon);
     element::rescale(isa, terms, inverse(rms), norm.exponent, head);
@@ -309,7 +309,7 @@ impl Shared<'_> {
         let position = segment.position + row - segment.rows.start;
         let page = segment.pages[position / PAGE] as usize;
         let slot = page * self.pages.stride + self.pages.base + head;
-        scratch.head.resize(size, 0);
+        room(&mut scratch.head, size);
         // SAFETY: this item alone has this row and head, and this position of its page.
         unsafe {
             let key = Self::piece(&self.key, row * self.strides.1 + head * size, size);
@@ -378,8 +378,8 @@ impl Shared<'_> {
         let pages = &segment.pages[page_from..position(item.to - 1) / PAGE + 1];
         let (rows, size) = ((item.to - item.from) * self.group, self.head_size);
         let width = pages.len() * PAGE;
-        scratch.scores.resize(rows * width, 0);
-        scratch.weights.resize(rows * width, 0);
+        room(&mut scratch.scores, rows * width);
+        room(&mut scratch.weights, rows * width);
         scratch.sums.clear();
         scratch.sums.resize(rows * size, 0);
         let start = (item.head * self.rows + item.from) * self.group;

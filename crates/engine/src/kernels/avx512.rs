@@ -6,9 +6,10 @@
 #![expect(unsafe_code, reason = "vector loads and stores through pointers")]
 
 use core::arch::x86_64::*;
+use core::sync::atomic::{AtomicU8, Ordering};
 
-use super::activations::{Activations, TILE};
-use super::matmul::Epilogue;
+use super::activations::{Activations, QUARTER, TILE};
+use super::matmul::{Epilogue, TileSums};
 use crate::artifact::matrix::{BLOCK, Bits, GROUP, Group};
 
 /// How far ahead of the weights being used the next ones are asked for into the second-level cache,
@@ -51,6 +52,7 @@ fn widen_add(sums: &mut [i64; GROUP], lanes: __m512i, shift: u32) {
     }
 }
 
+/// Sixteen rows' sums to fixed point. `scales` holds their row scales, little endian.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
 pub(super) fn epilogue(
     sums: &[i64; GROUP],
@@ -58,7 +60,66 @@ pub(super) fn epilogue(
     epilogue: Epilogue,
     out: &mut [i32; GROUP],
 ) {
-    super::scalar::epilogue(sums, scales, epilogue, out);
+    let scales = row_scales(scales);
+    // SAFETY: `out` has sixteen elements.
+    unsafe { epilogue_row(sums, scales, epilogue, out.as_mut_ptr()) };
+}
+
+/// The same for the two groups of a band and the eight rows of a tile; `out` is the first row's
+/// first element, and the distance from row to row.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+pub(super) unsafe fn epilogue_tile(
+    sums: &TileSums,
+    scales: [&[u8]; 2],
+    epilogues: &[Epilogue; TILE],
+    (out, stride): (*mut i32, usize),
+) {
+    for (half, (sums, scales)) in sums.iter().zip(scales).enumerate() {
+        let scales = row_scales(scales);
+        for (row, (sums, &epilogue)) in sums.iter().zip(epilogues).enumerate() {
+            // SAFETY: the caller's output has eight rows of 32 elements, `stride` apart.
+            unsafe { epilogue_row(sums, scales, epilogue, out.add(row * stride + half * GROUP)) };
+        }
+    }
+}
+
+/// Sixteen row scales as 64-bit lanes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn row_scales(scales: &[u8]) -> [__m512i; 2] {
+    assert!(scales.len() >= GROUP * 4, "a group has sixteen row scales");
+    [0, 32].map(|at| {
+        // SAFETY: just checked to have 64 bytes.
+        let half = unsafe { _mm256_loadu_si256(scales.as_ptr().add(at).cast()) };
+        _mm512_cvtepi32_epi64(half)
+    })
+}
+
+/// `Epilogue::apply` of sixteen sums; `out` has room for as many.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn epilogue_row(
+    sums: &[i64; GROUP],
+    scales: [__m512i; 2],
+    epilogue: Epilogue,
+    out: *mut i32,
+) {
+    let half = |shift: u32| _mm512_set1_epi64((1i64 << shift) >> 1);
+    let count = |shift: u32| _mm_cvtsi64_si128(i64::from(shift));
+    let mantissa = _mm512_set1_epi64(i64::from(epilogue.mantissa));
+    for (part, scales) in scales.into_iter().enumerate() {
+        // SAFETY: sums and out have sixteen elements each.
+        unsafe {
+            let sums = _mm512_loadu_si512(sums.as_ptr().add(part * 8).cast());
+            let sums = _mm512_add_epi64(sums, half(epilogue.product_shift));
+            let narrow = _mm512_sra_epi64(sums, count(epilogue.product_shift));
+            let scaled = _mm512_add_epi64(_mm512_mul_epi32(narrow, scales), half(31));
+            let scaled = _mm512_mul_epi32(_mm512_srai_epi64::<31>(scaled), mantissa);
+            let product = _mm512_add_epi64(scaled, half(epilogue.shift));
+            let product = _mm512_sra_epi64(product, count(epilogue.shift));
+            _mm256_storeu_si256(out.add(part * 8).cast(), _mm512_cvtsepi64_epi32(product));
+        }
+    }
 }
 
 /// One group by `T` tokens from the packed weights and the two planes of the activations.
@@ -216,10 +277,12 @@ pub(super) unsafe fn unfold(
     bits: Bits,
     blocks: usize,
     half: usize,
-    out: &mut [i16],
+    (out, sums): (&mut [i16], &mut [i32]),
 ) {
-    // SAFETY: the caller's buffer holds a band of `blocks` blocks, and the group has as many.
+    let mut products = _mm512_setzero_si512();
+    // SAFETY: the caller's buffers hold a band of `blocks` blocks, and the group has as many.
     unsafe {
+        let sums = sums.as_mut_ptr().add(half * 16);
         let out = out.as_mut_ptr().add(half * 32);
         for block in 0..blocks {
             let scale = _mm512_cvtepu8_epi32(_mm_loadu_si128(
@@ -231,9 +294,14 @@ pub(super) unsafe fn unfold(
             match bits {
                 Bits::Four => {
                     let offset = block_offset(weights.offsets.as_ptr(), block);
-                    unfold4(packed, scale, offset, out);
+                    products = unfold4(packed, scale, offset, out, products);
                 }
                 Bits::Eight => unfold8(packed, scale, out),
+            }
+            if (block + 1) % bits.chunk_blocks() == 0 || block + 1 == blocks {
+                let at = block / bits.chunk_blocks() * 32;
+                _mm512_storeu_si512(sums.add(at).cast(), products);
+                products = _mm512_setzero_si512();
             }
         }
     }
@@ -255,8 +323,14 @@ unsafe fn block_offset(offsets: *const u8, block: usize) -> __m512i {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn unfold4(packed: *const u8, scale: __m512i, offset: __m512i, out: *mut i16) {
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn unfold4(
+    packed: *const u8,
+    scale: __m512i,
+    offset: __m512i,
+    out: *mut i16,
+    mut products: __m512i,
+) -> __m512i {
     let mask = _mm512_set1_epi16(15);
     for i in 0..4 {
         // SAFETY: the block has four vectors of quants, and `out` sixteen of pairs.
@@ -268,12 +342,16 @@ unsafe fn unfold4(packed: *const u8, scale: __m512i, offset: __m512i, out: *mut 
                 _mm512_and_si512(_mm512_srli_epi16::<8>(quants), mask),
                 _mm512_srli_epi16::<12>(quants),
             ];
-            for (j, nibble) in nibbles.into_iter().enumerate() {
-                let weight = _mm512_add_epi16(_mm512_mullo_epi16(nibble, scale), offset);
-                _mm512_storeu_si512(out.add((i * 4 + j) * 64).cast(), weight);
+            let weights =
+                nibbles.map(|nibble| _mm512_add_epi16(_mm512_mullo_epi16(nibble, scale), offset));
+            for (j, weights) in weights.into_iter().enumerate() {
+                _mm512_storeu_si512(out.add((i * 4 + j) * 64).cast(), weights);
             }
+            products = _mm512_dpwssd_epi32(products, weights[0], weights[1]);
+            products = _mm512_dpwssd_epi32(products, weights[2], weights[3]);
         }
     }
+    products
 }
 
 #[inline]
@@ -296,12 +374,7 @@ unsafe fn unfold8(packed: *const u8, scale: __m512i, out: *mut i16) {
 /// 32 rows by 8 tokens of unfolded weights; sums in 32 bits are carried to 64 after each `chunk`
 /// pairs of columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
-pub(super) unsafe fn bulk(
-    unfolded: &[i16],
-    tile: &[u32],
-    chunk: usize,
-    sums: &mut [[[i64; GROUP]; TILE]; 2],
-) {
+pub(super) unsafe fn bulk(unfolded: &[i16], tile: &[u32], chunk: usize, sums: &mut TileSums) {
     let pairs = tile.len() / TILE;
     for from in (0..pairs).step_by(chunk) {
         let zero = _mm512_setzero_si512();
@@ -321,8 +394,83 @@ pub(super) unsafe fn bulk(
             }
         }
         for t in 0..TILE {
-            widen_add(&mut sums[0][t], first[t], 0);
-            widen_add(&mut sums[1][t], second[t], 0);
+            carry(&mut sums[0][t], first[t], from == 0);
+            carry(&mut sums[1][t], second[t], from == 0);
+        }
+    }
+}
+
+/// Carries sums of 32 bits to 64; the first of a tile replace what was there.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn carry(sums: &mut [i64; GROUP], lanes: __m512i, is_first: bool) {
+    if is_first {
+        *sums = [0; GROUP];
+    }
+    widen_add(sums, lanes, 0);
+}
+
+/// Whether this machine adds 16-bit lanes beside its products rather than instead of them, so that
+/// `bulk_halved` pays: AMD's cores have two pipes that multiply and four that add; Intel's server
+/// cores do both on the same two.
+pub(super) fn adds_beside_products() -> bool {
+    static KNOWN: AtomicU8 = AtomicU8::new(0);
+    if KNOWN.load(Ordering::Relaxed) == 0 {
+        let vendor = __cpuid(0);
+        let is_amd =
+            [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == *b"AuthenticAMD";
+        KNOWN.store(1 + u8::from(is_amd), Ordering::Relaxed);
+    }
+    KNOWN.load(Ordering::Relaxed) == 2
+}
+
+/// `bulk` for 4-bit weights with half the products (Winograd 1968, "A new algorithm for inner
+/// product"): for neighbouring pairs of columns with weights u, v and activations x, y,
+/// (u + y)(v + x) = ux + vy + uv + xy, and the sums of uv and of xy are known. All is modulo 2^32,
+/// which the sum of ux + vy fits. |u + y| <= 4,095 + 16,256 fits 16 bits.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+pub(super) unsafe fn bulk_halved(
+    (weights, products): (&[i16], &[i32]),
+    (tile, tile_products): (&[u32], &[i32]),
+    sums: &mut TileSums,
+) {
+    const CHUNK: usize = Bits::Four.chunk_blocks() * BLOCK / 2;
+    let pairs = tile.len() / TILE;
+    let quarters = tile_products.as_chunks::<TILE>().0.chunks(CHUNK / (QUARTER / 2));
+    for (index, quarters) in quarters.enumerate() {
+        let (from, to) = (index * CHUNK, pairs.min((index + 1) * CHUNK));
+        let mut known = [0i32; TILE];
+        for quarter in quarters {
+            known.iter_mut().zip(quarter).for_each(|(sum, &more)| *sum = sum.wrapping_sub(more));
+        }
+        let (mut first, mut second) =
+            ([_mm512_setzero_si512(); TILE], [_mm512_setzero_si512(); TILE]);
+        // SAFETY: the caller's buffers hold `pairs` pairs, an even number, of 32 rows and of 8 tokens.
+        unsafe {
+            let products = products.as_ptr().add(index * 32);
+            let (upper, lower) =
+                (_mm512_loadu_si512(products.cast()), _mm512_loadu_si512(products.add(16).cast()));
+            for (t, &known) in known.iter().enumerate() {
+                first[t] = _mm512_sub_epi32(_mm512_set1_epi32(known), upper);
+                second[t] = _mm512_sub_epi32(_mm512_set1_epi32(known), lower);
+            }
+            for pair in (from..to).step_by(2) {
+                let rows = weights.as_ptr().add(pair * 64);
+                let [u0, l0, u1, l1] =
+                    [0, 32, 64, 96].map(|at| _mm512_loadu_si512(rows.add(at).cast()));
+                let x = tile.as_ptr().add(pair * TILE);
+                for t in 0..TILE {
+                    let (x0, x1) = (broadcast(x.add(t)), broadcast(x.add(TILE + t)));
+                    let (a, b) = (_mm512_add_epi16(u0, x1), _mm512_add_epi16(u1, x0));
+                    first[t] = _mm512_dpwssd_epi32(first[t], a, b);
+                    let (a, b) = (_mm512_add_epi16(l0, x1), _mm512_add_epi16(l1, x0));
+                    second[t] = _mm512_dpwssd_epi32(second[t], a, b);
+                }
+            }
+        }
+        for t in 0..TILE {
+            carry(&mut sums[0][t], first[t], from == 0);
+            carry(&mut sums[1][t], second[t], from == 0);
         }
     }
 }

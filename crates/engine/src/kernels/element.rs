@@ -100,14 +100,13 @@ fn quantise_body(terms: &[i64], x: &mut [i16]) -> (u64, u32) {
 }
 
 per_isa! {
-    /// Splits a quantised row into planes and sums; raises `squares` to the row's own.
+    /// Splits a quantised row into planes and sums.
     pub fn split = split_body(
         x: &[i16],
         high: &mut [i8],
         low: &mut [i8],
         sums: &mut [i16],
         corrections: &mut [i32],
-        squares: &mut [u64],
     )
 }
 
@@ -118,7 +117,6 @@ fn split_body(
     low: &mut [i8],
     sums: &mut [i16],
     corrections: &mut [i32],
-    squares: &mut [u64],
 ) {
     for ((&x, high), low) in x.iter().zip(high.iter_mut()).zip(low.iter_mut()) {
         let plane = (x + 64) >> 7;
@@ -143,41 +141,75 @@ fn split_body(
             pair[3] = (totals[1] & 1023) as i16;
         }
     }
-    for (x, most) in x.chunks(QUARTER).zip(squares) {
-        let mut sum = 0u64;
-        for x in x.chunks_exact(BLOCK / 4) {
-            // Eight squares below 2^28 fit 31 bits.
-            let mut part = 0u32;
-            for &x in x {
-                part += (i32::from(x) * i32::from(x)) as u32;
-            }
-            sum += u64::from(part);
-        }
-        *most = (*most).max(sum);
-    }
 }
 
 per_isa! {
-    /// Lays eight quantised rows side by side, in pairs of columns.
-    pub fn tile = tile_body(x: &[i16], stride: usize, tiles: &mut [u32])
+    /// Lays eight quantised rows side by side, in pairs of columns. For each 128 columns, sums each
+    /// row's products of neighbouring pairs, and finds the rows' largest sum of squares.
+    pub fn tile = tile_body(
+        x: &[i16],
+        stride: usize,
+        tiles: &mut [u32],
+        products: &mut [i32],
+        squares: &mut [u64],
+    )
 }
 
 #[inline(always)]
-fn tile_body(x: &[i16], stride: usize, tiles: &mut [u32]) {
-    for (block, out) in tiles.chunks_exact_mut(16 * TILE).enumerate() {
-        let mut ordered = [[0u32; 16]; TILE];
-        for (token, ordered) in ordered.iter_mut().enumerate() {
-            let x = &x[token * stride + block * BLOCK..][..BLOCK];
-            for (pair, &(first, second)) in ordered.iter_mut().zip(&PAIRS) {
-                *pair = u32::from(x[first] as u16) | u32::from(x[second] as u16) << 16;
-            }
+fn tile_body(
+    x: &[i16],
+    stride: usize,
+    tiles: &mut [u32],
+    products: &mut [i32],
+    squares: &mut [u64],
+) {
+    const BLOCKS: usize = QUARTER / BLOCK;
+    let sums = products.chunks_exact_mut(TILE).zip(squares);
+    let quarters = tiles.chunks_mut(BLOCKS * 16 * TILE).zip(sums);
+    for (quarter, (tiles, (products, most))) in quarters.enumerate() {
+        *most = 0;
+        for (token, product) in products.iter_mut().enumerate() {
+            let columns = (stride - quarter * QUARTER).min(QUARTER);
+            let x = &x[token * stride + quarter * QUARTER..][..columns];
+            let sum;
+            (*product, sum) = row_sums(x);
+            *most = if sum > *most { sum } else { *most };
         }
-        for (pair, out) in out.chunks_exact_mut(TILE).enumerate() {
-            for (out, ordered) in out.iter_mut().zip(&ordered) {
-                *out = ordered[pair];
+        for (block, out) in tiles.chunks_exact_mut(16 * TILE).enumerate() {
+            let at = (quarter * BLOCKS + block) * BLOCK;
+            let mut ordered = [[0u32; 16]; TILE];
+            for (token, ordered) in ordered.iter_mut().enumerate() {
+                let x = &x[token * stride + at..][..BLOCK];
+                for (pair, &(first, second)) in ordered.iter_mut().zip(&PAIRS) {
+                    *pair = u32::from(x[first] as u16) | u32::from(x[second] as u16) << 16;
+                }
+            }
+            for (pair, out) in out.chunks_exact_mut(TILE).enumerate() {
+                for (out, ordered) in out.iter_mut().zip(&ordered) {
+                    *out = ordered[pair];
+                }
             }
         }
     }
+}
+
+/// A row's products of neighbouring pairs, which are columns 16 apart, modulo 2^32, and its sum of
+/// squares, over at most 128 columns.
+#[inline(always)]
+fn row_sums(x: &[i16]) -> (i32, u64) {
+    let (mut product, mut squares) = (0i32, 0u64);
+    for x in x.as_chunks::<BLOCK>().0 {
+        let (low, high) = x.split_at(BLOCK / 2);
+        // Each part takes four squares below 2^28.
+        let mut parts = [0u32; 8];
+        for (index, (&low, &high)) in low.iter().zip(high).enumerate() {
+            let (low, high) = (i32::from(low), i32::from(high));
+            product = product.wrapping_add(low * high);
+            parts[index % 8] += (low * low) as u32 + (high * high) as u32;
+        }
+        squares += parts.iter().map(|&part| u64::from(part)).sum::<u64>();
+    }
+    (product, squares)
 }
 
 per_isa! {

@@ -16,12 +16,12 @@ use alloc::vec::Vec;
 use super::activations::{Activations, QUARTER, TILE};
 use super::rows::Rows;
 use super::{Isa, Pool, scalar};
-use crate::artifact::matrix::{BAND, BLOCK, GROUP, Matrix};
+use crate::artifact::matrix::{BAND, BLOCK, Bits, GROUP, Matrix};
 use crate::numeric::{round_shift, saturate};
 
-/// Tokens for which weights are unfolded once: the unfolded band of a wide matrix and these tokens'
-/// activations share the second-level cache.
-const BULK_TOKENS: usize = 128;
+/// Tokens for which weights are unfolded once: enough that unfolding, which costs as much as the
+/// products of about four tokens, is small beside them.
+const BULK_TOKENS: usize = 256;
 /// Fewest tokens for which unfolding pays.
 pub const BULK_MIN: usize = 16;
 /// Bytes of weights that one item of a short product reads, about: small enough to balance threads,
@@ -40,7 +40,19 @@ pub struct Product<'a> {
 }
 
 /// Memory of one thread: a band of unfolded weights.
-pub type Unfolded = Vec<i16>;
+#[derive(Debug, Default)]
+pub struct Unfolded {
+    /// Weights, in the order of the instruction set's kernel.
+    pub weights: Vec<i16>,
+    /// For 4-bit weights with AVX-512, each chunk's sums of products of neighbouring column pairs,
+    /// `[chunks][32 rows]`, modulo 2^32.
+    pub products: Vec<i32>,
+    /// The sums of the tile at hand.
+    sums: TileSums,
+}
+
+/// Sums of a band's two groups by a tile.
+pub type TileSums = [[[i64; GROUP]; TILE]; 2];
 
 /// The epilogue of one row of activations: how an exact sum becomes fixed point.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +142,7 @@ fn items(targets: &[Target<'_>], tokens: usize, threads: usize) -> Vec<Item> {
         let layout = target.matrix.layout;
         let count = layout.rows_padded() / BAND;
         let bands = if tokens >= BULK_MIN {
-            2
+            1
         } else if threads == 1 {
             count
         } else {
@@ -168,13 +180,7 @@ fn run_item(
             unfold(isa, &target.matrix, groups, unfolded);
         }
         for token in (item.token..bulk_end).step_by(TILE) {
-            if fits_32_bits(&target.matrix, activations, band, token) {
-                bulk(isa, target, activations, band, token, unfolded);
-            } else {
-                groups.into_iter().for_each(|group| {
-                    planes(isa, target, activations, group, (token, token + TILE))
-                });
-            }
+            bulk(isa, target, activations, band, token, unfolded);
         }
         if bulk_end < end {
             groups
@@ -234,6 +240,7 @@ fn scalar_group(
     let weights = target.matrix.group(group);
     let bits = target.matrix.layout.bits;
     let stride = activations.blocks * BLOCK;
+    let unfolded = &mut unfolded.weights;
     scalar::unpack(&weights, bits, activations.blocks, unfolded);
     for token in from..to {
         let x = &activations.x[token * stride..][..stride];
@@ -249,18 +256,21 @@ fn scalar_group(
 
 fn unfold(isa: Isa, matrix: &Matrix<'_>, groups: [usize; 2], unfolded: &mut Unfolded) {
     let layout = matrix.layout;
-    unfolded.resize(layout.blocks() * BLOCK * BAND, 0);
+    unfolded.weights.resize(layout.blocks() * BLOCK * BAND, 0);
+    unfolded.products.resize(layout.chunks() * BAND, 0);
     for (half, group) in groups.into_iter().enumerate() {
         let weights = matrix.group(group);
         match isa {
             // SAFETY: `multiply` checked that the instruction set is here, and the buffer has a band.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => unsafe {
+                let unfolded = (&mut unfolded.weights[..], &mut unfolded.products[..]);
                 super::avx512::unfold(&weights, layout.bits, layout.blocks(), half, unfolded);
             },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe {
+                let unfolded = &mut unfolded.weights;
                 super::avx2::unfold(&weights, layout.bits, layout.blocks(), half, unfolded);
             },
             _ => unreachable!("scalar instruction sets do not unfold (half {half}, {weights:?})"),
@@ -275,26 +285,65 @@ fn bulk(
     activations: &Activations,
     band: usize,
     token: usize,
-    unfolded: &Unfolded,
+    unfolded: &mut Unfolded,
 ) {
     let layout = target.matrix.layout;
     let size = activations.blocks * BLOCK / 2 * TILE;
     let tile = &activations.tiles[token / TILE * size..][..size];
-    let mut sums = [[[0i64; GROUP]; TILE]; 2];
-    let chunk = layout.bits.chunk_blocks() * BLOCK / 2;
+    let Unfolded { weights, products, sums } = unfolded;
+    let fits = fits_32_bits(&target.matrix, activations, band, token);
+    // Pairs of columns whose sums are carried to 64 bits together.
+    let chunk =
+        if fits { layout.bits.chunk_blocks() * BLOCK / 2 } else { layout.bits.sure_pairs() };
     match isa {
-        // SAFETY: `multiply` checked the instruction set; the buffers hold a band and a tile.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { super::avx512::bulk(unfolded, tile, chunk, &mut sums) },
-        // SAFETY: as above.
+        Isa::Avx512 => {
+            // SAFETY: `multiply` checked the instruction set; the buffers hold a band and a tile.
+            unsafe {
+                if fits && layout.bits == Bits::Four && super::avx512::adds_beside_products() {
+                    let quarters = (activations.blocks * BLOCK).div_ceil(QUARTER);
+                    let at = token / TILE * quarters * TILE;
+                    let tile_products = &activations.tile_products[at..][..quarters * TILE];
+                    super::avx512::bulk_halved((weights, products), (tile, tile_products), sums);
+                } else {
+                    super::avx512::bulk(weights, tile, chunk, sums);
+                }
+            }
+            store_tile(target, activations, band, token, sums);
+        }
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { super::avx2::bulk(unfolded, tile, chunk, &mut sums) },
+        Isa::Avx2 => {
+            *sums = TileSums::default();
+            // SAFETY: `multiply` checked the instruction set; the buffers hold a band and a tile.
+            unsafe { super::avx2::bulk(weights, tile, chunk, sums) };
+            for (half, sums) in sums.iter().enumerate() {
+                for (row, sums) in sums.iter().enumerate() {
+                    store(isa, target, activations, (2 * band + half, token + row), sums);
+                }
+            }
+        }
         _ => unreachable!("scalar instruction sets have no bulk kernel (chunk {chunk})"),
     }
-    for (half, sums) in sums.iter().enumerate() {
-        for (row, sums) in sums.iter().enumerate() {
-            store(isa, target, activations, (2 * band + half, token + row), sums);
-        }
+}
+
+/// Writes the epilogue of a band's sums for a tile.
+#[cfg(target_arch = "x86_64")]
+fn store_tile(
+    target: &Target<'_>,
+    activations: &Activations,
+    band: usize,
+    token: usize,
+    sums: &TileSums,
+) {
+    let stride = target.matrix.layout.rows_padded();
+    let epilogues: [Epilogue; TILE] =
+        core::array::from_fn(|row| Epilogue::new(target, activations, token + row));
+    let scales = [0, 1].map(|half| target.matrix.group_row_scales(2 * band + half));
+    // SAFETY: token and band are inside the product's shape, and `multiply` checked that the output
+    // has room for them and that the instruction set is here; this item alone writes these rows.
+    unsafe {
+        let out = target.out.start().add(token * stride + band * BAND);
+        super::avx512::epilogue_tile(sums, scales, &epilogues, (out, stride));
     }
 }
 

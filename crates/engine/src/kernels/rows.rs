@@ -9,6 +9,7 @@
 //! Not here: the threads (`pool`).
 #![expect(unsafe_code, reason = "hands out disjoint mutable rows of one slice to threads")]
 
+use alloc::vec::Vec;
 use core::marker::PhantomData;
 
 use super::Pool;
@@ -35,6 +36,15 @@ impl<'a, T> Rows<'a, T> {
     pub(super) fn start(&self) -> *mut T {
         self.start
     }
+}
+
+/// The first `size` elements of a buffer that grows but never shrinks, so that buffers which take
+/// turns at two sizes are not cleared at each turn.
+pub fn room<T: Clone + Default>(buffer: &mut Vec<T>, size: usize) -> &mut [T] {
+    if buffer.len() < size {
+        buffer.resize(size, T::default());
+    }
+    &mut buffer[..size]
 }
 
 /// Buffers that can be cut into one disjoint piece an item.
@@ -80,6 +90,7 @@ tuples!(A 0, B 1, C 2, D 3, E 4);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
 
 /// Runs items 0..count, each with its piece of `buffers` and its thread's scratch.
 pub fn for_each<D: Disjoint, S: Send>(

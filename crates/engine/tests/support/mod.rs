@@ -127,7 +127,7 @@ fn matrix(config: &Config, kind: Kind, bits: Bits, random: &mut Random) -> Vec<u
     for band in 0..layout.rows_padded() / BAND {
         let mut packed = BandRows::new(layout);
         for row in 0..BAND.min(rows - band * BAND) {
-            fill(packed.row(row), columns, bits, random);
+            fill(packed.row(row), columns, (bits, band % 2 == 0), random);
         }
         let (head, groups) = out.split_at_mut(layout.group_offset(2 * band));
         let norms = layout.norms_offset() + band * layout.chunks() * 8;
@@ -137,12 +137,19 @@ fn matrix(config: &Config, kind: Kind, bits: Bits, random: &mut Random) -> Vec<u
     out
 }
 
-/// One row; every eighth is as large as the format allows, so that guards and runs are reached.
-fn fill(row: engine::artifact::pack::BandRow<'_>, columns: usize, bits: Bits, random: &mut Random) {
-    let extreme = random.within(0, 7) == 0;
+/// One row. In bands that are not `calm` every eighth is as large as the format allows, so that
+/// guards and runs are reached; calm bands are small enough for the kernels that the guards allow.
+fn fill(
+    row: engine::artifact::pack::BandRow<'_>,
+    columns: usize,
+    (bits, calm): (Bits, bool),
+    random: &mut Random,
+) {
+    let extreme = random.within(0, 7) == 0 && !calm;
+    let scale_max = if calm { 40 } else { 255 };
     for (block, scale) in row.scales.iter_mut().enumerate().take(columns.div_ceil(32)) {
         let quants = &mut row.quants[block * 32..(block * 32 + 32).min(columns)];
-        *scale = if extreme { 255 } else { random.within(1, 255) as u8 };
+        *scale = if extreme { 255 } else { random.within(1, scale_max) as u8 };
         match bits {
             Bits::Four => {
                 let offset =
