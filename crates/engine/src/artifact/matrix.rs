@@ -26,8 +26,9 @@ pub const BAND: usize = 32;
 pub const WEIGHT4_MAX: i32 = 4_095;
 /// Largest magnitude of a 4-bit block's offset.
 pub const OFFSET_MAX: i32 = 7_936;
-/// Largest magnitude of an 8-bit matrix's weight: 255 * 127.
-pub const WEIGHT8_MAX: i32 = 32_385;
+/// Largest magnitude of an 8-bit matrix's weight: 127 * 127, so that its sum with an activation fits
+/// 16 bits.
+pub const WEIGHT8_MAX: i32 = 16_129;
 
 const HEADER_SIZE: usize = 64;
 
@@ -60,12 +61,12 @@ impl Bits {
     }
 
     /// Pairs of columns whose sums 32 bits hold for any weights and activations:
-    /// 32 * 4,095 * 16,256 and 4 * 32,385 * 16,256 are below 2^31.
+    /// 32 * 4,095 * 16,256 and 8 * 16,129 * 16,256 are below 2^31.
     #[must_use]
     pub const fn sure_pairs(self) -> usize {
         match self {
             Bits::Four => 16,
-            Bits::Eight => 2,
+            Bits::Eight => 4,
         }
     }
 

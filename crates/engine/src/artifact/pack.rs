@@ -134,7 +134,7 @@ impl BandRows {
         let quants = &self.quants[block * BLOCK..][..BLOCK];
         let mut sum = 0u64;
         for &quant in quants {
-            // At most 32,385 in magnitude: a square fits 31 bits.
+            // At most 16,129 in magnitude: a square fits 31 bits.
             let weight = scale * (i32::from(quant) - bias) + offset;
             sum += u64::from((weight * weight) as u32);
         }

@@ -14,7 +14,7 @@
     reason = "calls the body compiled for the instruction set that was detected"
 )]
 
-use crate::artifact::matrix::{BLOCK, OFFSET_MAX, WEIGHT4_MAX};
+use crate::artifact::matrix::{BLOCK, OFFSET_MAX, WEIGHT4_MAX, WEIGHT8_MAX};
 use crate::artifact::pack::BandRow;
 use crate::kernels::per_isa;
 
@@ -186,8 +186,9 @@ fn row8_body(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
     for block in blocks {
         largest = largest.max(magnitude(block));
     }
-    let scale = f64::from(largest) / (127.0 * 255.0);
+    let scale = f64::from(largest) / f64::from(WEIGHT8_MAX);
     let scale = if scale > SCALE_MIN { scale } else { SCALE_MIN };
+    let scale = scale * f64::from(grid_factor(blocks, grids, (1.0 / scale) as f32));
     let inverse = (1.0 / scale) as f32;
     for (index, block) in blocks.iter().enumerate() {
         let scaled = each(block, |value| value * inverse);
@@ -199,6 +200,43 @@ fn row8_body(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
         quants.iter_mut().zip(stored).for_each(|(out, quant)| *out = quant);
     }
     scale
+}
+
+/// How many factors of a row's scale are tried, and by how much each is larger than the one before.
+const FACTORS: usize = 32;
+const FACTOR_STEP: f32 = 1.0 / 96.0;
+
+/// The factor, 1 to 1.32, by which a row's smallest possible scale is enlarged so that the steps of
+/// the source's grids come nearest to whole multiples of it.
+#[inline(always)]
+fn grid_factor(blocks: &[Block], grids: &[Grid], inverse: f32) -> f32 {
+    let mut factors = [1f32; FACTORS];
+    for (index, factor) in factors.iter_mut().enumerate() {
+        *factor += index as f32 * FACTOR_STEP;
+    }
+    let mut errors = [0f32; FACTORS];
+    for (block, grid) in blocks.iter().zip(grids).filter(|(_, grid)| grid.step > 0.0) {
+        let most = magnitude(block) * inverse;
+        let step = grid.step * inverse / multiple(grid.step * inverse, most);
+        // The block's largest quant: an error of the step counts as often.
+        let quant = most / step;
+        for (error, factor) in errors.iter_mut().zip(&factors) {
+            let distance = (round(step / factor) * factor - step) * quant;
+            *error += distance * distance;
+        }
+    }
+    let mut best = 0;
+    for (index, error) in errors.iter().enumerate() {
+        best = if *error < errors[best] { index } else { best };
+    }
+    factors[best]
+}
+
+/// The largest whole multiple of a grid's quants that 8 bits hold.
+#[inline(always)]
+fn multiple(step: f32, magnitude: f32) -> f32 {
+    let most = (127.0 * step / magnitude.max(step)).clamp(1.0, 16.0);
+    round(most - 0.5).max(1.0)
 }
 
 #[inline(always)]
@@ -218,19 +256,18 @@ struct Choice8 {
 /// its neighbours, and those that keep a whole multiple of the source's own grid.
 #[inline(always)]
 fn best8(block: &Block, step: f32) -> Choice8 {
-    let least = (magnitude(block) / 127.0 + ROUND - ROUND).clamp(1.0, 255.0);
+    let least = round(magnitude(block) / 127.0).clamp(1.0, 127.0);
     let mut best = choice8(block, least, 1.0 / least);
     for delta in [1.0, 2.0, 3.0] {
-        let scale = (least + delta).min(255.0);
+        let scale = (least + delta).min(127.0);
         let other = choice8(block, scale, 1.0 / scale);
         if other.error < best.error {
             best = other;
         }
     }
     if step > 0.0 {
-        let most = (127.0 * step / magnitude(block).max(step)).clamp(1.0, 16.0);
-        let multiple = (round(most - 0.5)).max(1.0);
-        let scale = round(step / multiple).clamp(1.0, 255.0);
+        let multiple = multiple(step, magnitude(block));
+        let scale = round(step / multiple).clamp(1.0, 127.0);
         // The quants are those of the source times the multiple; only the scale is rounded.
         let kept = choice8(block, scale, multiple / step);
         if kept.error < best.error {

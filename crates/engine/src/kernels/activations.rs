@@ -14,13 +14,14 @@ use alloc::vec::Vec;
 
 use super::rows::{Rows, for_each, room};
 use super::{Isa, Pool, element};
-use crate::artifact::matrix::BLOCK;
+use crate::artifact::matrix::{BLOCK, Bits};
 use crate::numeric::{ACTIVATION_MAX, Scale};
 
 /// Tokens in a tile of the bulk kernels.
 pub const TILE: usize = 8;
-/// Columns under one entry of `tile_squares`.
-pub const QUARTER: usize = 128;
+/// Blocks of columns over which `tile_squares` is summed: the chunks whose norms matrices have, and
+/// single blocks.
+pub const RUNS: [usize; 3] = [Bits::Four.chunk_blocks(), Bits::Eight.chunk_blocks(), 1];
 /// The order of a block's column pairs in tiles: the order in which packed weights unfold.
 pub const PAIRS: [(usize, usize); 16] = [
     (0, 2),
@@ -69,11 +70,12 @@ pub struct Activations {
     pub corrections: Vec<i32>,
     /// Column pairs of whole tiles, `[tile][blocks * 16][8 tokens]`, 2 x i16 each.
     pub tiles: Vec<u32>,
-    /// For each tile and 128 columns, its rows' sums of products of neighbouring column pairs,
-    /// `[tile][quarters][8 tokens]`.
+    /// Sums of products of neighbouring column pairs, modulo 2^32, `[tile][blocks][8 tokens]`.
     pub tile_products: Vec<i32>,
-    /// For each tile and 128 columns, the largest sum of squares of its rows.
-    pub tile_squares: Vec<u64>,
+    /// Sums of squares, `[tile][blocks][8 tokens]`.
+    squares: Vec<u64>,
+    /// For each tile and each of `RUNS`, the largest sum of squares of its rows in each run of blocks.
+    tile_squares: Vec<u64>,
     /// Each row's scale, 31 bits.
     pub scales: Vec<Scale>,
 }
@@ -91,21 +93,25 @@ impl Activations {
     ) {
         let blocks = columns.div_ceil(2 * BLOCK) * 2;
         let (stride, whole) = (blocks * BLOCK, tokens / TILE * TILE);
-        let quarters = stride.div_ceil(QUARTER);
+        let runs = runs_of(blocks).iter().sum();
         (self.tokens, self.blocks) = (tokens, blocks);
-        let buffers = (
+        let planes = (
             Rows::new(room(&mut self.x, tokens * stride), TILE * stride),
             Rows::new(room(&mut self.high, tokens * stride), TILE * stride),
             Rows::new(room(&mut self.low, tokens * stride), TILE * stride),
             Rows::new(room(&mut self.sums, tokens * blocks * 2), TILE * blocks * 2),
             Rows::new(room(&mut self.corrections, tokens * blocks * 2), TILE * blocks * 2),
-            Rows::new(room(&mut self.tiles, whole * stride / 2), TILE * stride / 2),
-            Rows::new(room(&mut self.tile_products, whole * quarters), TILE * quarters),
-            Rows::new(room(&mut self.tile_squares, whole / TILE * quarters), quarters),
-            Rows::new(room(&mut self.scales, tokens), TILE),
         );
+        let tiles = (
+            Rows::new(room(&mut self.tiles, whole * stride / 2), TILE * stride / 2),
+            Rows::new(room(&mut self.tile_products, whole * blocks), TILE * blocks),
+            Rows::new(room(&mut self.squares, whole * blocks), TILE * blocks),
+            Rows::new(room(&mut self.tile_squares, whole / TILE * runs), runs),
+        );
+        let buffers = (planes, tiles, Rows::new(room(&mut self.scales, tokens), TILE));
         for_each(pool, tokens.div_ceil(TILE), buffers, scratch, |tile, piece, scratch| {
-            let (x, high, low, sums, corrections, tiles, products, squares, scales) = piece;
+            let (planes, (tiles, products, squares, tile_squares), scales) = piece;
+            let (x, high, low, sums, corrections) = planes;
             let scratch = room(scratch, columns);
             let count = scales.len();
             for (row, scale) in scales.iter_mut().enumerate() {
@@ -128,8 +134,38 @@ impl Activations {
             }
             if bulk && count == TILE {
                 element::tile(isa, x, stride, tiles, products, squares);
+                raise(squares, blocks, tile_squares);
             }
         });
+    }
+
+    /// The largest sum of squares of a tile's rows in each run of `run` blocks, one of `RUNS`.
+    #[must_use]
+    pub fn tile_squares(&self, tile: usize, run: usize) -> &[u64] {
+        let counts = runs_of(self.blocks);
+        let at = RUNS.iter().position(|&known| known == run).unwrap_or(RUNS.len() - 1);
+        let from = tile * counts.iter().sum::<usize>() + counts[..at].iter().sum::<usize>();
+        &self.tile_squares[from..][..counts[at]]
+    }
+}
+
+/// How many runs of each length of `RUNS` there are.
+fn runs_of(blocks: usize) -> [usize; RUNS.len()] {
+    RUNS.map(|run| blocks.div_ceil(run))
+}
+
+/// The largest of eight rows' sums of squares in each run of blocks.
+fn raise(squares: &[u64], blocks: usize, mut out: &mut [u64]) {
+    for (run, count) in RUNS.into_iter().zip(runs_of(blocks)) {
+        let (most, rest) = core::mem::take(&mut out).split_at_mut(count);
+        for (most, squares) in most.iter_mut().zip(squares.as_chunks::<TILE>().0.chunks(run)) {
+            let mut sums = [0u64; TILE];
+            for squares in squares {
+                sums.iter_mut().zip(squares).for_each(|(sum, &square)| *sum += square);
+            }
+            *most = sums.into_iter().max().unwrap_or(0);
+        }
+        out = rest;
     }
 }
 

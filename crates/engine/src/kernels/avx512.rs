@@ -8,7 +8,7 @@
 use core::arch::x86_64::*;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use super::activations::{Activations, QUARTER, TILE};
+use super::activations::{Activations, TILE};
 use super::matmul::{Epilogue, TileSums};
 use crate::artifact::matrix::{BLOCK, Bits, GROUP, Group};
 
@@ -21,9 +21,9 @@ const AHEAD: usize = 16_384;
 const SIZE4: usize = 256 + 16 + 32;
 const SIZE8: usize = 512 + 16;
 /// Blocks that sums in 32 bits surely hold: 128 * 32 * 15 * 127 * 255 < 2^31 for 4 bits, and
-/// 16 * 32 * 127 * 127 * 255 < 2^31 for 8.
+/// 32 * 32 * 127 * 16,129 < 2^31 for 8.
 const RUN4: usize = 128;
-const RUN8: usize = 16;
+const RUN8: usize = 32;
 
 /// The 4 bytes at `pointer` in every lane.
 #[inline(always)]
@@ -171,9 +171,7 @@ unsafe fn planes4<const T: usize>(
         let totals = activations.sums.as_ptr().add(token * stride / 16);
         for block in from..to {
             let packed = quants.add(block * 256);
-            if T == 1 {
-                prefetch::<5>(quants.wrapping_add(AHEAD + block * SIZE4));
-            }
+            prefetch::<5>(quants.wrapping_add(AHEAD + block * SIZE4));
             let mut unpacked = [zero; 8];
             for i in 0..4 {
                 let pair = _mm512_loadu_si512(packed.add(i * 64).cast());
@@ -233,7 +231,7 @@ unsafe fn planes8<const T: usize>(
         let corrections = activations.corrections.as_ptr().add(token * stride / 16);
         for block in from..to {
             let packed = quants.add(block * 512);
-            if T == 1 {
+            if T == 1 || T == 4 {
                 prefetch::<9>(quants.wrapping_add(AHEAD + block * SIZE8));
             }
             let mut unpacked = [zero; 8];
@@ -279,7 +277,6 @@ pub(super) unsafe fn unfold(
     half: usize,
     (out, sums): (&mut [i16], &mut [i32]),
 ) {
-    let mut products = _mm512_setzero_si512();
     // SAFETY: the caller's buffers hold a band of `blocks` blocks, and the group has as many.
     unsafe {
         let sums = sums.as_mut_ptr().add(half * 16);
@@ -291,18 +288,14 @@ pub(super) unsafe fn unfold(
             let scale = _mm512_or_si512(scale, _mm512_slli_epi32::<16>(scale));
             let out = out.add(block * 16 * 64);
             let packed = weights.quants.as_ptr().add(block * bits.quant_size());
-            match bits {
+            let products = match bits {
                 Bits::Four => {
                     let offset = block_offset(weights.offsets.as_ptr(), block);
-                    products = unfold4(packed, scale, offset, out, products);
+                    unfold4(packed, scale, offset, out)
                 }
                 Bits::Eight => unfold8(packed, scale, out),
-            }
-            if (block + 1) % bits.chunk_blocks() == 0 || block + 1 == blocks {
-                let at = block / bits.chunk_blocks() * 32;
-                _mm512_storeu_si512(sums.add(at).cast(), products);
-                products = _mm512_setzero_si512();
-            }
+            };
+            _mm512_storeu_si512(sums.add(block * 32).cast(), products);
         }
     }
 }
@@ -324,13 +317,8 @@ unsafe fn block_offset(offsets: *const u8, block: usize) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn unfold4(
-    packed: *const u8,
-    scale: __m512i,
-    offset: __m512i,
-    out: *mut i16,
-    mut products: __m512i,
-) -> __m512i {
+unsafe fn unfold4(packed: *const u8, scale: __m512i, offset: __m512i, out: *mut i16) -> __m512i {
+    let mut products = _mm512_setzero_si512();
     let mask = _mm512_set1_epi16(15);
     for i in 0..4 {
         // SAFETY: the block has four vectors of quants, and `out` sixteen of pairs.
@@ -355,20 +343,28 @@ unsafe fn unfold4(
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn unfold8(packed: *const u8, scale: __m512i, out: *mut i16) {
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn unfold8(packed: *const u8, scale: __m512i, out: *mut i16) -> __m512i {
+    let mut products = _mm512_setzero_si512();
     let bias = _mm512_set1_epi8(-128);
-    for i in 0..8 {
+    for i in 0..4 {
         // SAFETY: the block has eight vectors of quants, and `out` sixteen of pairs.
         unsafe {
-            let quants = _mm512_xor_si512(_mm512_loadu_si512(packed.add(i * 64).cast()), bias);
-            let even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(quants));
-            let odd = _mm512_srai_epi16::<8>(quants);
-            let at = i % 4 * 4 + i / 4;
-            _mm512_storeu_si512(out.add(at * 64).cast(), _mm512_mullo_epi16(even, scale));
-            _mm512_storeu_si512(out.add((at + 2) * 64).cast(), _mm512_mullo_epi16(odd, scale));
+            let low = _mm512_xor_si512(_mm512_loadu_si512(packed.add(i * 64).cast()), bias);
+            let high = _mm512_loadu_si512(packed.add((i + 4) * 64).cast());
+            let high = _mm512_xor_si512(high, bias);
+            let even = [_mm512_slli_epi16::<8>(low), _mm512_slli_epi16::<8>(high)];
+            for (j, [low, high]) in [even, [low, high]].into_iter().enumerate() {
+                let low = _mm512_mullo_epi16(_mm512_srai_epi16::<8>(low), scale);
+                let high = _mm512_mullo_epi16(_mm512_srai_epi16::<8>(high), scale);
+                let out = out.add((i * 4 + j * 2) * 64);
+                _mm512_storeu_si512(out.cast(), low);
+                _mm512_storeu_si512(out.add(64).cast(), high);
+                products = _mm512_dpwssd_epi32(products, low, high);
+            }
         }
     }
+    products
 }
 
 /// 32 rows by 8 tokens of unfolded weights; sums in 32 bits are carried to 64 after each `chunk`
@@ -424,36 +420,37 @@ pub(super) fn adds_beside_products() -> bool {
     KNOWN.load(Ordering::Relaxed) == 2
 }
 
-/// `bulk` for 4-bit weights with half the products (Winograd 1968, "A new algorithm for inner
+/// `bulk` with half the products (Winograd 1968, "A new algorithm for inner
 /// product"): for neighbouring pairs of columns with weights u, v and activations x, y,
 /// (u + y)(v + x) = ux + vy + uv + xy, and the sums of uv and of xy are known. All is modulo 2^32,
-/// which the sum of ux + vy fits. |u + y| <= 4,095 + 16,256 fits 16 bits.
+/// which the sum of ux + vy fits. |u + y| <= 16,129 + 16,256 fits 16 bits.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
 pub(super) unsafe fn bulk_halved(
     (weights, products): (&[i16], &[i32]),
     (tile, tile_products): (&[u32], &[i32]),
+    chunk: usize,
     sums: &mut TileSums,
 ) {
-    const CHUNK: usize = Bits::Four.chunk_blocks() * BLOCK / 2;
     let pairs = tile.len() / TILE;
-    let quarters = tile_products.as_chunks::<TILE>().0.chunks(CHUNK / (QUARTER / 2));
-    for (index, quarters) in quarters.enumerate() {
-        let (from, to) = (index * CHUNK, pairs.min((index + 1) * CHUNK));
+    for from in (0..pairs).step_by(chunk) {
+        let to = pairs.min(from + chunk);
         let mut known = [0i32; TILE];
-        for quarter in quarters {
-            known.iter_mut().zip(quarter).for_each(|(sum, &more)| *sum = sum.wrapping_sub(more));
+        let (mut upper, mut lower) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        for block in from / 16..to / 16 {
+            let more = &tile_products[block * TILE..][..TILE];
+            known.iter_mut().zip(more).for_each(|(sum, &more)| *sum = sum.wrapping_sub(more));
+            // SAFETY: the caller's products are those of `pairs / 16` blocks of 32 rows.
+            unsafe {
+                let products = products.as_ptr().add(block * 32);
+                upper = _mm512_add_epi32(upper, _mm512_loadu_si512(products.cast()));
+                lower = _mm512_add_epi32(lower, _mm512_loadu_si512(products.add(16).cast()));
+            }
         }
-        let (mut first, mut second) =
-            ([_mm512_setzero_si512(); TILE], [_mm512_setzero_si512(); TILE]);
+        let known = known.map(|known| _mm512_set1_epi32(known));
+        let mut first = known.map(|known| _mm512_sub_epi32(known, upper));
+        let mut second = known.map(|known| _mm512_sub_epi32(known, lower));
         // SAFETY: the caller's buffers hold `pairs` pairs, an even number, of 32 rows and of 8 tokens.
         unsafe {
-            let products = products.as_ptr().add(index * 32);
-            let (upper, lower) =
-                (_mm512_loadu_si512(products.cast()), _mm512_loadu_si512(products.add(16).cast()));
-            for (t, &known) in known.iter().enumerate() {
-                first[t] = _mm512_sub_epi32(_mm512_set1_epi32(known), upper);
-                second[t] = _mm512_sub_epi32(_mm512_set1_epi32(known), lower);
-            }
             for pair in (from..to).step_by(2) {
                 let rows = weights.as_ptr().add(pair * 64);
                 let [u0, l0, u1, l1] =

@@ -8,7 +8,7 @@
     reason = "calls the body compiled for the instruction set that was detected"
 )]
 
-use super::activations::{PAIRS, QUARTER, TILE};
+use super::activations::{PAIRS, TILE};
 use super::per_isa;
 use crate::artifact::config::Activation;
 use crate::artifact::matrix::BLOCK;
@@ -144,8 +144,8 @@ fn split_body(
 }
 
 per_isa! {
-    /// Lays eight quantised rows side by side, in pairs of columns. For each 128 columns, sums each
-    /// row's products of neighbouring pairs, and finds the rows' largest sum of squares.
+    /// Lays eight quantised rows side by side, in pairs of columns. Sums each row's products of
+    /// neighbouring pairs and its squares over each block.
     pub fn tile = tile_body(
         x: &[i16],
         stride: usize,
@@ -163,53 +163,39 @@ fn tile_body(
     products: &mut [i32],
     squares: &mut [u64],
 ) {
-    const BLOCKS: usize = QUARTER / BLOCK;
-    let sums = products.chunks_exact_mut(TILE).zip(squares);
-    let quarters = tiles.chunks_mut(BLOCKS * 16 * TILE).zip(sums);
-    for (quarter, (tiles, (products, most))) in quarters.enumerate() {
-        *most = 0;
-        for (token, product) in products.iter_mut().enumerate() {
-            let columns = (stride - quarter * QUARTER).min(QUARTER);
-            let x = &x[token * stride + quarter * QUARTER..][..columns];
-            let sum;
-            (*product, sum) = row_sums(x);
-            *most = if sum > *most { sum } else { *most };
-        }
-        for (block, out) in tiles.chunks_exact_mut(16 * TILE).enumerate() {
-            let at = (quarter * BLOCKS + block) * BLOCK;
-            let mut ordered = [[0u32; 16]; TILE];
-            for (token, ordered) in ordered.iter_mut().enumerate() {
-                let x = &x[token * stride + at..][..BLOCK];
-                for (pair, &(first, second)) in ordered.iter_mut().zip(&PAIRS) {
-                    *pair = u32::from(x[first] as u16) | u32::from(x[second] as u16) << 16;
-                }
+    let sums = products.chunks_exact_mut(TILE).zip(squares.chunks_exact_mut(TILE));
+    for ((block, out), (products, squares)) in
+        tiles.chunks_exact_mut(16 * TILE).enumerate().zip(sums)
+    {
+        let mut ordered = [[0u32; 16]; TILE];
+        for (token, ordered) in ordered.iter_mut().enumerate() {
+            let x = &x[token * stride + block * BLOCK..][..BLOCK];
+            for (pair, &(first, second)) in ordered.iter_mut().zip(&PAIRS) {
+                *pair = u32::from(x[first] as u16) | u32::from(x[second] as u16) << 16;
             }
-            for (pair, out) in out.chunks_exact_mut(TILE).enumerate() {
-                for (out, ordered) in out.iter_mut().zip(&ordered) {
-                    *out = ordered[pair];
-                }
+            (products[token], squares[token]) = row_sums(x);
+        }
+        for (pair, out) in out.chunks_exact_mut(TILE).enumerate() {
+            for (out, ordered) in out.iter_mut().zip(&ordered) {
+                *out = ordered[pair];
             }
         }
     }
 }
 
-/// A row's products of neighbouring pairs, which are columns 16 apart, modulo 2^32, and its sum of
-/// squares, over at most 128 columns.
+/// A block's products of neighbouring pairs, which hold columns 16 apart, modulo 2^32, and its sum of
+/// squares.
 #[inline(always)]
 fn row_sums(x: &[i16]) -> (i32, u64) {
-    let (mut product, mut squares) = (0i32, 0u64);
-    for x in x.as_chunks::<BLOCK>().0 {
-        let (low, high) = x.split_at(BLOCK / 2);
-        // Each part takes four squares below 2^28.
-        let mut parts = [0u32; 8];
-        for (index, (&low, &high)) in low.iter().zip(high).enumerate() {
-            let (low, high) = (i32::from(low), i32::from(high));
-            product = product.wrapping_add(low * high);
-            parts[index % 8] += (low * low) as u32 + (high * high) as u32;
-        }
-        squares += parts.iter().map(|&part| u64::from(part)).sum::<u64>();
+    let (mut product, mut squares) = (0i32, [0u32; 8]);
+    let (low, high) = x.split_at(BLOCK / 2);
+    for (index, (&low, &high)) in low.iter().zip(high).enumerate() {
+        let (low, high) = (i32::from(low), i32::from(high));
+        product = product.wrapping_add(low * high);
+        // Each of the eight takes four squares below 2^28.
+        squares[index % 8] += (low * low) as u32 + (high * high) as u32;
     }
-    (product, squares)
+    (product, squares.iter().map(|&part| u64::from(part)).sum())
 }
 
 per_isa! {

@@ -13,10 +13,10 @@
 
 use alloc::vec::Vec;
 
-use super::activations::{Activations, QUARTER, TILE};
+use super::activations::{Activations, TILE};
 use super::rows::Rows;
 use super::{Isa, Pool, scalar};
-use crate::artifact::matrix::{BAND, BLOCK, Bits, GROUP, Matrix};
+use crate::artifact::matrix::{BAND, BLOCK, GROUP, Matrix};
 use crate::numeric::{round_shift, saturate};
 
 /// Tokens for which weights are unfolded once: enough that unfolding, which costs as much as the
@@ -44,8 +44,8 @@ pub struct Product<'a> {
 pub struct Unfolded {
     /// Weights, in the order of the instruction set's kernel.
     pub weights: Vec<i16>,
-    /// For 4-bit weights with AVX-512, each chunk's sums of products of neighbouring column pairs,
-    /// `[chunks][32 rows]`, modulo 2^32.
+    /// With AVX-512, each block's sums of products of neighbouring column pairs, modulo 2^32,
+    /// `[blocks][32 rows]`.
     pub products: Vec<i32>,
     /// The sums of the tile at hand.
     sums: TileSums,
@@ -190,15 +190,22 @@ fn run_item(
     }
 }
 
-/// Whether no sum of a chunk of columns can leave 32 bits, for any row of the band and any token of
-/// the tile: |y| <= ||w|| * ||x|| (Cauchy 1821, Schwarz 1888).
-fn fits_32_bits(matrix: &Matrix<'_>, activations: &Activations, band: usize, token: usize) -> bool {
-    let quarters = (activations.blocks * BLOCK).div_ceil(QUARTER);
-    let squares = &activations.tile_squares[token / TILE * quarters..][..quarters];
-    let per_chunk = matrix.layout.bits.chunk_blocks() * BLOCK / QUARTER;
-    squares.chunks(per_chunk).enumerate().all(|(chunk, squares)| {
-        let squares: u64 = squares.iter().sum();
-        u128::from(matrix.norm(band, chunk)) * u128::from(squares) < 1 << 62
+/// The most blocks of columns whose sums surely fit 32 bits, for any row of the band and any token
+/// of the tile: |y| <= ||w|| * ||x|| (Cauchy 1821, Schwarz 1888). None where that shows it for no
+/// single block.
+fn blocks_in_32_bits(
+    matrix: &Matrix<'_>,
+    activations: &Activations,
+    band: usize,
+    token: usize,
+) -> Option<usize> {
+    let chunk = matrix.layout.bits.chunk_blocks();
+    [chunk, 1].into_iter().find(|&run| {
+        let squares = activations.tile_squares(token / TILE, run).chunks(chunk / run);
+        squares.enumerate().all(|(chunk, squares)| {
+            let norm = u128::from(matrix.norm(band, chunk));
+            squares.iter().all(|&squares| norm * u128::from(squares) < 1 << 62)
+        })
     })
 }
 
@@ -257,7 +264,7 @@ fn scalar_group(
 fn unfold(isa: Isa, matrix: &Matrix<'_>, groups: [usize; 2], unfolded: &mut Unfolded) {
     let layout = matrix.layout;
     unfolded.weights.resize(layout.blocks() * BLOCK * BAND, 0);
-    unfolded.products.resize(layout.chunks() * BAND, 0);
+    unfolded.products.resize(layout.blocks() * BAND, 0);
     for (half, group) in groups.into_iter().enumerate() {
         let weights = matrix.group(group);
         match isa {
@@ -291,20 +298,20 @@ fn bulk(
     let size = activations.blocks * BLOCK / 2 * TILE;
     let tile = &activations.tiles[token / TILE * size..][..size];
     let Unfolded { weights, products, sums } = unfolded;
-    let fits = fits_32_bits(&target.matrix, activations, band, token);
+    let run = blocks_in_32_bits(&target.matrix, activations, band, token);
     // Pairs of columns whose sums are carried to 64 bits together.
-    let chunk =
-        if fits { layout.bits.chunk_blocks() * BLOCK / 2 } else { layout.bits.sure_pairs() };
+    let chunk = run.map_or(layout.bits.sure_pairs(), |run| run * BLOCK / 2);
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => {
             // SAFETY: `multiply` checked the instruction set; the buffers hold a band and a tile.
             unsafe {
-                if fits && layout.bits == Bits::Four && super::avx512::adds_beside_products() {
-                    let quarters = (activations.blocks * BLOCK).div_ceil(QUARTER);
-                    let at = token / TILE * quarters * TILE;
-                    let tile_products = &activations.tile_products[at..][..quarters * TILE];
-                    super::avx512::bulk_halved((weights, products), (tile, tile_products), sums);
+                if run.is_some() && super::avx512::adds_beside_products() {
+                    let size = activations.blocks * TILE;
+                    let products_of_tile =
+                        &activations.tile_products[token / TILE * size..][..size];
+                    let tile = (tile, products_of_tile);
+                    super::avx512::bulk_halved((weights, products), tile, chunk, sums);
                 } else {
                     super::avx512::bulk(weights, tile, chunk, sums);
                 }

@@ -146,10 +146,14 @@ fn fill(
     random: &mut Random,
 ) {
     let extreme = random.within(0, 7) == 0 && !calm;
-    let scale_max = if calm { 40 } else { 255 };
+    let scale_max = match (calm, bits) {
+        (true, _) => 40,
+        (false, Bits::Four) => 255,
+        (false, Bits::Eight) => 127,
+    };
     for (block, scale) in row.scales.iter_mut().enumerate().take(columns.div_ceil(32)) {
         let quants = &mut row.quants[block * 32..(block * 32 + 32).min(columns)];
-        *scale = if extreme { 255 } else { random.within(1, scale_max) as u8 };
+        *scale = if extreme { scale_max as u8 } else { random.within(1, scale_max) as u8 };
         match bits {
             Bits::Four => {
                 let offset =
