@@ -298,17 +298,19 @@ impl<'a> Matrix<'a> {
 
     fn validate_band(&self, band: usize) -> Result<(), String> {
         let layout = self.layout;
-        let chunk_columns = layout.bits.chunk_blocks() * BLOCK;
+        let per_chunk = layout.bits.chunk_blocks();
+        let groups = [self.group(2 * band), self.group(2 * band + 1)];
         for chunk in 0..layout.chunks() {
-            let columns = chunk * chunk_columns..layout.blocks() * BLOCK;
+            let blocks = chunk * per_chunk..layout.blocks().min((chunk + 1) * per_chunk);
             let mut most = 0u64;
-            for row in band * BAND..(band + 1) * BAND {
-                let mut squares = 0u64;
-                for column in columns.clone().take(chunk_columns) {
-                    let weight = self.checked_weight(row, column)?;
-                    squares += u64::from(weight.unsigned_abs()).pow(2);
+            for (half, group) in groups.iter().enumerate() {
+                let mut squares = [0u64; GROUP];
+                for block in blocks.clone() {
+                    let sums = group.squares(block, layout.bits);
+                    let sums = sums.ok_or_else(|| self.refusal(2 * band + half, block))?;
+                    squares.iter_mut().zip(sums).for_each(|(sum, more)| *sum += more);
                 }
-                most = most.max(squares);
+                most = squares.into_iter().fold(most, u64::max);
             }
             let norm = self.norm(band, chunk);
             if norm != most {
@@ -317,24 +319,30 @@ impl<'a> Matrix<'a> {
                 ));
             }
         }
+        self.validate_padding(band)
+    }
+
+    /// Checks that weights past the matrix's rows and columns are zero.
+    fn validate_padding(&self, band: usize) -> Result<(), String> {
+        let layout = self.layout;
+        for row in band * BAND..(band + 1) * BAND {
+            let from = if row < layout.rows { layout.columns } else { 0 };
+            for column in from..layout.blocks() * BLOCK {
+                if self.weight(row, column) != 0 {
+                    return Err(alloc::format!("weight ({row}, {column}) is padding and not zero"));
+                }
+            }
+        }
         Ok(())
     }
 
-    fn checked_weight(&self, row: usize, column: usize) -> Result<i32, String> {
-        let group = self.group(row / GROUP);
-        let (lane, block) = (row % GROUP, column / BLOCK);
-        let weight = self.weight(row, column);
-        let padding = row >= self.layout.rows || column >= self.layout.columns;
-        let in_range = match self.layout.bits {
-            Bits::Four => {
-                weight.abs() <= WEIGHT4_MAX && group.offset(block, lane).abs() <= OFFSET_MAX
-            }
-            Bits::Eight => weight.abs() <= WEIGHT8_MAX,
-        };
-        if !in_range || group.scales[block * GROUP + lane] == 0 || (padding && weight != 0) {
-            return Err(alloc::format!("weight ({row}, {column}) is out of range"));
-        }
-        Ok(weight)
+    fn refusal(&self, group: usize, block: usize) -> String {
+        let (row, column) = (group * GROUP, block * BLOCK);
+        alloc::format!(
+            "a weight, sub-scale or offset of rows {row} to {} and columns {column} to {} is out of range",
+            row + GROUP - 1,
+            column + BLOCK - 1
+        )
     }
 }
 
@@ -351,6 +359,53 @@ pub struct Group<'a> {
 }
 
 impl Group<'_> {
+    /// Each row's sum of squared weights of a block, or `None` where a limit is broken.
+    fn squares(&self, block: usize, bits: Bits) -> Option<[u64; GROUP]> {
+        let scales = &self.scales[block * GROUP..][..GROUP];
+        let (mut scale, mut offset) = ([0i32; 64], [0i32; 64]);
+        let mut is_sound = true;
+        for lane in 0..GROUP {
+            scale[lane * 4..][..4].fill(i32::from(scales[lane]));
+            is_sound &= scales[lane] != 0;
+            if bits == Bits::Four {
+                let value = self.offset(block, lane);
+                offset[lane * 4..][..4].fill(value);
+                is_sound &= value.abs() <= OFFSET_MAX;
+            } else {
+                offset[lane * 4..][..4].fill(-128 * i32::from(scales[lane]));
+            }
+        }
+        let mut sums = [0u32; 64];
+        let mut largest = 0i32;
+        // Eight squares of sound weights fit 32 bits; where those of others wrap, they are refused.
+        let mut take = |at: usize, quant: u8| {
+            let weight = scale[at] * i32::from(quant) + offset[at];
+            let magnitude = if weight < 0 { -weight } else { weight };
+            largest = if magnitude > largest { magnitude } else { largest };
+            sums[at] = sums[at].wrapping_add((weight as u32).wrapping_mul(weight as u32));
+        };
+        let mut least = u8::MAX;
+        for part in
+            self.quants[block * bits.quant_size()..][..bits.quant_size()].as_chunks::<64>().0
+        {
+            for (at, &byte) in part.iter().enumerate() {
+                match bits {
+                    Bits::Four => {
+                        take(at, byte & 15);
+                        take(at, byte >> 4);
+                    }
+                    Bits::Eight => {
+                        take(at, byte);
+                        least = if byte < least { byte } else { least };
+                    }
+                }
+            }
+        }
+        is_sound &= largest <= bits.weight_max() && least != 0;
+        let row = |lane: usize| sums[lane * 4..][..4].iter().map(|&sum| u64::from(sum)).sum();
+        is_sound.then(|| core::array::from_fn(row))
+    }
+
     fn offset(&self, block: usize, lane: usize) -> i32 {
         let at = (block / 2 * 32 + lane * 2 + block % 2) * 2;
         i32::from(i16::from_le_bytes([self.offsets[at], self.offsets[at + 1]]))

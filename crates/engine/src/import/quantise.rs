@@ -62,21 +62,23 @@ fn row4_body(values: &[f32], grids: &[Grid], row: &mut BandRow<'_>) -> f64 {
         let known = grids.get(index).copied().unwrap_or_default();
         let (min, max) = range(block);
         // A grid of more than sixteen points that are used is no help.
-        let is_usable = known.step > 0.0 && (max - known.base) < 15.5 * known.step;
-        if is_usable { known } else { Grid { step: (max - min) / 15.0, base: min } }
+        let is_own = known.step > 0.0 && (max - known.base) < 15.5 * known.step;
+        let other = Grid { step: (max - min) / 15.0, base: min };
+        (if is_own { known } else { other }, is_own)
     };
     let mut spread = 0f32;
     for (index, block) in blocks.iter().enumerate() {
         // The weights themselves must stay within 4,095, sixteen times the largest sub-scale.
-        spread = spread.max(grid(index, block).step).max(magnitude(block) / 16.0);
+        spread = spread.max(grid(index, block).0.step).max(magnitude(block) / 16.0);
     }
     let scale = f64::from(spread) / 255.0;
     let scale = if scale > SCALE_MIN { scale } else { SCALE_MIN };
     let inverse = (1.0 / scale) as f32;
     for (index, block) in blocks.iter().enumerate() {
-        let grid = grid(index, block);
+        let (grid, is_own) = grid(index, block);
         let scaled = each(block, |value| value * inverse);
-        let best = best4(&scaled, Grid { step: grid.step * inverse, base: grid.base * inverse });
+        let grid = Grid { step: grid.step * inverse, base: grid.base * inverse };
+        let best = best4(&scaled, grid, is_own);
         row.scales[index] = best.scale as u8;
         row.offsets[index] = best.offset as i16;
         let quants = &mut row.quants[index * BLOCK..][..BLOCK];
@@ -111,12 +113,14 @@ fn range(block: &Block) -> (f32, f32) {
     (min, max)
 }
 
-/// The best integers for a block in units of the row's scale.
+/// The best integers for a block in units of the row's scale: with the sub-scale nearest to the grid's
+/// step and, where the grid is not the source's own, its neighbours.
 #[inline(always)]
-fn best4(block: &Block, grid: Grid) -> Choice4 {
+fn best4(block: &Block, grid: Grid, is_own: bool) -> Choice4 {
     let centre = round(grid.step);
     let mut best = choice4(block, centre.clamp(1.0, 255.0), grid.base);
-    for delta in [-1.0, 1.0] {
+    let others: &[f32] = if is_own { &[] } else { &[-1.0, 1.0] };
+    for delta in others {
         let scale = centre + delta;
         if (1.0..=255.0).contains(&scale) {
             let other = choice4(block, scale, grid.base);
@@ -252,26 +256,24 @@ struct Choice8 {
     quants: Block,
 }
 
-/// The best integers for a block in units of the row's scale: the coarsest sub-scale that holds it,
-/// its neighbours, and those that keep a whole multiple of the source's own grid.
+/// The best integers for a block in units of the row's scale: with the coarsest sub-scale that holds
+/// it, and either that which keeps a whole multiple of the source's own grid or the next three.
 #[inline(always)]
 fn best8(block: &Block, step: f32) -> Choice8 {
     let least = round(magnitude(block) / 127.0).clamp(1.0, 127.0);
     let mut best = choice8(block, least, 1.0 / least);
-    for delta in [1.0, 2.0, 3.0] {
-        let scale = (least + delta).min(127.0);
-        let other = choice8(block, scale, 1.0 / scale);
-        if other.error < best.error {
-            best = other;
-        }
-    }
     if step > 0.0 {
         let multiple = multiple(step, magnitude(block));
         let scale = round(step / multiple).clamp(1.0, 127.0);
         // The quants are those of the source times the multiple; only the scale is rounded.
         let kept = choice8(block, scale, multiple / step);
-        if kept.error < best.error {
-            best = kept;
+        return if kept.error < best.error { kept } else { best };
+    }
+    for delta in [1.0, 2.0, 3.0] {
+        let scale = (least + delta).min(127.0);
+        let other = choice8(block, scale, 1.0 / scale);
+        if other.error < best.error {
+            best = other;
         }
     }
     best
