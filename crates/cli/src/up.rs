@@ -42,11 +42,11 @@ fn welcome(address: &std::net::SocketAddr, model: &str, open: bool) -> String {
         "ready: http://{address}/v1
 
   curl http://{address}/v1/chat/completions{header} -H 'content-type: application/json' \\
-    -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'
+    -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}], \"temperature\": 0}}'
 
   from openai import OpenAI
   client = OpenAI(base_url=\"http://{address}/v1\", api_key=\"{key}\")
-  print(client.chat.completions.create(model=\"{model}\",
+  print(client.chat.completions.create(model=\"{model}\", temperature=0,
       messages=[{{\"role\": \"user\", \"content\": \"Hello!\"}}]).choices[0].message.content)
 
 Stop with Ctrl-C; answers in flight are finished first."
