@@ -39,25 +39,27 @@ pub(crate) fn run(context: &Context, arguments: &BenchArguments) -> anyhow::Resu
         weights / 1e6
     );
     println!(
-        "isa     threads  prefill tok/s  decode tok/s  GB/s   {} streams tok/s",
+        "isa     threads  prefill tok/s  GMAC/s  decode tok/s  GB/s  of GB/s  {} streams tok/s",
         arguments.streams
     );
     for isa_name in arguments.isa.split(',') {
         for threads in arguments.threads.split(',') {
             let threads: usize = threads.parse().context("--threads takes numbers such as 1,2")?;
+            let read = read_rate(model.bytes(), threads, arguments.rounds);
             let (own, peer) = rounds(&model, isa(isa_name)?, threads, arguments)?;
             println!(
-                "{:7} {threads:7} {:14.1} {:13.1} {:5.1} {:12.1}",
+                "{:7} {threads:7} {:14.1} {:7.1} {:13.1} {:5.1} {read:8.1} {:16.1}",
                 isa(isa_name)?.name(),
                 own.prefill,
+                own.prefill * model.products_per_token() as f64 / 1e9,
                 own.decode,
                 own.decode * weights / 1e9,
                 own.streams
             );
             if let Some(peer) = peer {
-                println!("peer    {threads:7} {:14.1} {:13.1}", peer.prefill, peer.decode);
+                println!("peer    {threads:7} {:14.1} {:21.1}", peer.prefill, peer.decode);
                 println!(
-                    "ratio   {threads:7} {:14.2} {:13.2}",
+                    "ratio   {threads:7} {:14.2} {:21.2}",
                     own.prefill / peer.prefill,
                     own.decode / peer.decode
                 );
@@ -88,6 +90,40 @@ fn rounds(
         }
     }
     Ok((median(&own), (!peers.is_empty()).then(|| median(&peers))))
+}
+
+/// GB a second at which threads read memory and do nothing else: the median of rounds over the
+/// artifact, which should be larger than the caches.
+fn read_rate(bytes: &[u8], threads: usize, rounds: usize) -> f64 {
+    // Four places at once, so that more than one page is on its way.
+    let sum = |piece: &[u8]| {
+        let mut quarters =
+            piece.chunks(piece.len().div_ceil(4).max(1)).map(|quarter| quarter.as_chunks::<64>().0);
+        let [a, b, c, d] = std::array::from_fn(|_| quarters.next().unwrap_or_default());
+        let mut sums = [0u64; 8];
+        for lines in a.iter().zip(b).zip(c.iter().zip(d)) {
+            let ((a, b), (c, d)) = lines;
+            for line in [a, b, c, d] {
+                for (sum, word) in sums.iter_mut().zip(line.as_chunks::<8>().0) {
+                    *sum = sum.wrapping_add(u64::from_le_bytes(*word));
+                }
+            }
+        }
+        std::hint::black_box(sums);
+    };
+    let mut rates: Vec<f64> = (0..rounds.max(3))
+        .map(|_| {
+            let started = Instant::now();
+            std::thread::scope(|scope| {
+                for piece in bytes.chunks(bytes.len().div_ceil(threads.max(1)).max(1)) {
+                    scope.spawn(move || sum(piece));
+                }
+            });
+            bytes.len() as f64 / 1e9 / started.elapsed().as_secs_f64()
+        })
+        .collect();
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
 }
 
 /// Tokens a second of `count` sequences of `prompt` tokens that generate `generate` each.

@@ -172,6 +172,19 @@ impl Model {
         if self.directory.find(Kind::Head, 0).is_some() { all - embedding } else { all }
     }
 
+    /// Products of a weight and an activation that one token's layers take, the head's apart.
+    #[must_use]
+    pub fn products_per_token(&self) -> usize {
+        let of = |kind| shape(&self.config, kind).map_or(0, |(rows, columns)| rows * columns);
+        self.config.layers * LAYER_MATRICES.into_iter().map(of).sum::<usize>()
+    }
+
+    /// The artifact's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        (*self.bytes).as_ref()
+    }
+
     /// Checks every weight against the limits on which exactness rests. Time is linear in the
     /// artifact's size; done once, when a model is added.
     ///

@@ -24,7 +24,7 @@ use error::at;
 pub use staged::Staged;
 
 use crate::cid::Cid;
-use crate::kernel_map::Mapped;
+use crate::kernel_map::{Mapped, forget_pages};
 
 /// Where arriving blobs wait, inside the folder of blobs.
 const STAGING: &str = "staging";
@@ -125,8 +125,9 @@ impl Blobs {
     ///
     /// `Missing` when it is not here; `Mismatch` when the disk holds other bytes; `Io`.
     pub fn verify(&self, cid: &Cid) -> Result<(), StoreError> {
-        let path = self.path(cid);
-        let got = Cid::of_reader(self.open_blob(cid)?).map_err(at(&path))?;
+        let file = self.open_blob(cid)?;
+        let got = Cid::of_reader(&file).map_err(at(&self.path(cid)))?;
+        forget_pages(&file);
         if got == *cid { Ok(()) } else { Err(StoreError::Mismatch { wanted: *cid, got }) }
     }
 
@@ -252,7 +253,9 @@ fn copy(reader: &mut impl Read, file: &mut File, path: &Path) -> Result<(), Stor
 fn settle(file: &mut File, path: &Path) -> Result<Cid, StoreError> {
     file.sync_all().map_err(at(path))?;
     io::Seek::rewind(file).map_err(at(path))?;
-    Cid::of_reader(&*file).map_err(at(path))
+    let cid = Cid::of_reader(&*file).map_err(at(path))?;
+    forget_pages(file);
+    Ok(cid)
 }
 
 fn set_readonly(path: &Path) -> io::Result<()> {
