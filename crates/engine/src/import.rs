@@ -10,6 +10,7 @@ use alloc::string::String;
 
 pub mod assemble;
 pub mod dequantise;
+pub mod equalise;
 pub mod family;
 pub mod gguf;
 pub mod gguf_build;

@@ -6,18 +6,20 @@
 //! Invariants:
 //! - Equal sources and options give equal bytes on every machine.
 //!
-//! Not here: where tensors come from, and the choice of quants (`quantise`).
+//! Not here: where tensors come from, the choice of quants (`quantise`) and of powers of two
+//! (`equalise`).
 
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::equalise::Powers;
 use super::family::Shape;
 use super::quantise::{self, Grid};
 use super::tensor::Tensor;
 use super::{ImportError, Options, Precision, dequantise};
 use crate::artifact::config::Config;
-use crate::artifact::matrix::{BAND, BLOCK, Bits, Layout, Matrix};
+use crate::artifact::matrix::{self, BAND, BLOCK, Bits, Layout};
 use crate::artifact::pack::BandRows;
 use crate::artifact::strings::{self, Strings};
 use crate::artifact::vector::{NORM_WEIGHT_MAX, Vector, steps_to_bytes};
@@ -67,6 +69,8 @@ pub struct Written {
     pub four: usize,
     /// Matrices with 8 bits a weight.
     pub eight: usize,
+    /// Columns that were raised to their neighbours.
+    pub raised: usize,
 }
 
 /// Takes the artifact's bytes in order.
@@ -94,9 +98,10 @@ pub fn write(
 ) -> Result<Written, ImportError> {
     let config = parts.shape.config().map_err(ImportError::Config)?;
     check_vocabulary(parts, &config)?;
-    let sections = sections(parts, &config, options)?;
-    let plan = Plan::new(sections.iter().map(|(id, section)| (*id, section.size())).collect());
     let mut pool = Pool::new(threads);
+    let powers = Powers::of(parts, &config, &mut pool)?;
+    let sections = sections(parts, &config, options, &powers)?;
+    let plan = Plan::new(sections.iter().map(|(id, section)| (*id, section.size())).collect());
     let total = plan.size() as u64;
     let mut done = plan.header().len() as u64;
     let mut emit = |bytes: &[u8]| sink(bytes).map_err(ImportError::Sink);
@@ -110,10 +115,11 @@ pub fn write(
         progress(done, total);
     }
     let count = |bits| {
-        let matrix = |section: &Section<'_>| matches!(section, Section::Matrix(_, layout) if layout.bits == bits);
+        let matrix = |section: &Section<'_>| matches!(section, Section::Matrix(matrix) if matrix.layout.bits == bits);
         sections.iter().filter(|(_, section)| matrix(section)).count()
     };
-    Ok(Written { size: total, four: count(Bits::Four), eight: count(Bits::Eight) })
+    let (four, eight) = (count(Bits::Four), count(Bits::Eight));
+    Ok(Written { size: total, four, eight, raised: powers.count() })
 }
 
 fn check_vocabulary(parts: &Parts<'_>, config: &Config) -> Result<(), ImportError> {
@@ -128,21 +134,30 @@ fn check_vocabulary(parts: &Parts<'_>, config: &Config) -> Result<(), ImportErro
 /// A section before its bytes.
 enum Section<'a> {
     Bytes(Vec<u8>),
-    Matrix(Source<'a>, Layout),
+    Matrix(Matrix<'a>),
+}
+
+/// A matrix before its bytes.
+struct Matrix<'a> {
+    source: Source<'a>,
+    layout: Layout,
+    /// What columns are multiplied by, and rows divided: one power of two each, or none.
+    columns: &'a [f32],
+    rows: &'a [f32],
 }
 
 impl Section<'_> {
     fn size(&self) -> usize {
         match self {
             Section::Bytes(bytes) => bytes.len(),
-            Section::Matrix(_, layout) => layout.size(),
+            Section::Matrix(matrix) => matrix.layout.size(),
         }
     }
 
     fn bytes(&self, pool: &mut Pool) -> Result<Vec<u8>, ImportError> {
         match self {
             Section::Bytes(bytes) => Ok(bytes.clone()),
-            Section::Matrix(source, layout) => matrix(source, *layout, pool),
+            Section::Matrix(matrix) => matrix.bytes(pool),
         }
     }
 }
@@ -151,6 +166,7 @@ fn sections<'a>(
     parts: &Parts<'a>,
     config: &Config,
     options: &Options,
+    powers: &'a Powers,
 ) -> Result<Vec<(SectionId, Section<'a>)>, ImportError> {
     let global = |kind| SectionId { kind, layer: 0 };
     let steps = |windowed| parts.shape.rope_steps(windowed).map_err(ImportError::Config);
@@ -167,10 +183,16 @@ fn sections<'a>(
     for &(id, source) in &parts.tensors {
         let section = match shape(config, id.kind) {
             Some(expected) => {
+                check_matrix(&source.tensor, expected)?;
                 let bits = bits(&source.tensor, options);
-                Section::Matrix(source, layout(&source.tensor, expected, bits)?)
+                let layout = Layout { rows: expected.0, columns: expected.1, bits };
+                let (columns, rows) = (powers.of_columns(id), powers.of_feeder(id));
+                Section::Matrix(Matrix { source, layout, columns, rows })
             }
-            None => Section::Bytes(vector(&source, vector_length(config, id.kind), id.kind)?),
+            None => {
+                let numbers = vector_numbers(&source, vector_length(config, id.kind))?;
+                Section::Bytes(vector(&source, numbers, powers.of_feeder(id), id.kind)?)
+            }
         };
         sections.push((id, section));
     }
@@ -190,19 +212,15 @@ fn bits(tensor: &Tensor<'_>, options: &Options) -> Bits {
     }
 }
 
-fn layout(
+/// Refuses a matrix of another shape than its section.
+pub(super) fn check_matrix(
     tensor: &Tensor<'_>,
-    (rows, columns): (usize, usize),
-    bits: Bits,
-) -> Result<Layout, ImportError> {
-    if (tensor.rows, tensor.columns) != (rows, columns) {
-        return Err(ImportError::Shape {
-            tensor: tensor.name.to_string(),
-            found: (tensor.rows, tensor.columns),
-            expected: (rows, columns),
-        });
+    expected: (usize, usize),
+) -> Result<(), ImportError> {
+    match (tensor.rows, tensor.columns) {
+        found if found == expected => Ok(()),
+        found => Err(ImportError::Shape { tensor: tensor.name.to_string(), found, expected }),
     }
-    Ok(Layout { rows, columns, bits })
 }
 
 fn vector_length(config: &Config, kind: Kind) -> usize {
@@ -214,8 +232,8 @@ fn vector_length(config: &Config, kind: Kind) -> usize {
     }
 }
 
-/// A norm or a bias in integers: norms with the finest common exponent, biases in Q16.
-fn vector(source: &Source<'_>, length: usize, kind: Kind) -> Result<Vec<u8>, ImportError> {
+/// The numbers of a norm or a bias, in the artifact's order.
+pub(super) fn vector_numbers(source: &Source<'_>, length: usize) -> Result<Vec<f64>, ImportError> {
     let tensor = &source.tensor;
     if tensor.rows * tensor.columns != length {
         return Err(ImportError::Shape {
@@ -226,18 +244,27 @@ fn vector(source: &Source<'_>, length: usize, kind: Kind) -> Result<Vec<u8>, Imp
     }
     let mut values = vec![0f32; length];
     dequantise::row(tensor, 0, &mut values)?;
-    let mut ordered = vec![0f64; length];
-    for (row, value) in ordered.iter_mut().enumerate() {
-        *value = f64::from(values[source_row(source, row)]) + f64::from(source.plus);
-    }
+    let number = |row| f64::from(values[source_row(source, row)]) + f64::from(source.plus);
+    Ok((0..length).map(number).collect())
+}
+
+/// A norm or a bias in integers: norms with the finest common exponent, biases in Q16. Each number
+/// is divided by its power of two, where there are any.
+fn vector(
+    source: &Source<'_>,
+    mut numbers: Vec<f64>,
+    powers: &[f32],
+    kind: Kind,
+) -> Result<Vec<u8>, ImportError> {
+    numbers.iter_mut().zip(powers).for_each(|(number, &power)| *number /= f64::from(power));
     let is_bias = matches!(kind, Kind::QueryBias | Kind::KeyBias | Kind::ValueBias);
-    let exponent = if is_bias { BIAS_FRACTION } else { finest_exponent(&ordered, NORM_WEIGHT_MAX) };
-    if is_bias && ordered.iter().any(|bias| bias.abs() >= BIAS_MAX) {
-        let (tensor, max) = (tensor.name.to_string(), BIAS_MAX as f32);
+    let exponent = if is_bias { BIAS_FRACTION } else { finest_exponent(&numbers, NORM_WEIGHT_MAX) };
+    if is_bias && numbers.iter().any(|bias| bias.abs() >= BIAS_MAX) {
+        let (tensor, max) = (source.tensor.name.to_string(), BIAS_MAX as f32);
         return Err(ImportError::TooLarge { tensor, row: 0, max });
     }
     let element = |&value: &f64| libm::rint(libm::scalbn(value, exponent)) as i32;
-    let elements = ordered.iter().map(element).collect();
+    let elements = numbers.iter().map(element).collect();
     Ok(Vector { elements, exponent }.to_bytes())
 }
 
@@ -258,61 +285,67 @@ pub(super) fn source_row(source: &Source<'_>, row: usize) -> usize {
     head + if at < size / 2 { 2 * at } else { 2 * (at - size / 2) + 1 }
 }
 
-/// A matrix section's bytes.
-fn matrix(source: &Source<'_>, layout: Layout, pool: &mut Pool) -> Result<Vec<u8>, ImportError> {
-    let mut bytes = vec![0u8; layout.size()];
-    let mut scales = vec![0f64; layout.rows_padded()];
-    let groups_at = layout.group_offset(0);
-    let (head, groups) = bytes.split_at_mut(groups_at);
-    let norms = &mut head[layout.norms_offset()..];
-    let mut scratch = per_thread(pool, Scratch::default);
-    let bands = layout.rows_padded() / BAND;
-    let buffers = (
-        Rows::new(groups, 2 * layout.group_size()),
-        Rows::new(norms, layout.chunks() * 8),
-        Rows::new(&mut scales, BAND),
-    );
-    for_each(pool, bands, buffers, &mut scratch, |band, (groups, norms, scales), scratch| {
-        let norms = &mut norms[..layout.chunks() * 8];
-        if let Err(error) = quantise_band(source, layout, band, (groups, norms, scales), scratch) {
-            scratch.error.get_or_insert(error);
+impl Matrix<'_> {
+    /// The section's bytes.
+    fn bytes(&self, pool: &mut Pool) -> Result<Vec<u8>, ImportError> {
+        let layout = self.layout;
+        let mut bytes = vec![0u8; layout.size()];
+        let mut scales = vec![0f64; layout.rows_padded()];
+        let groups_at = layout.group_offset(0);
+        let (head, groups) = bytes.split_at_mut(groups_at);
+        let norms = &mut head[layout.norms_offset()..];
+        let mut scratch = per_thread(pool, Scratch::default);
+        let bands = layout.rows_padded() / BAND;
+        let buffers = (
+            Rows::new(groups, 2 * layout.group_size()),
+            Rows::new(norms, layout.chunks() * 8),
+            Rows::new(&mut scales, BAND),
+        );
+        for_each(pool, bands, buffers, &mut scratch, |band, (groups, norms, scales), scratch| {
+            let norms = &mut norms[..layout.chunks() * 8];
+            if let Err(error) = self.quantise_band(band, (groups, norms, scales), scratch) {
+                scratch.error.get_or_insert(error);
+            }
+        });
+        if let Some(error) = scratch.iter_mut().find_map(|scratch| scratch.error.take()) {
+            return Err(error);
         }
-    });
-    if let Some(error) = scratch.iter_mut().find_map(|scratch| scratch.error.take()) {
-        return Err(error);
+        // Dividing a row divides its scale alone: the quants are those of the source's row.
+        scales.iter_mut().zip(self.rows).for_each(|(scale, &power)| *scale /= f64::from(power));
+        let exponent = finest_exponent(&scales, i32::MAX);
+        bytes[..64].copy_from_slice(&matrix::Matrix::header(layout, exponent));
+        for (slot, &scale) in bytes[64..].chunks_exact_mut(4).zip(&scales) {
+            let integer = libm::rint(libm::scalbn(scale, exponent)) as i32;
+            slot.copy_from_slice(&integer.to_le_bytes());
+        }
+        Ok(bytes)
     }
-    let exponent = finest_exponent(&scales, i32::MAX);
-    bytes[..64].copy_from_slice(&Matrix::header(layout, exponent));
-    for (slot, &scale) in bytes[64..].chunks_exact_mut(4).zip(&scales) {
-        let integer = libm::rint(libm::scalbn(scale, exponent)) as i32;
-        slot.copy_from_slice(&integer.to_le_bytes());
-    }
-    Ok(bytes)
-}
 
-/// Quantises and interleaves one band of 32 rows.
-fn quantise_band(
-    source: &Source<'_>,
-    layout: Layout,
-    band: usize,
-    (groups, norms, scales): (&mut [u8], &mut [u8], &mut [f64]),
-    scratch: &mut Scratch,
-) -> Result<(), ImportError> {
-    let Scratch { values, grids, band: rows, .. } = scratch;
-    let rows = rows.insert(BandRows::new(layout));
-    values.clear();
-    values.resize(layout.columns.next_multiple_of(BLOCK), 0.0);
-    let first = band * BAND;
-    for row in first..layout.rows.min(first + BAND) {
-        let from = source_row(source, row);
-        dequantise::row(&source.tensor, from, &mut values[..layout.columns])?;
-        dequantise::grids(&source.tensor, from, layout.bits, grids);
-        let out = &mut rows.row(row - first);
-        scales[row - first] = match layout.bits {
-            Bits::Four => quantise::row4(Isa::best(), values, grids, out),
-            Bits::Eight => quantise::row8(Isa::best(), values, grids, out),
-        };
+    /// Quantises and interleaves one band of 32 rows.
+    fn quantise_band(
+        &self,
+        band: usize,
+        (groups, norms, scales): (&mut [u8], &mut [u8], &mut [f64]),
+        scratch: &mut Scratch,
+    ) -> Result<(), ImportError> {
+        let Matrix { source, layout, columns, .. } = self;
+        let Scratch { values, grids, band: rows, .. } = scratch;
+        let rows = rows.insert(BandRows::new(*layout));
+        values.clear();
+        values.resize(layout.columns.next_multiple_of(BLOCK), 0.0);
+        let first = band * BAND;
+        for row in first..layout.rows.min(first + BAND) {
+            let from = source_row(source, row);
+            dequantise::row(&source.tensor, from, &mut values[..layout.columns])?;
+            values.iter_mut().zip(*columns).for_each(|(value, power)| *value *= power);
+            dequantise::grids(&source.tensor, from, layout.bits, grids);
+            let out = &mut rows.row(row - first);
+            scales[row - first] = match layout.bits {
+                Bits::Four => quantise::row4(Isa::best(), values, grids, out),
+                Bits::Eight => quantise::row8(Isa::best(), values, grids, out),
+            };
+        }
+        rows.write(groups, norms);
+        Ok(())
     }
-    rows.write(groups, norms);
-    Ok(())
 }

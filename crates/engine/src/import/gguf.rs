@@ -314,6 +314,11 @@ impl<'a> Gguf<'a> {
         self.values.get(key).copied()
     }
 
+    /// All keys, by name.
+    pub fn keys(&self) -> impl Iterator<Item = (&'a str, Value<'a>)> {
+        self.values.iter().map(|(key, value)| (*key, *value))
+    }
+
     /// A tensor by name.
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<Tensor<'a>> {

@@ -53,8 +53,12 @@ pub(crate) struct StoredTensor {
 
 /// The model of `gguf(family, F32)`.
 pub(crate) fn stored(family: Family) -> Stored {
-    let bytes = gguf(family, Encoding::F32);
-    let gguf = Gguf::parse(&bytes).unwrap();
+    stored_from(&gguf(family, Encoding::F32), family)
+}
+
+/// The model of a GGUF file in F32 with the family's `shape`.
+pub(crate) fn stored_from(bytes: &[u8], family: Family) -> Stored {
+    let gguf = Gguf::parse(bytes).unwrap();
     let tensors = gguf.tensors().map(|tensor| stored_tensor(tensor, family)).collect();
     Stored {
         config: config(family),
