@@ -12,6 +12,7 @@
 #![expect(unsafe_code, reason = "threads write disjoint columns of one output")]
 
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 
 use super::activations::{Activations, TILE};
 use super::rows::Rows;
@@ -20,8 +21,10 @@ use crate::artifact::matrix::{BAND, BLOCK, GROUP, Matrix};
 use crate::numeric::{round_shift, saturate};
 
 /// Tokens for which weights are unfolded once: enough that unfolding, which costs as much as the
-/// products of about four tokens, is small beside them.
-const BULK_TOKENS: usize = 256;
+/// products of about four tokens, is small beside them, and few enough that their activations stay in
+/// the second-level cache, of which they may take so many bytes.
+const BULK_TOKENS: RangeInclusive<usize> = 64..=256;
+const BULK_SIZE: usize = 400_000;
 /// Fewest tokens for which unfolding pays.
 pub const BULK_MIN: usize = 16;
 /// Bytes of weights that one item of a short product reads, about: small enough to balance threads,
@@ -142,14 +145,17 @@ fn items(targets: &[Target<'_>], tokens: usize, threads: usize) -> Vec<Item> {
         let layout = target.matrix.layout;
         let count = layout.rows_padded() / BAND;
         let bands = if tokens >= BULK_MIN {
-            1
+            // Neighbouring bands' results share cache lines, so a thread takes several.
+            (count / (4 * threads)).max(1)
         } else if threads == 1 {
             count
         } else {
             (ITEM_SIZE / (2 * layout.group_size())).clamp(1, count)
         };
-        for token in (0..tokens).step_by(BULK_TOKENS) {
-            let tokens = BULK_TOKENS.min(tokens - token);
+        let fit = BULK_SIZE / (layout.blocks() * BLOCK * size_of::<i16>()) / TILE * TILE;
+        let bulk = fit.clamp(*BULK_TOKENS.start(), *BULK_TOKENS.end());
+        for token in (0..tokens).step_by(bulk) {
+            let tokens = bulk.min(tokens - token);
             for band in (0..count).step_by(bands) {
                 items.push(Item { product, band, bands: bands.min(count - band), token, tokens });
             }
