@@ -1,0 +1,1 @@
+//! Apply ordered transactions to the shared state.
