@@ -12,7 +12,7 @@ use types::measure::Parameter;
 use types::word::Tier;
 
 use crate::accounts::{CAPITAL, ESCROW, ISSUANCE, is_system};
-use crate::governance::Stage;
+use crate::governance::{self, Stage};
 use crate::members::Member;
 use crate::parameters::rule;
 use crate::state::State;
@@ -41,7 +41,7 @@ pub enum Broken {
     /// The number of votes that someone carries is wrong.
     #[error("the votes that {0} carries are wrong")]
     Carried(Address),
-    /// A closed vote's tally is not that of its ballots.
+    /// A closed vote's tally is not that of its ballots, or there are more ballots than voters.
     #[error("the tally of proposal {0} is wrong")]
     Tally(u64),
     /// A parameter is out of its range.
@@ -130,8 +130,11 @@ fn votes(state: &State) -> Result<(), Broken> {
         return Err(Broken::Carried(*delegate));
     }
     for (number, proposal) in state.proposals.iter() {
+        let counted = governance::recount(state, *number);
+        let voters = [counted.yes, counted.no, counted.abstain];
+        let voters = voters.into_iter().fold(0_u32, u32::saturating_add);
         let is_open = proposal.stage == Stage::Voting;
-        if !is_open && proposal.tally != crate::governance::recount(state, *number) {
+        if voters > proposal.electorate || (!is_open && proposal.tally != counted) {
             return Err(Broken::Tally(*number));
         }
     }

@@ -1,5 +1,9 @@
 //! The ledger's rules, seen from outside: orders go in, events and refusals come out.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, which fail by panicking")]
 
+mod parameters;
+mod random;
+mod refusals;
 mod story;
+mod votes;
 mod world;

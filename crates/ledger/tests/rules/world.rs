@@ -1,5 +1,8 @@
 //! A network for tests: keys, blocks and shorthand for orders.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
 use ledger::apply::{apply, end_block};
 use ledger::check::check;
 use ledger::event::Event;
@@ -41,8 +44,11 @@ pub(crate) fn secret(name: &str) -> Secret {
     Secret::new(keccak256(name.as_bytes()).0).unwrap()
 }
 
+/// A name's address. Kept, since random tests ask often and a public key takes long.
 pub(crate) fn address(name: &str) -> Address {
-    secret(name).address()
+    static KNOWN: Mutex<BTreeMap<String, Address>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap();
+    *known.entry(name.to_owned()).or_insert_with(|| secret(name).address())
 }
 
 pub(crate) fn cid(name: &str) -> Cid {
