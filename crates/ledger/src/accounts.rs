@@ -156,15 +156,16 @@ pub(crate) fn give(state: &mut State, from: Address, it: &Give) -> Result<(), Re
     post(state, from, to, it.amount)
 }
 
-/// Makes credits unspendable until `unlock`.
-pub(crate) fn lock(state: &mut State, address: Address, amount: Amount) -> Result<(), Refusal> {
+/// Makes credits unspendable until `unlock`: the amount, or as much of it as there is, so that
+/// nobody is too poor to propose. Gives what was locked.
+pub(crate) fn lock(state: &mut State, address: Address, amount: Amount) -> Amount {
     let mut account = state.account(&address);
-    if account.available() < i128::from(amount.millionths()) {
-        return Err(Refusal::NotEnough);
-    }
-    account.locked = account.locked.checked_add(amount).ok_or(Refusal::BalanceTooLarge)?;
+    let available = u64::try_from(account.available().max(0)).unwrap_or(u64::MAX);
+    let amount = Amount::new(available).map_or(amount, |available| available.min(amount));
+    // Both are at most what the account holds, so that the sum stays in range.
+    account.locked = account.locked.checked_add(amount).unwrap_or(account.locked);
     state.accounts.put(address, account);
-    Ok(())
+    amount
 }
 
 pub(crate) fn unlock(state: &mut State, address: Address, amount: Amount) {

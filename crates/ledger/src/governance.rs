@@ -194,8 +194,7 @@ pub(crate) fn propose(state: &mut State, account: Address, it: &Propose) -> Resu
         return Err(Refusal::ProposalsFull);
     }
     dry_run(state, measures)?;
-    let deposit = state.parameter_amount(Parameter::ProposalDeposit);
-    lock(state, account, deposit)?;
+    let deposit = lock(state, account, state.parameter_amount(Parameter::ProposalDeposit));
     member.proposals = member.proposals.saturating_add(1);
     state.members.put(account, member);
     let (number, bar) = (state.meta().proposal_next, bar(tier));

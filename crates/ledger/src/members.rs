@@ -116,19 +116,17 @@ pub(crate) fn active(state: &State, address: &Address) -> Result<Member, Refusal
 }
 
 pub(crate) fn apply_for(state: &mut State, account: Address, it: &Apply) -> Result<(), Refusal> {
-    let old = state.member(&account).cloned();
-    let mut member = match old {
-        None => Member::new(Status::Invited),
-        Some(member) if member.is_member() => return Err(Refusal::AlreadyMember),
+    let member = state.member(&account).cloned();
+    let mut member = member.unwrap_or_else(|| Member::new(Status::Left));
+    if member.is_member() {
+        return Err(Refusal::AlreadyMember);
+    }
+    if member.status == Status::Applicant {
         // Asking again admits someone who could not pay the share before.
-        Some(member) if member.status == Status::Applicant => {
-            try_admit(state, account)?;
-            let is_in = state.member(&account).is_some_and(Member::is_active);
-            drop(member);
-            return if is_in { Ok(()) } else { Err(Refusal::AlreadyApplied) };
-        }
-        Some(member) => member,
-    };
+        try_admit(state, account)?;
+        let is_in = state.member(&account).is_some_and(Member::is_active);
+        return if is_in { Ok(()) } else { Err(Refusal::AlreadyApplied) };
+    }
     member.name = it.name.clone();
     put(state, account, member, Status::Applicant);
     try_admit(state, account)

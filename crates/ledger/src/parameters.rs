@@ -28,6 +28,11 @@ pub const WHOLE: u64 = 1000;
 /// The largest weight of use or contribution. With counters under 2^53, a member's points stay under
 /// 2^61, far from `divide::WEIGHT_MAX`.
 pub const WEIGHT_MAX: u64 = 100;
+/// The largest quorum, in thousandths. Members who are gone without leaving must not be able to stop
+/// every vote for ever, the one to lower the quorum among them.
+const QUORUM_MAX: u64 = 600;
+/// The smallest quota: what members need to propose, and to vote some fifty times, without credits.
+const QUOTA_MIN: u64 = 16_384;
 /// Blocks in a year of one-second blocks: the longest that anything lasts.
 const YEAR: u64 = 31_536_000;
 const LARGE: u64 = AMOUNT_MAX;
@@ -37,10 +42,10 @@ const CREDIT: u64 = MILLIONTHS;
 #[must_use]
 pub const fn rule(parameter: Parameter) -> Rule {
     match parameter {
-        Parameter::EpochBlocks => economic(1, YEAR, 3600),
+        Parameter::EpochBlocks => economic(1, YEAR / 12, 3600),
         Parameter::PeriodEpochs => economic(1, 100_000, 720),
         Parameter::FeeFlat => economic(0, 1000 * CREDIT, CREDIT / 100),
-        Parameter::QuotaBytes => economic(4096, 1 << 32, 65_536),
+        Parameter::QuotaBytes => economic(QUOTA_MIN, 1 << 32, 65_536),
         Parameter::CreditLine => economic(0, LARGE, 100 * CREDIT),
         Parameter::MemberShare => economic(0, LARGE, 0),
         Parameter::SponsorsNeeded => constitutional(0, 8, 2),
@@ -62,19 +67,19 @@ pub const fn rule(parameter: Parameter) -> Rule {
         Parameter::DelegationBlocks => constitutional(1, YEAR, YEAR / 2),
         Parameter::SessionBlocks => economic(1, YEAR, YEAR / 12),
         Parameter::GuardianDelay => constitutional(1, YEAR / 26, 604_800),
-        Parameter::OrdinaryQuorum => constitutional(1, WHOLE, 100),
+        Parameter::OrdinaryQuorum => constitutional(1, QUORUM_MAX, 100),
         Parameter::OrdinaryThreshold => constitutional(500, 900, 500),
         Parameter::OrdinaryVoting => constitutional(1, YEAR, 432_000),
         Parameter::OrdinaryTimelock => constitutional(1, YEAR, 86_400),
-        Parameter::BudgetQuorum => constitutional(1, WHOLE, 150),
+        Parameter::BudgetQuorum => constitutional(1, QUORUM_MAX, 150),
         Parameter::BudgetThreshold => constitutional(500, 900, 500),
         Parameter::BudgetVoting => constitutional(1, YEAR, 432_000),
         Parameter::BudgetTimelock => constitutional(1, YEAR, 172_800),
-        Parameter::ParameterQuorum => constitutional(1, WHOLE, 150),
+        Parameter::ParameterQuorum => constitutional(1, QUORUM_MAX, 150),
         Parameter::ParameterThreshold => constitutional(500, 900, 500),
         Parameter::ParameterVoting => constitutional(1, YEAR, 604_800),
         Parameter::ParameterTimelock => constitutional(1, YEAR, 172_800),
-        Parameter::ConstitutionQuorum => constitutional(1, WHOLE, 330),
+        Parameter::ConstitutionQuorum => constitutional(1, QUORUM_MAX, 330),
         Parameter::ConstitutionThreshold => constitutional(500, 900, 749),
         Parameter::ConstitutionVoting => constitutional(1, YEAR, 1_814_400),
         Parameter::ConstitutionTimelock => constitutional(1, YEAR, 1_209_600),
