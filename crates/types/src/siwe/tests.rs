@@ -2,10 +2,15 @@ use super::*;
 use crate::signature::Secret;
 
 const TEXT: &str = include_str!("../../../../fixtures/orders/siwe.txt");
-const SIGNATURE: &str = include_str!("../../../../fixtures/orders/siwe_signature.txt");
+const ETH_ACCOUNT: &str = include_str!("../../../../fixtures/orders/siwe_eth_account.txt");
+const VIEM: &str = include_str!("../../../../fixtures/orders/siwe_viem.txt");
 
 fn signature() -> Signature {
-    let digits = SIGNATURE.trim().trim_start_matches("0x");
+    read(ETH_ACCOUNT)
+}
+
+fn read(text: &str) -> Signature {
+    let digits = text.trim().trim_start_matches("0x");
     Signature(data_encoding::HEXLOWER.decode(digits.as_bytes()).unwrap().try_into().unwrap())
 }
 
@@ -17,9 +22,11 @@ fn expected() -> Expected<'static> {
 }
 
 #[test]
-fn a_sign_in_by_eth_account_is_accepted() {
+fn sign_ins_by_other_wallets_are_accepted() {
     let cow = Secret::new(keccak256(b"cow").0).unwrap().address();
-    assert_eq!(sign_in(TEXT, &signature(), &expected()), Ok(cow));
+    for signature in [ETH_ACCOUNT, VIEM].map(read) {
+        assert_eq!(sign_in(TEXT, &signature, &expected()), Ok(cow));
+    }
 }
 
 #[test]

@@ -21,7 +21,8 @@ use types::word::{Choice, Fund, Policy, Scope, Tier, WorkKind};
 
 use samples::{address, genesis, orders, secret};
 
-const SIGNATURES: &str = include_str!("../../../../fixtures/orders/eth_account.txt");
+const ETH_ACCOUNT: &str = include_str!("../../../../fixtures/orders/eth_account.txt");
+const VIEM: &str = include_str!("../../../../fixtures/orders/viem.txt");
 
 fn signed(order: &Order) -> Signed {
     order.clone().sign(&secret(), &genesis())
@@ -53,9 +54,11 @@ fn every_kind_has_the_typed_data_that_is_written_down() {
 }
 
 #[test]
-fn signatures_of_eth_account_are_ours_and_are_accepted() {
-    assert_eq!(SIGNATURES.lines().count(), orders().len());
-    for ((name, order), line) in orders().into_iter().zip(SIGNATURES.lines()) {
+fn signatures_of_other_wallets_are_ours_and_are_accepted() {
+    let lines: Vec<&str> = ETH_ACCOUNT.lines().chain(VIEM.lines()).collect();
+    let twice = orders().into_iter().chain(orders());
+    assert_eq!(lines.len(), twice.clone().count());
+    for ((name, order), line) in twice.zip(lines) {
         let bytes = HEXLOWER.decode(line.trim_start_matches("0x").as_bytes()).unwrap();
         let theirs = Signature(bytes.try_into().unwrap());
         assert_eq!(signed(&order).signature, theirs, "{name}");
