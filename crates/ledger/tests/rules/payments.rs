@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ledger::accounts::{COMMONS, ISSUANCE, TREASURY};
+use ledger::accounts::{COMMONS, ISSUANCE, RESERVE, TREASURY};
 use ledger::coop::dividends;
 use ledger::refusal::Refusal;
 use ledger::works::heirs;
@@ -45,22 +45,23 @@ fn a_lineage_pays_out_all_and_visits_few() {
     let everyone = ["amal", "badr", "dina", "hadi", "layla"];
     let deep = vec![set(Parameter::LineageDepth, 8), set(Parameter::LineageDecay, 500)];
     world.pass(&everyone, deep);
-    let names: Vec<String> = (0..60).map(|number| format!("w{number}")).collect();
-    for (index, name) in names.iter().enumerate() {
-        let first = index.saturating_sub(8);
-        let parents: Vec<(&str, u32)> = names[first..index]
-            .iter()
-            .zip(1..)
-            .map(|(name, parts)| (name.as_str(), parts))
-            .collect();
-        let maker = format!("maker {index}");
-        world.act("amal", register(name, &[(&maker, 1)], &parents));
+    // A work with 8 parents, each with 8 parents of its own, each with a maker of its own.
+    let register_all = |world: &mut World, name: &str, parents: &[String]| {
+        let parents: Vec<(&str, u32)> = parents.iter().map(|name| (name.as_str(), 1)).collect();
+        world.act("amal", register(name, &[(&format!("maker of {name}"), 1)], &parents));
+    };
+    let under = |name: &str| (0..8).map(|child| format!("{name}.{child}")).collect::<Vec<_>>();
+    for parent in under("top") {
+        under(&parent).iter().for_each(|name| register_all(&mut world, name, &[]));
+        register_all(&mut world, &parent, &under(&parent));
     }
+    register_all(&mut world, "top", &under("top"));
     for amount in [0, 1, 7, 1000, 999_999_937] {
-        let shares = shares(&world, "w59", amount);
-        assert_eq!(shares.values().sum::<u64>(), amount);
-        assert!(shares.len() <= ledger::works::VISITS_MAX);
+        assert_eq!(shares(&world, "top", amount).values().sum::<u64>(), amount);
     }
+    // With 1 and 8 planned, 6 of the 8 parents can pass on to 8 each before 64 are planned.
+    assert_eq!(ledger::works::VISITS_MAX, 64);
+    assert_eq!(shares(&world, "top", 999_999_937).len(), 1 + 8 + 6 * 8);
 }
 
 #[test]
@@ -80,6 +81,36 @@ fn a_payment_is_divided_by_the_voted_parts() {
     let wanted = [("amal", "0.513513"), ("badr", "9.756757"), ("dina", "8.72973")];
     let wanted = wanted.map(|(name, amount)| (address(name), amount.to_owned()));
     assert_eq!(rest, BTreeMap::from(wanted));
+}
+
+#[test]
+fn use_and_work_have_weights_of_their_own() {
+    let mut world = World::mutual();
+    let everyone = ["amal", "badr", "dina", "hadi", "layla"];
+    let weights = vec![set(Parameter::WeightUse, 0), set(Parameter::WeightContribution, 3)];
+    world.pass(&everyone, weights);
+    world.act("amal", register("model", &[("amal", 1)], &[]));
+    world.act("badr", pay("model", "dina", "10"));
+    let dividends = dividends(&world.state, Period(0), credits("19"));
+    let dividends: BTreeMap<Address, Amount> = dividends.into_iter().collect();
+    let wanted = [("amal", "2"), ("badr", "0"), ("dina", "17")];
+    let wanted = wanted.map(|(name, amount)| (address(name), credits(amount)));
+    assert_eq!(dividends, BTreeMap::from(wanted));
+}
+
+#[test]
+fn a_surplus_is_divided_once() {
+    let mut world = World::mutual();
+    let give = Give { fund: types::word::Fund::Treasury, amount: credits("10") };
+    world.act("amal", Action::Give(give));
+    let balances = |world: &World| {
+        [TREASURY, RESERVE, COMMONS].map(|account| world.state.account(&account).balance)
+    };
+    world.blocks(20);
+    // Nobody has points, so that the members' part stays in the treasury.
+    assert_eq!(balances(&world), [7_000_000, 2_000_000, 1_000_000]);
+    world.blocks(40);
+    assert_eq!(balances(&world), [7_000_000, 2_000_000, 1_000_000]);
 }
 
 #[test]
@@ -161,8 +192,9 @@ fn a_session_key_signs_vouchers_while_it_lives() {
         Action::RedeemVoucher(RedeemVoucher { channel: 1, cumulative, signature })
     };
     let first = redeem(&world, cumulative);
+    world.blocks(2);
     world.act("badr", first);
-    world.blocks(3);
+    world.blocks(1);
     let late = redeem(&world, credits("3"));
     world.refuse("badr", late, Refusal::VoucherSigner);
     assert_eq!(world.balance("badr"), 2_000_000);

@@ -71,6 +71,20 @@ fn the_electorate_is_that_of_the_opening() {
 }
 
 #[test]
+fn only_active_members_vouch() {
+    let mut world = World::mutual();
+    let sponsor = || Action::Sponsor(Sponsor { applicant: address("nour") });
+    world.act("hadi", sponsor());
+    world.pass(&["amal", "badr", "dina"], vec![suspend("hadi")]);
+    world.act("amal", sponsor());
+    world.act("nour", Action::Apply(Apply { name: text("Nour") }));
+    let is_in = |world: &World| world.state.member(&address("nour")).unwrap().is_active();
+    assert!(!is_in(&world));
+    world.act("badr", sponsor());
+    assert!(is_in(&world));
+}
+
+#[test]
 fn a_suspension_takes_no_vote_that_was_open_before_it() {
     let mut world = World::mutual();
     let first = world.propose("amal", vec![suspend("hadi")]);
