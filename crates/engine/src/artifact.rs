@@ -23,7 +23,7 @@ pub mod writer;
 /// First bytes of an artifact.
 pub const MAGIC: [u8; 8] = *b"MASHAA\r\n";
 /// Version of the container's layout.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Number of the numeric profile `int-1`.
 pub const PROFILE: u32 = 1;
 /// Name of the numeric profile.
@@ -157,7 +157,9 @@ pub enum ArtifactError {
     #[error("not a mashaa artifact: the file does not begin with MASHAA")]
     Magic,
     /// A newer or unknown layout or profile.
-    #[error("artifact's {what} is {found}; this program knows {known}")]
+    #[error(
+        "artifact's {what} is {found} and this program knows {known}: remove the model and add or pull it again"
+    )]
     Version {
         /// Layout version or numeric profile.
         what: &'static str,

@@ -9,7 +9,9 @@ use super::Finding;
 use crate::tree::Tree;
 
 /// Each crate, and the crates of ours it may use. An arrow that is not here does not exist.
-const DIRECTIONS: [(&str, &[&str]); 7] = [
+const DIRECTIONS: [(&str, &[&str]); 9] = [
+    ("types", &[]),
+    ("ledger", &["types"]),
     ("engine", &[]),
     ("text", &["engine"]),
     ("store", &[]),

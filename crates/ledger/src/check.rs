@@ -1,0 +1,142 @@
+//! The ledger's invariants, recomputed from scratch.
+//!
+//! Invariants: reads the state and changes nothing.
+//!
+//! Not here: whether the state follows from its blocks; replaying them shows that.
+
+use std::collections::BTreeMap;
+
+use types::amount::{AMOUNT_MAX, Amount};
+use types::id::Address;
+use types::measure::Parameter;
+use types::word::Tier;
+
+use crate::accounts::{CAPITAL, ESCROW, ISSUANCE, is_system};
+use crate::governance::{self, Stage};
+use crate::members::Member;
+use crate::parameters::rule;
+use crate::state::State;
+
+/// Something that must never be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// Credits came from nowhere, or went there.
+    #[error("the balances sum to {0} and not to zero")]
+    Sum(i128),
+    /// A balance is below its floor, or above what an account may hold.
+    #[error("the balance of {0} is out of its range")]
+    Balance(Address),
+    /// The capital account is not the sum of the members' capital.
+    #[error("the capital account has {0} and the members {1}")]
+    Capital(i128, i128),
+    /// The escrow account is not the sum of what the channels hold.
+    #[error("the escrow account has {0} and the channels {1}")]
+    Escrow(i128, i128),
+    /// Locked credits are not those of open proposals.
+    #[error("the locked credits of {0} are not its deposits")]
+    Locked(Address),
+    /// The number of active members is wrong.
+    #[error("{0} members are counted and {1} are there")]
+    Members(u32, usize),
+    /// The number of votes that someone carries is wrong.
+    #[error("the votes that {0} carries are wrong")]
+    Carried(Address),
+    /// A closed vote's tally is not that of its ballots, or there are more ballots than voters.
+    #[error("the tally of proposal {0} is wrong")]
+    Tally(u64),
+    /// A parameter is out of its range.
+    #[error("the parameter {0} is out of its range")]
+    Parameter(Parameter),
+}
+
+/// Checks everything.
+///
+/// # Errors
+///
+/// The first invariant that does not hold.
+pub fn check(state: &State) -> Result<(), Broken> {
+    balances(state)?;
+    pools(state)?;
+    votes(state)?;
+    for &parameter in Parameter::ALL {
+        let rule = rule(parameter);
+        if !(rule.min..=rule.max).contains(&state.parameter(parameter)) {
+            return Err(Broken::Parameter(parameter));
+        }
+    }
+    Ok(())
+}
+
+fn balances(state: &State) -> Result<(), Broken> {
+    let mut sum = 0_i128;
+    for (address, account) in state.accounts.iter() {
+        sum = sum.saturating_add(account.balance);
+        let is_floored = *address == ISSUANCE || account.available() >= 0;
+        let is_capped = account.balance <= i128::from(AMOUNT_MAX);
+        let is_own = is_system(address) && account.line != Amount::ZERO;
+        if !is_floored || !is_capped || is_own {
+            return Err(Broken::Balance(*address));
+        }
+    }
+    if sum == 0 { Ok(()) } else { Err(Broken::Sum(sum)) }
+}
+
+fn pools(state: &State) -> Result<(), Broken> {
+    let total = |amounts: &mut dyn Iterator<Item = Amount>| {
+        amounts.fold(0_i128, |sum, amount| sum.saturating_add(i128::from(amount.millionths())))
+    };
+    let capital = total(&mut state.members.iter().map(|(_, member)| member.capital));
+    let balance = state.account(&CAPITAL).balance;
+    if balance != capital {
+        return Err(Broken::Capital(balance, capital));
+    }
+    let held = total(&mut state.channels.iter().map(|(_, channel)| channel.held()));
+    let balance = state.account(&ESCROW).balance;
+    if balance != held {
+        return Err(Broken::Escrow(balance, held));
+    }
+    let mut locked: BTreeMap<Address, i128> = BTreeMap::new();
+    let open = state.proposals.iter().filter(|(_, it)| it.stage == Stage::Voting);
+    for (_, proposal) in open {
+        let sum = locked.entry(proposal.proposer).or_default();
+        *sum = sum.saturating_add(i128::from(proposal.deposit.millionths()));
+    }
+    for (address, account) in state.accounts.iter() {
+        let wanted = locked.get(address).copied().unwrap_or(0);
+        if i128::from(account.locked.millionths()) != wanted {
+            return Err(Broken::Locked(*address));
+        }
+    }
+    Ok(())
+}
+
+fn votes(state: &State) -> Result<(), Broken> {
+    let active = state.members.iter().filter(|(_, member)| Member::is_active(member)).count();
+    let counted = state.meta().members_active;
+    if usize::try_from(counted) != Ok(active) {
+        return Err(Broken::Members(counted, active));
+    }
+    let mut carried: BTreeMap<(Address, Tier), u32> = BTreeMap::new();
+    for ((_, topic), delegation) in state.delegations.iter() {
+        let count = carried.entry((delegation.to, *topic)).or_default();
+        *count = count.saturating_add(1);
+    }
+    for (key, count) in state.carried.iter() {
+        if carried.remove(key) != Some(*count) {
+            return Err(Broken::Carried(key.0));
+        }
+    }
+    if let Some(((delegate, _), _)) = carried.first_key_value() {
+        return Err(Broken::Carried(*delegate));
+    }
+    for (number, proposal) in state.proposals.iter() {
+        let counted = governance::recount(state, *number);
+        let voters = [counted.yes, counted.no, counted.abstain];
+        let voters = voters.into_iter().fold(0_u32, u32::saturating_add);
+        let is_open = proposal.stage == Stage::Voting;
+        if voters > proposal.electorate || (!is_open && proposal.tally != counted) {
+            return Err(Broken::Tally(*number));
+        }
+    }
+    Ok(())
+}

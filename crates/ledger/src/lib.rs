@@ -1,0 +1,28 @@
+//! Apply ordered transactions to the shared state.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::float_arithmetic,
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::as_conversions
+    )
+)]
+
+pub mod accounts;
+pub mod apply;
+pub mod channels;
+pub mod check;
+pub mod coop;
+pub mod divide;
+pub mod event;
+pub mod genesis;
+pub mod governance;
+pub mod measures;
+pub mod members;
+pub mod parameters;
+pub mod refusal;
+pub mod sessions;
+pub mod state;
+pub mod table;
+pub mod works;

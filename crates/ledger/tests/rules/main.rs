@@ -1,0 +1,11 @@
+//! The ledger's rules, seen from outside: orders go in, events and refusals come out.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, which fail by panicking")]
+
+mod bytes;
+mod parameters;
+mod payments;
+mod random;
+mod refusals;
+mod story;
+mod votes;
+mod world;
