@@ -13,6 +13,7 @@
 //! Not here: how weights are chosen (`import`), and products (`kernels`).
 
 use alloc::string::{String, ToString};
+use core::ops::Range;
 
 use super::{read_u32, read_u64};
 
@@ -358,7 +359,18 @@ pub struct Group<'a> {
     pub offsets: &'a [u8],
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    /// The blocks of a range that begins at an even one.
+    #[must_use]
+    pub fn part(&self, blocks: Range<usize>, bits: Bits) -> Group<'a> {
+        let part = |bytes: &'a [u8], size: usize| &bytes[blocks.start * size..];
+        Group {
+            quants: part(self.quants, bits.quant_size()),
+            scales: part(self.scales, GROUP),
+            offsets: if bits == Bits::Four { part(self.offsets, 2 * GROUP) } else { self.offsets },
+        }
+    }
+
     /// Each row's sum of squared weights of a block, or `None` where a limit is broken.
     fn squares(&self, block: usize, bits: Bits) -> Option<[u64; GROUP]> {
         let scales = &self.scales[block * GROUP..][..GROUP];

@@ -212,7 +212,7 @@ unsafe fn prefetch<const LINES: usize>(pointer: *const u8) {
     }
 }
 
-/// Unfolds a group's weights to 16 bits, in the layout of the AVX-512 kernel.
+/// Unfolds blocks of a group's weights to 16 bits, in the layout of the AVX-512 kernel.
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn unfold(
     weights: &Group<'_>,
@@ -296,7 +296,7 @@ unsafe fn unfold8(packed: *const u8, scale: __m256i, out: *mut i16) {
     }
 }
 
-/// 32 rows by 8 tokens of unfolded weights, sixteen rows by four tokens at a time.
+/// Adds 32 rows of unfolded weights by 8 tokens to `sums`, sixteen rows by four tokens at a time.
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn bulk(
     unfolded: &[i16],

@@ -267,8 +267,8 @@ unsafe fn prefetch<const LINES: usize>(pointer: *const u8) {
     }
 }
 
-/// Unfolds a group's weights to 16 bits: `[blocks * 16 pairs][2 halves][16 rows][2]`, this group
-/// being half `half`, pairs in the order of `PAIRS`.
+/// Unfolds blocks of a group's weights to 16 bits: `[blocks * 16 pairs][2 halves][16 rows][2]`, this
+/// group being half `half`, pairs in the order of `PAIRS`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
 pub(super) unsafe fn unfold(
     weights: &Group<'_>,
@@ -367,8 +367,8 @@ unsafe fn unfold8(packed: *const u8, scale: __m512i, out: *mut i16) -> __m512i {
     products
 }
 
-/// 32 rows by 8 tokens of unfolded weights; sums in 32 bits are carried to 64 after each `chunk`
-/// pairs of columns.
+/// Adds 32 rows of unfolded weights by 8 tokens to `sums`; sums in 32 bits are carried to 64 after
+/// each `chunk` pairs of columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
 pub(super) unsafe fn bulk(unfolded: &[i16], tile: &[u32], chunk: usize, sums: &mut TileSums) {
     let pairs = tile.len() / TILE;
@@ -390,20 +390,10 @@ pub(super) unsafe fn bulk(unfolded: &[i16], tile: &[u32], chunk: usize, sums: &m
             }
         }
         for t in 0..TILE {
-            carry(&mut sums[0][t], first[t], from == 0);
-            carry(&mut sums[1][t], second[t], from == 0);
+            widen_add(&mut sums[0][t], first[t], 0);
+            widen_add(&mut sums[1][t], second[t], 0);
         }
     }
-}
-
-/// Carries sums of 32 bits to 64; the first of a tile replace what was there.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn carry(sums: &mut [i64; GROUP], lanes: __m512i, is_first: bool) {
-    if is_first {
-        *sums = [0; GROUP];
-    }
-    widen_add(sums, lanes, 0);
 }
 
 /// Whether this machine adds 16-bit lanes beside its products rather than instead of them, so that
@@ -466,8 +456,8 @@ pub(super) unsafe fn bulk_halved(
             }
         }
         for t in 0..TILE {
-            carry(&mut sums[0][t], first[t], from == 0);
-            carry(&mut sums[1][t], second[t], from == 0);
+            widen_add(&mut sums[0][t], first[t], 0);
+            widen_add(&mut sums[1][t], second[t], 0);
         }
     }
 }

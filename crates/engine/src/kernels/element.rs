@@ -11,7 +11,7 @@
 use super::activations::{PAIRS, TILE};
 use super::per_isa;
 use crate::artifact::config::Activation;
-use crate::artifact::matrix::BLOCK;
+use crate::artifact::matrix::{BAND, BLOCK};
 use crate::numeric::{
     ACTIVATION_MAX, Scale, WEIGHT_MAX, bit_length, exp2_q16, gelu_q16, round_shift, saturate,
     silu_q16,
@@ -196,6 +196,31 @@ fn row_sums(x: &[i16]) -> (i32, u64) {
         squares[index % 8] += (low * low) as u32 + (high * high) as u32;
     }
     (product, squares.iter().map(|&part| u64::from(part)).sum())
+}
+
+per_isa! {
+    /// The largest of 32 rows' sums of squared weights in each block of a band, unfolded as
+    /// `[blocks * 16 pairs][32 rows][2]`.
+    pub fn band_norms = band_norms_body(weights: &[i16], norms: &mut [u64])
+}
+
+#[inline(always)]
+fn band_norms_body(weights: &[i16], norms: &mut [u64]) {
+    for (norm, block) in norms.iter_mut().zip(weights.chunks_exact(BLOCK * BAND)) {
+        let mut totals = [0u64; BAND];
+        // Sixteen squares of weights of at most 16,129 fit 32 bits.
+        for half in block.chunks_exact(BLOCK * BAND / 2) {
+            let mut sums = [0u32; BAND];
+            for pairs in half.as_chunks::<{ 2 * BAND }>().0 {
+                for (sum, pair) in sums.iter_mut().zip(pairs.as_chunks::<2>().0) {
+                    let [first, second] = pair.map(i32::from);
+                    *sum += (first * first) as u32 + (second * second) as u32;
+                }
+            }
+            totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += u64::from(sum));
+        }
+        *norm = totals.into_iter().max().unwrap_or(0);
+    }
 }
 
 per_isa! {

@@ -12,19 +12,21 @@
 #![expect(unsafe_code, reason = "threads write disjoint columns of one output")]
 
 use alloc::vec::Vec;
-use core::ops::RangeInclusive;
+use core::ops::Range;
 
 use super::activations::{Activations, TILE};
 use super::rows::Rows;
-use super::{Isa, Pool, scalar};
+use super::{Isa, Pool, element, scalar};
 use crate::artifact::matrix::{BAND, BLOCK, GROUP, Matrix};
 use crate::numeric::{round_shift, saturate};
 
 /// Tokens for which weights are unfolded once: enough that unfolding, which costs as much as the
-/// products of about four tokens, is small beside them, and few enough that their activations stay in
-/// the second-level cache, of which they may take so many bytes.
-const BULK_TOKENS: RangeInclusive<usize> = 64..=256;
-const BULK_SIZE: usize = 400_000;
+/// products of about four tokens, is small beside them, and few enough that their sums take a small
+/// part of the second-level cache.
+const BULK_TOKENS: usize = 256;
+/// Blocks of columns that are unfolded at a time, an even number: 16 KiB of a band's weights, which
+/// stay in the first-level cache while all tokens pass.
+const SPAN: usize = 8;
 /// Fewest tokens for which unfolding pays.
 pub const BULK_MIN: usize = 16;
 /// Bytes of weights that one item of a short product reads, about: small enough to balance threads,
@@ -42,7 +44,7 @@ pub struct Product<'a> {
     pub out: &'a mut [i32],
 }
 
-/// Memory of one thread: a band of unfolded weights.
+/// Memory of one thread: a span of a band's weights, unfolded, and the band's sums.
 #[derive(Debug, Default)]
 pub struct Unfolded {
     /// Weights, in the order of the instruction set's kernel.
@@ -50,8 +52,10 @@ pub struct Unfolded {
     /// With AVX-512, each block's sums of products of neighbouring column pairs, modulo 2^32,
     /// `[blocks][32 rows]`.
     pub products: Vec<i32>,
-    /// The sums of the tile at hand.
-    sums: TileSums,
+    /// The weights' largest sum of squares of a row in each block, if a tile has asked for them.
+    norms: Option<[u64; SPAN]>,
+    /// The sums of each tile.
+    sums: Vec<TileSums>,
 }
 
 /// Sums of a band's two groups by a tile.
@@ -152,10 +156,8 @@ fn items(targets: &[Target<'_>], tokens: usize, threads: usize) -> Vec<Item> {
         } else {
             (ITEM_SIZE / (2 * layout.group_size())).clamp(1, count)
         };
-        let fit = BULK_SIZE / (layout.blocks() * BLOCK * size_of::<i16>()) / TILE * TILE;
-        let bulk = fit.clamp(*BULK_TOKENS.start(), *BULK_TOKENS.end());
-        for token in (0..tokens).step_by(bulk) {
-            let tokens = bulk.min(tokens - token);
+        for token in (0..tokens).step_by(BULK_TOKENS) {
+            let tokens = BULK_TOKENS.min(tokens - token);
             for band in (0..count).step_by(bands) {
                 items.push(Item { product, band, bands: bands.min(count - band), token, tokens });
             }
@@ -183,10 +185,7 @@ fn run_item(
             continue;
         }
         if bulk_end > item.token {
-            unfold(isa, &target.matrix, groups, unfolded);
-        }
-        for token in (item.token..bulk_end).step_by(TILE) {
-            bulk(isa, target, activations, band, token, unfolded);
+            bulk(isa, target, activations, band, item.token..bulk_end, unfolded);
         }
         if bulk_end < end {
             groups
@@ -196,23 +195,32 @@ fn run_item(
     }
 }
 
-/// The most blocks of columns whose sums surely fit 32 bits, for any row of the band and any token
-/// of the tile: |y| <= ||w|| * ||x|| (Cauchy 1821, Schwarz 1888). None where that shows it for no
-/// single block.
+/// Blocks of a span whose sums surely fit 32 bits together, for any row of the band and any token of
+/// the tile: |y| <= ||w|| * ||x|| (Cauchy 1821, Schwarz 1888). None where that shows it for no single
+/// block.
 fn blocks_in_32_bits(
+    isa: Isa,
     matrix: &Matrix<'_>,
     activations: &Activations,
-    band: usize,
-    token: usize,
+    (band, tile): (usize, usize),
+    span: Range<usize>,
+    unfolded: &mut Unfolded,
 ) -> Option<usize> {
-    let chunk = matrix.layout.bits.chunk_blocks();
-    [chunk, 1].into_iter().find(|&run| {
-        let squares = activations.tile_squares(token / TILE, run).chunks(chunk / run);
-        squares.enumerate().all(|(chunk, squares)| {
-            let norm = u128::from(matrix.norm(band, chunk));
-            squares.iter().all(|&squares| norm * u128::from(squares) < 1 << 62)
-        })
-    })
+    let fits = |norm: u64, squares: u64| u128::from(norm) * u128::from(squares) < 1 << 62;
+    let run = matrix.layout.bits.chunk_blocks();
+    let squares = activations.tile_squares(tile, run);
+    let mut chunks = span.start / run..span.end.div_ceil(run);
+    if chunks.all(|chunk| fits(matrix.norm(band, chunk), squares[chunk])) {
+        return Some(run.min(SPAN));
+    }
+    let Unfolded { weights, norms, .. } = unfolded;
+    let norms = norms.get_or_insert_with(|| {
+        let mut norms = [0; SPAN];
+        element::band_norms(isa, weights, &mut norms);
+        norms
+    });
+    let squares = &activations.tile_squares(tile, 1)[span];
+    norms.iter().zip(squares).all(|(&norm, &squares)| fits(norm, squares)).then_some(1)
 }
 
 /// Writes the epilogue of sixteen rows' sums.
@@ -267,96 +275,122 @@ fn scalar_group(
     }
 }
 
-fn unfold(isa: Isa, matrix: &Matrix<'_>, groups: [usize; 2], unfolded: &mut Unfolded) {
-    let layout = matrix.layout;
-    unfolded.weights.resize(layout.blocks() * BLOCK * BAND, 0);
-    unfolded.products.resize(layout.blocks() * BAND, 0);
-    for (half, group) in groups.into_iter().enumerate() {
-        let weights = matrix.group(group);
+fn unfold(isa: Isa, matrix: &Matrix<'_>, band: usize, span: Range<usize>, unfolded: &mut Unfolded) {
+    let (bits, blocks) = (matrix.layout.bits, span.len());
+    unfolded.weights.resize(blocks * BLOCK * BAND, 0);
+    unfolded.products.resize(blocks * BAND, 0);
+    unfolded.norms = None;
+    for half in [0, 1] {
+        let weights = matrix.group(2 * band + half).part(span.clone(), bits);
         match isa {
-            // SAFETY: `multiply` checked that the instruction set is here, and the buffer has a band.
+            // SAFETY: `multiply` checked that the instruction set is here, and the buffers have a span.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => unsafe {
                 let unfolded = (&mut unfolded.weights[..], &mut unfolded.products[..]);
-                super::avx512::unfold(&weights, layout.bits, layout.blocks(), half, unfolded);
+                super::avx512::unfold(&weights, bits, blocks, half, unfolded);
             },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe {
                 let unfolded = &mut unfolded.weights;
-                super::avx2::unfold(&weights, layout.bits, layout.blocks(), half, unfolded);
+                super::avx2::unfold(&weights, bits, blocks, half, unfolded);
             },
             _ => unreachable!("scalar instruction sets do not unfold (half {half}, {weights:?})"),
         }
     }
 }
 
-/// One band by one tile of eight tokens.
+/// One band by whole tiles of eight tokens, a span of columns at a time.
 fn bulk(
     isa: Isa,
     target: &Target<'_>,
     activations: &Activations,
     band: usize,
-    token: usize,
+    tokens: Range<usize>,
     unfolded: &mut Unfolded,
 ) {
-    let layout = target.matrix.layout;
-    let size = activations.blocks * BLOCK / 2 * TILE;
-    let tile = &activations.tiles[token / TILE * size..][..size];
-    let Unfolded { weights, products, sums } = unfolded;
-    let run = blocks_in_32_bits(&target.matrix, activations, band, token);
+    let tiles = tokens.start / TILE..tokens.end / TILE;
+    let mut sums = core::mem::take(&mut unfolded.sums);
+    sums.clear();
+    sums.resize(tiles.len(), TileSums::default());
+    for from in (0..activations.blocks).step_by(SPAN) {
+        let span = from..activations.blocks.min(from + SPAN);
+        unfold(isa, &target.matrix, band, span.clone(), unfolded);
+        for (tile, sums) in tiles.clone().zip(&mut sums) {
+            bulk_tile(isa, target, activations, (band, tile), span.clone(), (unfolded, sums));
+        }
+    }
+    for (tile, sums) in tiles.zip(&sums) {
+        store_tile(isa, target, activations, (band, tile), sums);
+    }
+    unfolded.sums = sums;
+}
+
+/// Adds a span's products with one tile to the tile's sums.
+fn bulk_tile(
+    isa: Isa,
+    target: &Target<'_>,
+    activations: &Activations,
+    (band, tile): (usize, usize),
+    span: Range<usize>,
+    (unfolded, sums): (&mut Unfolded, &mut TileSums),
+) {
+    let run =
+        blocks_in_32_bits(isa, &target.matrix, activations, (band, tile), span.clone(), unfolded);
     // Pairs of columns whose sums are carried to 64 bits together.
-    let chunk = run.map_or(layout.bits.sure_pairs(), |run| run * BLOCK / 2);
+    let chunk = run.map_or(target.matrix.layout.bits.sure_pairs(), |run| run * BLOCK / 2);
+    let of_tile = |size: usize| {
+        let from = tile * activations.blocks;
+        (from + span.start) * size..(from + span.end) * size
+    };
+    let x = &activations.tiles[of_tile(BLOCK / 2 * TILE)];
+    let weights = &unfolded.weights;
     match isa {
+        // SAFETY: `multiply` checked the instruction set; the buffers hold a span and its tile.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => {
-            // SAFETY: `multiply` checked the instruction set; the buffers hold a band and a tile.
-            unsafe {
-                if run.is_some() && super::avx512::adds_beside_products() {
-                    let size = activations.blocks * TILE;
-                    let products_of_tile =
-                        &activations.tile_products[token / TILE * size..][..size];
-                    let tile = (tile, products_of_tile);
-                    super::avx512::bulk_halved((weights, products), tile, chunk, sums);
-                } else {
-                    super::avx512::bulk(weights, tile, chunk, sums);
-                }
+        Isa::Avx512 => unsafe {
+            if run.is_some() && super::avx512::adds_beside_products() {
+                let x = (x, &activations.tile_products[of_tile(TILE)]);
+                super::avx512::bulk_halved((weights, &unfolded.products), x, chunk, sums);
+            } else {
+                super::avx512::bulk(weights, x, chunk, sums);
             }
-            store_tile(target, activations, band, token, sums);
-        }
+        },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => {
-            *sums = TileSums::default();
-            // SAFETY: `multiply` checked the instruction set; the buffers hold a band and a tile.
-            unsafe { super::avx2::bulk(weights, tile, chunk, sums) };
-            for (half, sums) in sums.iter().enumerate() {
-                for (row, sums) in sums.iter().enumerate() {
-                    store(isa, target, activations, (2 * band + half, token + row), sums);
-                }
-            }
-        }
+        Isa::Avx2 => unsafe { super::avx2::bulk(weights, x, chunk, sums) },
         _ => unreachable!("scalar instruction sets have no bulk kernel (chunk {chunk})"),
     }
 }
 
 /// Writes the epilogue of a band's sums for a tile.
-#[cfg(target_arch = "x86_64")]
 fn store_tile(
+    isa: Isa,
     target: &Target<'_>,
     activations: &Activations,
-    band: usize,
-    token: usize,
+    (band, tile): (usize, usize),
     sums: &TileSums,
 ) {
-    let stride = target.matrix.layout.rows_padded();
-    let epilogues: [Epilogue; TILE] =
-        core::array::from_fn(|row| Epilogue::new(target, activations, token + row));
-    let scales = [0, 1].map(|half| target.matrix.group_row_scales(2 * band + half));
-    // SAFETY: token and band are inside the product's shape, and `multiply` checked that the output
-    // has room for them and that the instruction set is here; this item alone writes these rows.
-    unsafe {
-        let out = target.out.start().add(token * stride + band * BAND);
-        super::avx512::epilogue_tile(sums, scales, &epilogues, (out, stride));
+    let token = tile * TILE;
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 {
+        let stride = target.matrix.layout.rows_padded();
+        let epilogues: [Epilogue; TILE] =
+            core::array::from_fn(|row| Epilogue::new(target, activations, token + row));
+        let scales = [0, 1].map(|half| target.matrix.group_row_scales(2 * band + half));
+        // SAFETY: token and band are inside the product's shape, and `multiply` checked that the
+        // output has room for them and that the instruction set is here; this item alone writes
+        // these rows.
+        unsafe {
+            let out = target.out.start().add(token * stride + band * BAND);
+            super::avx512::epilogue_tile(sums, scales, &epilogues, (out, stride));
+        }
+        return;
+    }
+    for (half, sums) in sums.iter().enumerate() {
+        for (row, sums) in sums.iter().enumerate() {
+            store(isa, target, activations, (2 * band + half, token + row), sums);
+        }
     }
 }
 
