@@ -31,7 +31,7 @@ pub const OFFSET_MAX: i32 = 7_936;
 /// 16 bits.
 pub const WEIGHT8_MAX: i32 = 16_129;
 
-const HEADER_SIZE: usize = 64;
+pub(crate) const HEADER_SIZE: usize = 64;
 
 /// Bits a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -438,3 +438,6 @@ fn planes_of<const T: usize>(
     }
     T
 }
+
+#[cfg(test)]
+mod tests;
