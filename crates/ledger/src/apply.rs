@@ -1,7 +1,8 @@
 //! The one way in: orders of a block in their order, then the end of the block.
 //!
 //! A caller applies the signed orders of a block one after the other, then calls `end_block`, then
-//! `State::take_changes` for its Merkle tree.
+//! `State::changes` for its Merkle tree; `State::seal` when the block is decided, `State::undo` when
+//! it is not.
 //!
 //! Invariants:
 //! - The same orders on the same state give the same state, events and refusals on every machine.
@@ -52,7 +53,7 @@ pub fn apply_verified(
     }
     let before = state.savepoint();
     match order(state, verified) {
-        Ok(()) => Ok(state.commit()),
+        Ok(()) => Ok(state.take_events()),
         Err(refusal) => {
             state.rollback(&before);
             Err(refusal)
@@ -79,7 +80,7 @@ pub fn end_block(state: &mut State, height: Height) -> Result<Vec<Event>, Refusa
     coop::end_epoch(state, height);
     measures::forget_validators(state);
     state.set_meta(|meta| meta.height = height);
-    Ok(state.commit())
+    Ok(state.take_events())
 }
 
 fn perform(state: &mut State, task: &Task) {

@@ -106,7 +106,7 @@ impl Genesis {
                 state.validators.put(validator.node_key, admitted);
             }
         }
-        let _: Vec<Event> = state.commit();
+        let _: Vec<Event> = state.take_events();
         Ok(state)
     }
 

@@ -96,8 +96,12 @@ pub(crate) fn authorise(
     Ok(())
 }
 
-/// The session of a key that has not expired.
-pub(crate) fn live(state: &State, account: Address, key: Address) -> Result<&Session, Refusal> {
+/// The session of a key, if it may still be used.
+///
+/// # Errors
+///
+/// When the key has no session for the account, or the session has expired.
+pub fn live(state: &State, account: Address, key: Address) -> Result<&Session, Refusal> {
     let session = state.sessions.get(&(account, key)).ok_or(Refusal::NotTheSigner)?;
     if state.now() > session.expires { Err(Refusal::SessionExpired) } else { Ok(session) }
 }

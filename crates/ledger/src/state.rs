@@ -7,7 +7,7 @@
 //! - An entry's key begins with its table's number; no two entries have one key.
 //!
 //! Not here: the rules, and the Merkle tree over the entries, which the caller keeps from
-//! `take_changes`.
+//! `changes`.
 
 use std::collections::BTreeMap;
 
@@ -142,23 +142,37 @@ macro_rules! tables {
                         number => return Err(Malformed::UnknownVariant { number }),
                     }
                 }
-                state.commit();
-                state.take_changes();
+                state.seal();
                 Ok(state)
             }
 
-            /// The entries that were written since the last call, with their values; none where the
-            /// entry is gone.
-            pub fn take_changes(&mut self) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+            /// The entries that were written since the state was sealed, with their values; none
+            /// where the entry is gone.
+            #[must_use]
+            pub fn changes(&self) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
                 let mut changes = BTreeMap::new();
-                if !self.meta.take_changed().is_empty() {
+                if !self.meta.changed().is_empty() {
                     changes.insert(key_bytes(0, &()), Some(encode(self.meta())));
                 }
-                $(for key in self.$name.take_changed() {
-                    let value = self.$name.get(&key).map(encode);
-                    changes.insert(key_bytes($number, &key), value);
+                $(for key in self.$name.changed() {
+                    let value = self.$name.get(key).map(encode);
+                    changes.insert(key_bytes($number, key), value);
                 })+
                 changes
+            }
+
+            /// Makes all writes final: a block was decided.
+            pub fn seal(&mut self) {
+                self.meta.seal();
+                $(self.$name.seal();)+
+            }
+
+            /// Takes back every write since the state was sealed: a block that was tried was not
+            /// decided.
+            pub fn undo(&mut self) {
+                self.meta.rollback(0);
+                $(self.$name.rollback(0);)+
+                self.events.clear();
             }
 
             pub(crate) fn savepoint(&self) -> Savepoint {
@@ -176,10 +190,8 @@ macro_rules! tables {
                 self.events.truncate(to.events);
             }
 
-            /// Makes the writes final, and gives their events.
-            pub(crate) fn commit(&mut self) -> Vec<Event> {
-                self.meta.commit();
-                $(self.$name.commit();)+
+            /// The events of the writes since the last call.
+            pub(crate) fn take_events(&mut self) -> Vec<Event> {
                 std::mem::take(&mut self.events)
             }
         }

@@ -1,9 +1,9 @@
-//! A part of the state: an ordered map that can take back what was written last, and that knows
-//! which keys changed.
+//! A part of the state: an ordered map that can take back what was written since it was sealed, and
+//! that knows which keys those writes changed.
 //!
 //! Invariants:
 //! - `rollback` to a mark restores every entry as it was when the mark was taken.
-//! - After `commit`, `changed` has every key written since it was taken last.
+//! - `changed` has every key written since the last `seal`, and no key that was rolled back.
 //!
 //! Not here: bytes of keys and values (`state`).
 
@@ -14,14 +14,13 @@ use std::ops::RangeBounds;
 #[derive(Clone, Debug)]
 pub struct Table<K, V> {
     entries: BTreeMap<K, V>,
-    /// What each write replaced, oldest first.
+    /// What each write since the last seal replaced, oldest first.
     undo: Vec<(K, Option<V>)>,
-    changed: BTreeSet<K>,
 }
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Table { entries: BTreeMap::new(), undo: vec![], changed: BTreeSet::new() }
+        Table { entries: BTreeMap::new(), undo: vec![] }
     }
 }
 
@@ -84,14 +83,14 @@ impl<K: Ord + Clone, V: Clone> Table<K, V> {
         }
     }
 
-    /// Makes the writes final.
-    pub(crate) fn commit(&mut self) {
-        self.changed.extend(self.undo.drain(..).map(|(key, _)| key));
+    /// The keys written since the last seal.
+    pub(crate) fn changed(&self) -> BTreeSet<&K> {
+        self.undo.iter().map(|(key, _)| key).collect()
     }
 
-    /// The keys written since the last call.
-    pub(crate) fn take_changed(&mut self) -> BTreeSet<K> {
-        std::mem::take(&mut self.changed)
+    /// Makes the writes final.
+    pub(crate) fn seal(&mut self) {
+        self.undo.clear();
     }
 }
 

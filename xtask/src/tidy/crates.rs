@@ -9,9 +9,10 @@ use super::Finding;
 use crate::tree::Tree;
 
 /// Each crate, and the crates of ours it may use. An arrow that is not here does not exist.
-const DIRECTIONS: [(&str, &[&str]); 9] = [
+const DIRECTIONS: [(&str, &[&str]); 10] = [
     ("types", &[]),
     ("ledger", &["types"]),
+    ("chain", &["types", "ledger"]),
     ("engine", &[]),
     ("text", &["engine"]),
     ("store", &[]),

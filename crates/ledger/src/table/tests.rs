@@ -13,7 +13,10 @@ fn a_rollback_restores_what_was_there() {
     table.put(1, "d");
     table.rollback(mark);
     assert_eq!(table, before);
-    table.commit();
-    assert_eq!(table.take_changed(), BTreeSet::from([1]));
-    assert_eq!(table.take_changed(), BTreeSet::new());
+    assert_eq!(table.changed(), BTreeSet::from([&1]));
+    table.seal();
+    assert_eq!(table.changed(), BTreeSet::new());
+    table.put(1, "e");
+    table.rollback(0);
+    assert_eq!(table.get(&1), Some(&"a"));
 }

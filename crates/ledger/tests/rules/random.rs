@@ -170,7 +170,9 @@ fn parameters(state: &State) -> Vec<u64> {
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn keep_up(copy: &mut Entries, state: &mut State) {
-    for (key, value) in state.take_changes() {
+    let changes = state.changes();
+    state.seal();
+    for (key, value) in changes {
         match value {
             Some(value) => drop(copy.insert(key, value)),
             None => drop(copy.remove(&key)),
@@ -209,7 +211,7 @@ fn run(seed: u64, counts: &mut Counts) -> Entries {
     let mut rng = Random(seed);
     let World { mut state } = begin(&mut rng);
     let mut copy: Entries = state.entries();
-    state.take_changes();
+    state.seal();
     let mut done: Vec<Signed> = vec![];
     for step in 0..STEPS {
         let place = format!("seed {seed}, step {step}");

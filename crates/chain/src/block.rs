@@ -1,0 +1,108 @@
+//! Blocks: orders in an order that everyone agrees on, under a header that says what they led to.
+//!
+//! Specified in `docs/spec/block.md`.
+//!
+//! Invariants: a block's name covers all of its header, and the header all of its orders.
+//!
+//! Not here: whether the orders are good (`chain`), and who agrees (the consensus).
+
+use sha2::{Digest, Sha256};
+use types::amount::Height;
+use types::bounded::List;
+use types::codec::{Malformed, decode, encode};
+use types::envelope::Signed;
+use types::id::Hash;
+use types::record;
+
+use crate::log;
+
+/// Version of the layout.
+pub const VERSION: u32 = 1;
+/// Bytes of a block: what eight proposal parts of 256 KiB hold.
+pub const BLOCK_SIZE_MAX: usize = 2 << 20;
+/// Orders of a block. The shortest order has about 160 bytes, so that size is nearly always what ends
+/// a block.
+pub const ORDERS_MAX: usize = 16_384;
+/// Milliseconds that a block's time may be ahead of the clock of one who checks it.
+pub const DRIFT_MAX: u64 = 10_000;
+/// Separates these hashes from others over the same bytes.
+const TAG: &[u8] = b"mashaa/chain/header/v1";
+const VALIDATORS_TAG: &[u8] = b"mashaa/chain/validators/v1";
+
+record! {
+    /// What a block says of itself.
+    Header {
+        /// `VERSION`.
+        version: u32,
+        /// The network: the hash of its genesis.
+        network: Hash,
+        /// One more than the parent's.
+        height: Height,
+        /// The parent's name; the network's for the first block.
+        parent: Hash,
+        /// Milliseconds since 1970, later than the parent's.
+        time: u64,
+        /// The node key of the validator that made it.
+        proposer: Hash,
+        /// Root of the state after this block.
+        state: Hash,
+        /// Root of the orders.
+        orders: Hash,
+        /// Hash of the validators that decide this block.
+        validators: Hash,
+    }
+}
+
+record! {
+    /// A header and its orders.
+    Block {
+        /// The header.
+        header: Header,
+        /// The orders, in the order in which they take effect.
+        orders: List<Signed, ORDERS_MAX>,
+    }
+}
+
+impl Header {
+    /// The block's name.
+    #[must_use]
+    pub fn id(&self) -> Hash {
+        Hash(Sha256::new().chain_update(TAG).chain_update(encode(self)).finalize().into())
+    }
+}
+
+impl Block {
+    /// Reads a block of bounded size.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are too many or no block.
+    pub fn decode(bytes: &[u8]) -> Result<Block, Malformed> {
+        if bytes.len() > BLOCK_SIZE_MAX {
+            return Err(Malformed::TooLong { length: bytes.len(), max: BLOCK_SIZE_MAX });
+        }
+        decode(bytes)
+    }
+}
+
+/// The root of a block's orders: the leaves are their bytes.
+#[must_use]
+pub fn orders_root(orders: &[Signed]) -> Hash {
+    log::root(&leaves(orders))
+}
+
+/// The leaves of a block's orders.
+pub(crate) fn leaves(orders: &[Signed]) -> Vec<Hash> {
+    orders.iter().map(|order| log::leaf(&encode(order))).collect()
+}
+
+/// The hash of a set of validators: their node keys and powers, by key.
+#[must_use]
+pub fn validators_hash(validators: &[(Hash, u32)]) -> Hash {
+    let mut hasher = Sha256::new().chain_update(VALIDATORS_TAG);
+    for (key, power) in validators {
+        hasher.update(key.0);
+        hasher.update(power.to_le_bytes());
+    }
+    Hash(hasher.finalize().into())
+}

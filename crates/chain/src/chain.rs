@@ -1,0 +1,471 @@
+//! The chain: tries blocks on the state, and makes the decided one durable.
+//!
+//! A block is executed when it is proposed or checked, on top of the last committed state; `commit`
+//! makes that final, and anything else that is tried takes it back first.
+//!
+//! Invariants:
+//! - The state at a height, and its root, follow from the genesis and the blocks alone.
+//! - What `commit` has returned for survives any later failure; a block that was not committed leaves
+//!   nothing.
+//! - Every order of a block took effect: a proposer leaves out what the rules refuse, and a block that
+//!   has such an order is rejected.
+//!
+//! Not here: who agrees on blocks, clocks, and how blocks and orders reach other nodes.
+
+use std::collections::BTreeMap;
+
+use jmt::storage::TreeUpdateBatch;
+use ledger::apply::{apply_verified, end_block};
+use ledger::event::Event;
+use ledger::genesis::Genesis;
+use ledger::refusal::Refusal;
+use ledger::state::State;
+use types::amount::Height;
+use types::bounded::List;
+use types::codec::{Malformed, decode, encode};
+use types::envelope::{Signed, Verified};
+use types::id::Hash;
+use types::signature::Unsigned;
+
+use crate::block::{
+    BLOCK_SIZE_MAX, Block, DRIFT_MAX, Header, ORDERS_MAX, VERSION, orders_root, validators_hash,
+};
+use crate::pool::{NotAccepted, Pool};
+use crate::store::{Decided, Store, StoreError, Writes};
+use crate::tree;
+
+/// Bytes that a block has beside its orders, at most.
+const FRAME_SIZE: usize = 512;
+/// Threads that check signatures, at most; a block has work for no more.
+const THREADS_MAX: usize = 64;
+
+/// The chain of one node.
+#[derive(Debug)]
+pub struct Chain {
+    store: Store,
+    /// After the last committed block, or after the candidate.
+    state: State,
+    tip: Tip,
+    candidate: Option<Candidate>,
+    pool: Pool,
+    threads: usize,
+}
+
+/// The last committed block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tip {
+    /// Its height; 0 before the first block.
+    pub height: Height,
+    /// Its name; the network's before the first block.
+    pub id: Hash,
+    /// Its time, in milliseconds since 1970.
+    pub time: u64,
+    /// The state's root.
+    pub state: Hash,
+}
+
+/// An executed block that is not yet decided.
+#[derive(Debug)]
+struct Candidate {
+    id: Hash,
+    block: Block,
+    bytes: Vec<u8>,
+    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    nodes: TreeUpdateBatch,
+    events: Vec<Event>,
+}
+
+/// A block for others to check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// Its name.
+    pub id: Hash,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a block is not one that may follow the tip.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// The bytes are no block.
+    #[error("the block cannot be read: {0}")]
+    Malformed(#[from] Malformed),
+    /// A field of the header is not what it must be.
+    #[error("the block's {field} is not what follows from its parent and its orders")]
+    Header {
+        /// The field.
+        field: &'static str,
+    },
+    /// The block's time is not after its parent's, or too far ahead.
+    #[error("the block's time {time} is not between {after} and {before}")]
+    Time {
+        /// Milliseconds since 1970.
+        time: u64,
+        /// The parent's.
+        after: u64,
+        /// The clock's with the drift that is allowed.
+        before: u64,
+    },
+    /// An order's signature names no signer.
+    #[error("order {index} of the block: {error}")]
+    Signature {
+        /// The order's place.
+        index: usize,
+        /// What is wrong with it.
+        error: Unsigned,
+    },
+    /// The rules refuse an order.
+    #[error("order {index} of the block is refused: {refusal}")]
+    Order {
+        /// The order's place.
+        index: usize,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The file failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a chain could not be opened, or a block not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The file failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The genesis breaks a rule.
+    #[error("the genesis is refused: {0}")]
+    Genesis(Refusal),
+    /// The file is of another network.
+    #[error(
+        "the ledger's file is of the network {found}, and the genesis of {expected}; open it with its own genesis, or use another home"
+    )]
+    OtherNetwork {
+        /// The network of the file.
+        found: Hash,
+        /// The network that was asked for.
+        expected: Hash,
+    },
+    /// The block that was decided is not the one that was tried last.
+    #[error("block {id} was decided but not tried; check it first")]
+    NotTried {
+        /// The block.
+        id: Hash,
+    },
+}
+
+impl Chain {
+    /// Opens a network's chain, or begins it. `threads` check signatures.
+    ///
+    /// # Errors
+    ///
+    /// When the file is of another network, is damaged, or fails, or the genesis breaks a rule.
+    pub fn open(store: Store, genesis: &Genesis, threads: usize) -> Result<Chain, ChainError> {
+        let network = genesis.hash();
+        match store.genesis()? {
+            None => begin(&store, genesis)?,
+            Some(bytes) => {
+                let found: Genesis = decode(&bytes)
+                    .map_err(|error| StoreError::Damaged(format!("the genesis: {error}")))?;
+                if found != *genesis {
+                    return Err(ChainError::OtherNetwork {
+                        found: found.hash(),
+                        expected: network,
+                    });
+                }
+            }
+        }
+        let entries = store.entries()?;
+        let entries = entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+        let state = State::from_entries(entries)
+            .map_err(|error| StoreError::Damaged(format!("the state: {error}")))?;
+        let tip = tip(&store, network)?;
+        if state.meta().height != tip.height {
+            return Err(StoreError::Damaged("the state is of another block".to_owned()).into());
+        }
+        let threads = threads.clamp(1, THREADS_MAX);
+        Ok(Chain { store, state, tip, candidate: None, pool: Pool::default(), threads })
+    }
+
+    /// The last committed block.
+    #[must_use]
+    pub fn tip(&self) -> Tip {
+        self.tip
+    }
+
+    /// The state after the last committed block.
+    pub fn state(&mut self) -> &State {
+        self.discard();
+        &self.state
+    }
+
+    /// Orders that wait.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The file, for what has been committed.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Who decides the block after the tip: node keys and powers, by key.
+    pub fn validators(&mut self) -> Vec<(Hash, u32)> {
+        let height = self.tip.height.after(1);
+        self.state().validators_at(height)
+    }
+
+    /// Takes in an order for a later block. If it is the account's next, the rules are asked at once.
+    ///
+    /// # Errors
+    ///
+    /// When the rules refuse it, or there is no place for it.
+    pub fn submit(&mut self, signed: Signed) -> Result<Hash, NotAccepted> {
+        self.discard();
+        let is_next = signed.order.nonce == self.state.nonce(&signed.order.account);
+        let id = self.pool.add(&self.state, signed)?;
+        if let Some(waiting) = self.pool.get(&id).filter(|_| is_next) {
+            let outcome =
+                apply_verified(&mut self.state, self.tip.height.after(1), &waiting.verified);
+            self.state.undo();
+            if let Err(refusal) = outcome {
+                self.pool.forget(&id);
+                return Err(refusal.into());
+            }
+        }
+        Ok(id)
+    }
+
+    /// Makes a block of the waiting orders that the rules accept. `time` is the clock's, in
+    /// milliseconds since 1970; a block is at least one later than its parent.
+    ///
+    /// # Errors
+    ///
+    /// When the file fails.
+    pub fn propose(&mut self, time: u64, proposer: Hash) -> Result<Proposal, StoreError> {
+        self.discard();
+        let height = self.tip.height.after(1);
+        let (mut orders, mut events, mut refused) = (vec![], vec![], vec![]);
+        let mut room = BLOCK_SIZE_MAX.saturating_sub(FRAME_SIZE);
+        for waiting in self.pool.in_turn() {
+            let size = usize::try_from(waiting.verified.size()).unwrap_or(usize::MAX);
+            if orders.len() >= ORDERS_MAX || size > room {
+                break;
+            }
+            match apply_verified(&mut self.state, height, &waiting.verified) {
+                Ok(more) => {
+                    room = room.saturating_sub(size);
+                    events.extend(more);
+                    orders.push(waiting.signed.clone());
+                }
+                // It waits for an order before it.
+                Err(Refusal::NonceTooHigh) => {}
+                Err(_) => refused.push(waiting.verified.id()),
+            }
+        }
+        refused.iter().for_each(|id| self.pool.forget(id));
+        let time = time.max(self.tip.time.saturating_add(1));
+        self.finish(time, proposer, orders, events)
+    }
+
+    /// Checks a block on the tip by executing it. `time` is the clock's.
+    ///
+    /// # Errors
+    ///
+    /// When the block may not follow the tip, or the file fails.
+    pub fn check(&mut self, time: u64, proposer: Hash, bytes: &[u8]) -> Result<Hash, Rejected> {
+        if let Some(candidate) = self.candidate.as_ref().filter(|it| it.bytes == bytes) {
+            return Ok(candidate.id);
+        }
+        self.discard();
+        let block = Block::decode(bytes)?;
+        let before = time.saturating_add(DRIFT_MAX);
+        if block.header.time <= self.tip.time || block.header.time > before {
+            let (time, after) = (block.header.time, self.tip.time);
+            return Err(Rejected::Time { time, after, before });
+        }
+        if block.header.proposer != proposer {
+            return Err(Rejected::Header { field: "proposer" });
+        }
+        let orders = block.orders.as_slice();
+        let verified = self.verify(orders)?;
+        let (height, mut events) = (self.tip.height.after(1), vec![]);
+        for (index, verified) in verified.iter().enumerate() {
+            match apply_verified(&mut self.state, height, verified) {
+                Ok(more) => events.extend(more),
+                Err(refusal) => {
+                    self.state.undo();
+                    return Err(Rejected::Order { index, refusal });
+                }
+            }
+        }
+        let found = self.finish(block.header.time, proposer, orders.to_vec(), events)?;
+        if found.bytes != bytes {
+            let field = self
+                .candidate
+                .as_ref()
+                .map_or("header", |candidate| differing(&candidate.block.header, &block.header));
+            self.discard();
+            return Err(Rejected::Header { field });
+        }
+        Ok(found.id)
+    }
+
+    /// Makes the block that was tried last final, with the certificate that it was decided. It is on
+    /// the disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When another block was tried, or the file fails; the chain is then as before.
+    pub fn commit(&mut self, id: Hash, certificate: &[u8]) -> Result<Vec<Event>, ChainError> {
+        let Some(candidate) = self.candidate.take_if(|candidate| candidate.id == id) else {
+            return Err(ChainError::NotTried { id });
+        };
+        let orders: Vec<Hash> = candidate.block.orders.as_slice().iter().map(Signed::id).collect();
+        let header = &candidate.block.header;
+        let writes = Writes {
+            height: header.height.0,
+            block: &candidate.bytes,
+            certificate,
+            orders: &orders,
+            changes: &candidate.changes,
+            nodes: &candidate.nodes,
+        };
+        if let Err(error) = self.store.write(&writes) {
+            self.state.undo();
+            return Err(error.into());
+        }
+        self.state.seal();
+        self.tip = Tip { height: header.height, id, time: header.time, state: header.state };
+        self.pool.tidy(&self.state);
+        Ok(candidate.events)
+    }
+
+    /// A committed block and its certificate.
+    ///
+    /// # Errors
+    ///
+    /// When the file fails.
+    pub fn decided(&self, height: Height) -> Result<Option<Decided>, StoreError> {
+        self.store.decided(height.0)
+    }
+
+    /// Where an order took effect: its block and its place in it.
+    ///
+    /// # Errors
+    ///
+    /// When the file fails.
+    pub fn order(&self, id: &Hash) -> Result<Option<(Height, u32)>, StoreError> {
+        Ok(self.store.order(id)?.map(|(height, index)| (Height(height), index)))
+    }
+
+    /// Takes the candidate back.
+    fn discard(&mut self) {
+        if self.candidate.take().is_some() {
+            self.state.undo();
+        }
+    }
+
+    /// Ends the block whose orders have been applied, and keeps it as the candidate.
+    fn finish(
+        &mut self,
+        time: u64,
+        proposer: Hash,
+        orders: Vec<Signed>,
+        mut events: Vec<Event>,
+    ) -> Result<Proposal, StoreError> {
+        let height = self.tip.height.after(1);
+        let validators = validators_hash(&self.state.validators_at(height));
+        events.extend(end_block(&mut self.state, height).expect("the height is the next one"));
+        let changes = self.state.changes();
+        let updated =
+            self.store.read().and_then(|read| Ok(tree::update(&read, height.0, &changes)?));
+        let (root, nodes) = updated.inspect_err(|_| self.state.undo())?;
+        let header = Header {
+            version: VERSION,
+            network: self.state.meta().genesis,
+            height,
+            parent: self.tip.id,
+            time,
+            proposer,
+            state: root,
+            orders: orders_root(&orders),
+            validators,
+        };
+        let orders = List::new(orders).expect("both callers keep to the limit of orders");
+        let (id, block) = (header.id(), Block { header, orders });
+        let bytes = encode(&block);
+        let candidate = Candidate { id, block, bytes: bytes.clone(), changes, nodes, events };
+        self.candidate = Some(candidate);
+        Ok(Proposal { id, bytes })
+    }
+
+    /// Checks the signatures of orders that have not come through the pool.
+    fn verify(&self, orders: &[Signed]) -> Result<Vec<Verified>, Rejected> {
+        let network = self.state.meta().genesis;
+        let size = orders.len().div_ceil(self.threads).max(1);
+        let verify = |part: usize, orders: &[Signed]| -> Result<Vec<Verified>, Rejected> {
+            let first = part.saturating_mul(size);
+            let verified =
+                orders.iter().enumerate().map(|(index, order)| match self.pool.get(&order.id()) {
+                    Some(waiting) => Ok(waiting.verified.clone()),
+                    None => order.verify(&network).map_err(|error| Rejected::Signature {
+                        index: first.saturating_add(index),
+                        error,
+                    }),
+                });
+            verified.collect()
+        };
+        let parts = std::thread::scope(|scope| {
+            let verify = &verify;
+            let parts = orders.chunks(size).enumerate();
+            let threads: Vec<_> =
+                parts.map(|(part, orders)| scope.spawn(move || verify(part, orders))).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().expect("checking a signature does not panic")
+            };
+            threads.into_iter().map(join).collect::<Result<Vec<_>, Rejected>>()
+        })?;
+        Ok(parts.concat())
+    }
+}
+
+/// Writes the state before the first block.
+fn begin(store: &Store, genesis: &Genesis) -> Result<(), ChainError> {
+    let state = genesis.state().map_err(ChainError::Genesis)?;
+    let changes = state.changes();
+    let read = store.read()?;
+    let (_, nodes) = tree::update(&read, 0, &changes).map_err(StoreError::from)?;
+    store.begin(&encode(genesis), &changes, &nodes)?;
+    Ok(())
+}
+
+fn tip(store: &Store, network: Hash) -> Result<Tip, StoreError> {
+    let height = store.height()?;
+    if height == 0 {
+        let state = tree::root(&store.read()?, 0)?;
+        return Ok(Tip { height: Height(0), id: network, time: 0, state });
+    }
+    let damaged = || StoreError::Damaged(format!("block {height}"));
+    let decided = store.decided(height)?.ok_or_else(damaged)?;
+    let header = Block::decode(&decided.block).map_err(|_| damaged())?.header;
+    if header.network != network || tree::root(&store.read()?, height)? != header.state {
+        return Err(damaged());
+    }
+    Ok(Tip { height: header.height, id: header.id(), time: header.time, state: header.state })
+}
+
+/// The first field in which two headers differ.
+fn differing(expected: &Header, found: &Header) -> &'static str {
+    let fields = [
+        ("version", expected.version != found.version),
+        ("network", expected.network != found.network),
+        ("height", expected.height != found.height),
+        ("parent", expected.parent != found.parent),
+        ("state root", expected.state != found.state),
+        ("root of orders", expected.orders != found.orders),
+        ("hash of validators", expected.validators != found.validators),
+    ];
+    fields.iter().find(|(_, differs)| *differs).map_or("header", |(field, _)| field)
+}

@@ -1,0 +1,184 @@
+//! Blocks that are made, checked, thrown away and altered, and orders that wait for one.
+
+use chain::block::{Block, DRIFT_MAX, orders_root};
+use chain::chain::{ChainError, Proposal, Rejected};
+use chain::pool::{ACCOUNT_MAX, NotAccepted};
+use chain::store::Store;
+use ledger::refusal::Refusal;
+use types::amount::Nonce;
+use types::bounded::List;
+use types::codec::{decode, encode};
+use types::id::Hash;
+use types::signature::Signature;
+
+use crate::world::*;
+
+#[test]
+fn a_proposer_and_those_who_check_reach_one_state() {
+    let (mut one, mut two) = (in_memory(), in_memory());
+    for round in 0..12 {
+        for (from, to) in [("amal", "badr"), ("badr", "dina"), ("dina", "amal")] {
+            one.submit(pay(from, round, to, 1 + round)).unwrap();
+        }
+        let proposal = one.propose(NOW + round, NODE).unwrap();
+        // Tried twice and once thrown away: only what is decided counts.
+        two.propose(NOW, NODE).unwrap();
+        assert_eq!(two.check(NOW, NODE, &proposal.bytes).unwrap(), proposal.id);
+        assert_eq!(two.check(NOW, NODE, &proposal.bytes).unwrap(), proposal.id);
+        one.commit(proposal.id, b"agreed").unwrap();
+        two.commit(proposal.id, b"agreed").unwrap();
+        assert_eq!(one.tip(), two.tip());
+        assert_eq!(Block::decode(&proposal.bytes).unwrap().orders.as_slice().len(), 3);
+    }
+    assert_eq!(one.state().entries(), two.state().entries());
+    ledger::check::check(one.state()).unwrap();
+    assert_eq!(one.pool().count(), 0);
+}
+
+#[test]
+fn a_block_that_was_not_decided_leaves_nothing() {
+    let mut chain = in_memory();
+    block(&mut chain);
+    let (tip, before) = (chain.tip(), chain.state().entries());
+    chain.submit(pay("amal", 0, "badr", 7)).unwrap();
+    let proposal = chain.propose(NOW, NODE).unwrap();
+    assert_eq!(chain.state().entries(), before);
+    assert!(matches!(chain.commit(proposal.id, b""), Err(ChainError::NotTried { .. })));
+    assert_eq!(chain.tip(), tip);
+    // The order still waits for its block.
+    assert_eq!(chain.pool().count(), 1);
+    block(&mut chain);
+    assert_eq!(balance(&mut chain, "badr"), 7);
+}
+
+/// The next block of a chain with one payment, after a change.
+fn altered(change: impl FnOnce(&mut Block)) -> Rejected {
+    let (mut maker, mut judge) = (in_memory(), in_memory());
+    maker.submit(pay("amal", 0, "badr", 5)).unwrap();
+    let bytes = maker.propose(NOW, NODE).unwrap().bytes;
+    let mut block = Block::decode(&bytes).unwrap();
+    change(&mut block);
+    let proposer = block.header.proposer;
+    let before = judge.state().entries();
+    let rejected = judge.check(NOW, proposer, &encode(&block)).unwrap_err();
+    assert_eq!(judge.state().entries(), before);
+    judge.check(NOW, NODE, &bytes).unwrap();
+    rejected
+}
+
+#[test]
+fn each_field_of_a_header_is_checked() {
+    let field = |change: fn(&mut Block)| match altered(change) {
+        Rejected::Header { field } => field,
+        other => panic!("{other}"),
+    };
+    assert_eq!(field(|block| block.header.version = 2), "version");
+    assert_eq!(field(|block| block.header.network = NODE), "network");
+    assert_eq!(field(|block| block.header.height.0 = 2), "height");
+    assert_eq!(field(|block| block.header.parent = NODE), "parent");
+    assert_eq!(field(|block| block.header.state = NODE), "state root");
+    assert_eq!(field(|block| block.header.orders = NODE), "root of orders");
+    assert_eq!(field(|block| block.header.validators = NODE), "hash of validators");
+    let late = altered(|block| block.header.time = NOW + DRIFT_MAX + 1);
+    assert!(matches!(late, Rejected::Time { .. }), "{late}");
+    let early = altered(|block| block.header.time = 0);
+    assert!(matches!(early, Rejected::Time { .. }), "{early}");
+    let mut judge = in_memory();
+    let bytes = judge.propose(NOW, NODE).unwrap().bytes;
+    let other = in_memory().check(NOW, Hash([2; 32]), &bytes).unwrap_err();
+    assert!(matches!(other, Rejected::Header { field: "proposer" }), "{other}");
+}
+
+#[test]
+fn a_block_with_a_bad_order_is_rejected() {
+    let put = |block: &mut Block, orders: Vec<types::envelope::Signed>| {
+        block.header.orders = orders_root(&orders);
+        block.orders = List::new(orders).unwrap();
+    };
+    let twice = altered(|block| {
+        let order = block.orders.as_slice()[0].clone();
+        put(block, vec![order.clone(), order]);
+    });
+    assert!(matches!(twice, Rejected::Order { index: 1, refusal: Refusal::NonceUsed }), "{twice}");
+    let unsigned = altered(|block| {
+        let mut order = block.orders.as_slice()[0].clone();
+        order.signature = Signature([0; 65]);
+        put(block, vec![order]);
+    });
+    assert!(matches!(unsigned, Rejected::Signature { index: 0, .. }), "{unsigned}");
+    let too_much = altered(|block| put(block, vec![pay("amal", 0, "badr", 1 << 50)]));
+    assert!(matches!(too_much, Rejected::Order { index: 0, .. }), "{too_much}");
+}
+
+#[test]
+fn a_blocks_bytes_are_those_of_the_fixture() {
+    let mut chain = in_memory();
+    chain.submit(pay("amal", 0, "badr", 5)).unwrap();
+    let proposal = chain.propose(NOW, NODE).unwrap();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let text = format!("name {}\nblock {}\n", proposal.id, hex(&proposal.bytes));
+    expect_test::expect_file!["../../../../fixtures/chain/block.txt"].assert_eq(&text);
+}
+
+#[test]
+fn every_cut_and_flip_of_a_block_is_refused() {
+    let (mut maker, mut judge) = (in_memory(), in_memory());
+    maker.submit(pay("amal", 0, "badr", 5)).unwrap();
+    let Proposal { id, bytes } = maker.propose(NOW, NODE).unwrap();
+    assert_eq!(encode(&Block::decode(&bytes).unwrap()), bytes);
+    for length in 0..bytes.len() {
+        assert!(decode::<Block>(&bytes[..length]).is_err(), "{length} bytes");
+    }
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1;
+        // The proposer chooses the time; another makes another block.
+        match judge.check(NOW, NODE, &flipped) {
+            Ok(other) => assert!(other != id && (76..84).contains(&at), "byte {at}"),
+            Err(_) => assert!(at != 76, "byte {at}"),
+        }
+    }
+}
+
+#[test]
+fn the_pool_bounds_what_an_account_may_leave_there() {
+    let mut chain = in_memory();
+    let first = pay("amal", 0, "badr", 1);
+    let id = chain.submit(first.clone()).unwrap();
+    assert_eq!(chain.submit(first), Ok(id));
+    assert_eq!(chain.submit(pay("amal", 0, "badr", 2)), Err(NotAccepted::NonceTaken));
+    for nonce in 1..ACCOUNT_MAX {
+        chain.submit(pay("amal", nonce, "badr", 1)).unwrap();
+    }
+    let over = pay("amal", ACCOUNT_MAX, "badr", 1);
+    assert_eq!(chain.submit(over), Err(NotAccepted::AccountFull));
+    // Those ahead of a gap wait, and what the rules refuse does not.
+    chain.submit(pay("badr", 1, "dina", 1)).unwrap();
+    let refused = chain.submit(pay("dina", 0, "amal", 1 << 50)).unwrap_err();
+    assert!(matches!(refused, NotAccepted::Refused(_)), "{refused}");
+    let mut foreign = pay("dina", 0, "amal", 1);
+    foreign.order.nonce = Nonce(1);
+    assert!(chain.submit(foreign).is_err());
+    block(&mut chain);
+    assert_eq!(chain.pool().count(), 1);
+    assert_eq!(chain.submit(pay("amal", 3, "badr", 1)), Err(Refusal::NonceUsed.into()));
+    chain.submit(pay("badr", 0, "dina", 1)).unwrap();
+    block(&mut chain);
+    assert_eq!(chain.pool().count(), 0);
+    assert_eq!(balance(&mut chain, "dina"), 2);
+}
+
+#[test]
+fn a_file_of_another_network_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.redb");
+    let mut chain = open(Store::open(&path).unwrap());
+    let height = block(&mut chain);
+    let (tip, entries) = (chain.tip(), chain.state().entries());
+    drop(chain);
+    let other = chain::chain::Chain::open(Store::open(&path).unwrap(), &genesis(1), 1);
+    assert!(matches!(other, Err(ChainError::OtherNetwork { .. })));
+    let mut chain = open(Store::open(&path).unwrap());
+    assert_eq!((chain.tip(), chain.tip().height.0), (tip, height));
+    assert_eq!(chain.state().entries(), entries);
+}
