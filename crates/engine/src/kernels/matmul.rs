@@ -220,7 +220,10 @@ fn blocks_in_32_bits(
         norms
     });
     let squares = &activations.tile_squares(tile, 1)[span];
-    norms.iter().zip(squares).all(|(&norm, &squares)| fits(norm, squares)).then_some(1)
+    [SPAN, SPAN / 2, SPAN / 4, 1].into_iter().find(|&run| {
+        let mut runs = norms.chunks(run).zip(squares.chunks(run));
+        runs.all(|(norms, squares)| fits(norms.iter().sum(), squares.iter().sum()))
+    })
 }
 
 /// Writes the epilogue of sixteen rows' sums.

@@ -23,7 +23,7 @@ impl Noise {
 /// How large a matrix's weights are.
 #[derive(Clone, Copy, Debug)]
 enum Weights {
-    /// All the largest, so that no run of columns surely fits 32 bits.
+    /// All the largest, so that no block surely fits 32 bits.
     Largest,
     /// Evenly spread, so that some blocks do and no longer run.
     Spread,

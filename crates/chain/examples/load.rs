@@ -1,0 +1,124 @@
+//! How many payments a second one validator takes in, executes, proves and writes to the disk.
+//!
+//! `cargo run --release -p chain --example load -- ACCOUNTS ORDERS DIRECTORY`
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a measurement: it prints times, and stops at the first error"
+)]
+
+use std::time::{Duration, Instant};
+
+use chain::chain::Chain;
+use chain::store::Store;
+use ledger::genesis::{Founder, Genesis};
+use types::amount::{Amount, Height, Nonce};
+use types::bounded::{List, Text};
+use types::envelope::{Order, Signed};
+use types::id::{Address, Hash, keccak256};
+use types::measure::{AdmitValidator, Parameter, SetParameter};
+use types::signature::Secret;
+use types::transaction::{Action, Transfer};
+use types::word::Policy;
+
+/// Payers, who are members and pay no fee.
+const PAYERS: u64 = 200;
+/// Orders in flight: what a payer may leave in the pool.
+const BURST: u64 = 40;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let mut number = || arguments.next().and_then(|text| text.parse::<u64>().ok());
+    let (Some(accounts), Some(orders)) = (number(), number()) else {
+        println!("usage: load ACCOUNTS ORDERS DIRECTORY");
+        return;
+    };
+    let directory = arguments.next().unwrap_or_else(|| ".".to_owned());
+    let path = std::path::Path::new(&directory).join(format!("load-{accounts}.redb"));
+    let _ = std::fs::remove_file(&path);
+    let payers: Vec<Secret> = (0..PAYERS).map(|payer| key(payer)).collect();
+    let genesis = genesis(&payers);
+    let mut chain = Chain::open(Store::open(&path).unwrap(), &genesis, 2).unwrap();
+    // Fill the state: each account is paid once.
+    let began = Instant::now();
+    run(&mut chain, &payers, &genesis.hash(), accounts, |at| at);
+    println!("{accounts} accounts made in {:.1} s", began.elapsed().as_secs_f64());
+    let spent = run(&mut chain, &payers, &genesis.hash(), orders, |at| {
+        at.wrapping_mul(0x9e37_79b9) % accounts
+    });
+    let rate = |time: Duration| orders as f64 / time.as_secs_f64();
+    let all = spent.iter().sum::<Duration>();
+    let [submit, propose, commit] = spent.map(|time| time.as_secs_f64() / orders as f64 * 1e6);
+    println!(
+        "{accounts} accounts: {:.0} orders/s; microseconds an order: {submit:.1} taken in \
+         (signature), {propose:.1} executed and proved, {commit:.1} written",
+        rate(all)
+    );
+    let _ = std::fs::remove_file(&path);
+}
+
+/// Sends payments and makes blocks of them; the time to take in, propose, and commit.
+fn run(
+    chain: &mut Chain,
+    payers: &[Secret],
+    network: &Hash,
+    orders: u64,
+    to: impl Fn(u64) -> u64,
+) -> [Duration; 3] {
+    let mut spent = [Duration::ZERO; 3];
+    for from in (0..orders).step_by((PAYERS * BURST) as usize) {
+        let state = chain.state();
+        let signed = (from..orders.min(from + PAYERS * BURST)).map(|at| {
+            let payer = &payers[(at % PAYERS) as usize];
+            let nonce = state.nonce(&payer.address()).after((at - from) / PAYERS);
+            pay(payer, nonce, to(at), network)
+        });
+        let signed: Vec<Signed> = signed.collect();
+        let began = Instant::now();
+        for order in signed {
+            chain.submit(order).unwrap();
+        }
+        spent[0] += began.elapsed();
+        while chain.pool().count() > 0 {
+            let began = Instant::now();
+            let proposal = chain.propose(1, Hash([1; 32])).unwrap();
+            let proposed = Instant::now();
+            chain.commit(proposal.id, b"").unwrap();
+            spent[1] += proposed - began;
+            spent[2] += proposed.elapsed();
+        }
+    }
+    spent
+}
+
+fn key(number: u64) -> Secret {
+    Secret::new(keccak256(&number.to_le_bytes()).0).unwrap()
+}
+
+fn pay(payer: &Secret, nonce: Nonce, to: u64, network: &Hash) -> Signed {
+    let hash = keccak256(&[&to.to_le_bytes()[..], b"payee"].concat()).0;
+    let to = Address(*hash.first_chunk().unwrap());
+    let action =
+        Action::Transfer(Transfer { to, amount: Amount::new(1).unwrap(), note: Text::default() });
+    let valid_until = Height(u64::MAX);
+    Order { account: payer.address(), nonce, valid_until, action }.sign(payer, network)
+}
+
+fn genesis(payers: &[Secret]) -> Genesis {
+    let founder = |payer: &Secret| Founder { account: payer.address(), name: Text::default() };
+    let founders: Vec<Founder> = payers.iter().map(founder).collect();
+    let validator =
+        AdmitValidator { node_key: Hash([1; 32]), account: founders[0].account, power: 1 };
+    let quota = SetParameter { parameter: Parameter::QuotaBytes, value: 1 << 32 };
+    Genesis {
+        name: Text::new("load").unwrap(),
+        made: 0,
+        policy: Policy::Mutual,
+        constitution: None,
+        founders: List::new(founders).unwrap(),
+        validators: List::new(vec![validator]).unwrap(),
+        parameters: List::new(vec![quota]).unwrap(),
+        cashier: None,
+    }
+}
