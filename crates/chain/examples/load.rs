@@ -1,13 +1,9 @@
 //! How many payments a second one validator takes in, executes, proves and writes to the disk.
 //!
 //! `cargo run --release -p chain --example load -- ACCOUNTS ORDERS DIRECTORY`
-#![expect(
-    clippy::print_stdout,
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "a measurement: it prints times, and stops at the first error"
-)]
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement prints times")]
 
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use chain::chain::Chain;
@@ -27,26 +23,27 @@ const PAYERS: u64 = 200;
 /// Orders in flight: what a payer may leave in the pool.
 const BURST: u64 = 40;
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut number = || arguments.next().and_then(|text| text.parse::<u64>().ok());
     let (Some(accounts), Some(orders)) = (number(), number()) else {
-        println!("usage: load ACCOUNTS ORDERS DIRECTORY");
-        return;
+        return Err("usage: load ACCOUNTS ORDERS DIRECTORY".into());
     };
     let directory = arguments.next().unwrap_or_else(|| ".".to_owned());
     let path = std::path::Path::new(&directory).join(format!("load-{accounts}.redb"));
-    let _ = std::fs::remove_file(&path);
-    let payers: Vec<Secret> = (0..PAYERS).map(|payer| key(payer)).collect();
-    let genesis = genesis(&payers);
-    let mut chain = Chain::open(Store::open(&path).unwrap(), &genesis, 2).unwrap();
+    if path.exists() {
+        std::fs::remove_file(&path)?;
+    }
+    let payers: Vec<Secret> = (0..PAYERS).map(key).collect();
+    let genesis = genesis(&payers)?;
+    let mut chain = Chain::open(Store::open(&path)?, &genesis, 2)?;
     // Fill the state: each account is paid once.
     let began = Instant::now();
-    run(&mut chain, &payers, &genesis.hash(), accounts, |at| at);
+    run(&mut chain, &payers, &genesis.hash(), accounts, |at| at)?;
     println!("{accounts} accounts made in {:.1} s", began.elapsed().as_secs_f64());
     let spent = run(&mut chain, &payers, &genesis.hash(), orders, |at| {
         at.wrapping_mul(0x9e37_79b9) % accounts
-    });
+    })?;
     let rate = |time: Duration| orders as f64 / time.as_secs_f64();
     let all = spent.iter().sum::<Duration>();
     let [submit, propose, commit] = spent.map(|time| time.as_secs_f64() / orders as f64 * 1e6);
@@ -55,7 +52,8 @@ fn main() {
          (signature), {propose:.1} executed and proved, {commit:.1} written",
         rate(all)
     );
-    let _ = std::fs::remove_file(&path);
+    std::fs::remove_file(&path)?;
+    Ok(())
 }
 
 /// Sends payments and makes blocks of them; the time to take in, propose, and commit.
@@ -65,7 +63,7 @@ fn run(
     network: &Hash,
     orders: u64,
     to: impl Fn(u64) -> u64,
-) -> [Duration; 3] {
+) -> Result<[Duration; 3], Box<dyn Error>> {
     let mut spent = [Duration::ZERO; 3];
     for from in (0..orders).step_by((PAYERS * BURST) as usize) {
         let state = chain.state();
@@ -77,48 +75,51 @@ fn run(
         let signed: Vec<Signed> = signed.collect();
         let began = Instant::now();
         for order in signed {
-            chain.submit(order).unwrap();
+            chain.submit(order)?;
         }
         spent[0] += began.elapsed();
         while chain.pool().count() > 0 {
             let began = Instant::now();
-            let proposal = chain.propose(1, Hash([1; 32])).unwrap();
+            let proposal = chain.propose(1, Hash([1; 32]))?;
             let proposed = Instant::now();
-            chain.commit(proposal.id, b"").unwrap();
+            chain.commit(proposal.id, b"")?;
             spent[1] += proposed - began;
             spent[2] += proposed.elapsed();
         }
     }
-    spent
+    Ok(spent)
 }
 
 fn key(number: u64) -> Secret {
-    Secret::new(keccak256(&number.to_le_bytes()).0).unwrap()
+    Secret::new(keccak256(&number.to_le_bytes()).0).expect("a hash is a key, but for one in 2^127")
 }
 
 fn pay(payer: &Secret, nonce: Nonce, to: u64, network: &Hash) -> Signed {
     let hash = keccak256(&[&to.to_le_bytes()[..], b"payee"].concat()).0;
-    let to = Address(*hash.first_chunk().unwrap());
-    let action =
-        Action::Transfer(Transfer { to, amount: Amount::new(1).unwrap(), note: Text::default() });
+    let to = Address(*hash.first_chunk().expect("a hash has more bytes than an address"));
+    let action = Action::Transfer(Transfer {
+        to,
+        amount: Amount::new(1).expect("one is an amount"),
+        note: Text::default(),
+    });
     let valid_until = Height(u64::MAX);
     Order { account: payer.address(), nonce, valid_until, action }.sign(payer, network)
 }
 
-fn genesis(payers: &[Secret]) -> Genesis {
+fn genesis(payers: &[Secret]) -> Result<Genesis, Box<dyn Error>> {
     let founder = |payer: &Secret| Founder { account: payer.address(), name: Text::default() };
     let founders: Vec<Founder> = payers.iter().map(founder).collect();
     let validator =
         AdmitValidator { node_key: Hash([1; 32]), account: founders[0].account, power: 1 };
     let quota = SetParameter { parameter: Parameter::QuotaBytes, value: 1 << 32 };
-    Genesis {
-        name: Text::new("load").unwrap(),
+    Ok(Genesis {
+        name: Text::new("load")?,
         made: 0,
         policy: Policy::Mutual,
         constitution: None,
-        founders: List::new(founders).unwrap(),
-        validators: List::new(vec![validator]).unwrap(),
-        parameters: List::new(vec![quota]).unwrap(),
+        founders: List::new(founders)?,
+        validators: List::new(vec![validator])?,
+        parameters: List::new(vec![quota])?,
         cashier: None,
-    }
+    })
 }
