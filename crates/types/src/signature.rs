@@ -27,7 +27,7 @@ const HALF_ORDER: [u8; 32] = [
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature(pub [u8; 65]);
 
-/// A secret key.
+/// A secret key. Its bytes are erased from memory when it is dropped.
 #[derive(Clone)]
 pub struct Secret(SecretKey);
 
@@ -102,6 +102,12 @@ fn address(key: &PublicKey) -> Address {
     let [_, coordinates @ ..] = bytes;
     let Hash([_, _, _, _, _, _, _, _, _, _, _, _, address @ ..]) = keccak256(&coordinates);
     Address(address)
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.non_secure_erase();
+    }
 }
 
 impl fmt::Debug for Secret {
