@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use chain::chain::Chain;
 use chain::store::Store;
 use ledger::genesis::{Founder, Genesis};
+use types::agreement::{Certificate, Seal};
 use types::amount::{Amount, Height, Nonce};
 use types::bounded::{List, Text};
 use types::envelope::{Order, Signed};
 use types::id::{Address, Hash, keccak256};
 use types::measure::{AdmitValidator, Parameter, SetParameter};
+use types::node_key::NodeSecret;
 use types::signature::Secret;
 use types::transaction::{Action, Transfer};
 use types::word::Policy;
@@ -80,9 +82,9 @@ fn run(
         spent[0] += began.elapsed();
         while chain.pool().count() > 0 {
             let began = Instant::now();
-            let proposal = chain.propose(1, Hash([1; 32]))?;
+            let proposal = chain.propose(1, node().key())?;
             let proposed = Instant::now();
-            chain.commit(proposal.id, b"")?;
+            chain.commit(&agreed(chain, proposal.id)?)?;
             spent[1] += proposed - began;
             spent[2] += proposed.elapsed();
         }
@@ -110,11 +112,12 @@ fn genesis(payers: &[Secret]) -> Result<Genesis, Box<dyn Error>> {
     let founder = |payer: &Secret| Founder { account: payer.address(), name: Text::default() };
     let founders: Vec<Founder> = payers.iter().map(founder).collect();
     let validator =
-        AdmitValidator { node_key: Hash([1; 32]), account: founders[0].account, power: 1 };
+        AdmitValidator { node_key: node().key(), account: founders[0].account, power: 1 };
     let quota = SetParameter { parameter: Parameter::QuotaBytes, value: 1 << 32 };
     Ok(Genesis {
         name: Text::new("load")?,
         made: 0,
+        interval: 1000,
         policy: Policy::Mutual,
         constitution: None,
         founders: List::new(founders)?,
@@ -122,4 +125,18 @@ fn genesis(payers: &[Secret]) -> Result<Genesis, Box<dyn Error>> {
         parameters: List::new(vec![quota])?,
         cashier: None,
     })
+}
+
+/// That the only validator decided a block.
+fn agreed(chain: &Chain, block: Hash) -> Result<Certificate, Box<dyn Error>> {
+    let height = chain.tip().height.after(1);
+    let mut certificate = Certificate { height, round: 0, block, seals: List::default() };
+    let signature = certificate.statement(chain.network()).sign(&node());
+    let seal = Seal { validator: node().key(), signature };
+    certificate.seals = List::new(vec![seal])?;
+    Ok(certificate)
+}
+
+fn node() -> NodeSecret {
+    NodeSecret::new([1; 32])
 }

@@ -7,6 +7,7 @@
 //! Not here: whether the orders are good (`chain`), and who agrees (the consensus).
 
 use sha2::{Digest, Sha256};
+use types::agreement::Certificate;
 use types::amount::Height;
 use types::bounded::List;
 use types::codec::{Malformed, decode, encode};
@@ -28,6 +29,7 @@ pub const DRIFT_MAX: u64 = 10_000;
 /// Separates these hashes from others over the same bytes.
 const TAG: &[u8] = b"mashaa/chain/header/v1";
 const VALIDATORS_TAG: &[u8] = b"mashaa/chain/validators/v1";
+const CERTIFICATE_TAG: &[u8] = b"mashaa/chain/certificate/v1";
 
 record! {
     /// What a block says of itself.
@@ -40,7 +42,7 @@ record! {
         height: Height,
         /// The parent's name; the network's for the first block.
         parent: Hash,
-        /// Milliseconds since 1970, later than the parent's.
+        /// Milliseconds since 1970, later than the parent's by the network's interval or more.
         time: u64,
         /// The node key of the validator that made it.
         proposer: Hash,
@@ -50,14 +52,18 @@ record! {
         orders: Hash,
         /// Hash of the validators that decide this block.
         validators: Hash,
+        /// Hash of the parent's certificate.
+        certificate: Hash,
     }
 }
 
 record! {
-    /// A header and its orders.
+    /// A header and what it covers.
     Block {
         /// The header.
         header: Header,
+        /// That the parent was decided, and by whom; none for the first block.
+        certificate: Option<Certificate>,
         /// The orders, in the order in which they take effect.
         orders: List<Signed, ORDERS_MAX>,
     }
@@ -83,12 +89,27 @@ impl Block {
         }
         decode(bytes)
     }
+
+    /// Whether the header covers what follows it, so that its name stands for all of the bytes.
+    #[must_use]
+    pub fn is_covered(&self) -> bool {
+        let Block { header, certificate, orders } = self;
+        header.orders == orders_root(orders.as_slice())
+            && header.certificate == certificate_hash(certificate)
+    }
 }
 
 /// The root of a block's orders: the leaves are their bytes.
 #[must_use]
 pub fn orders_root(orders: &[Signed]) -> Hash {
     log::root(&leaves(orders))
+}
+
+/// The hash of a parent's certificate.
+#[must_use]
+pub fn certificate_hash(certificate: &Option<Certificate>) -> Hash {
+    let bytes = encode(certificate);
+    Hash(Sha256::new().chain_update(CERTIFICATE_TAG).chain_update(bytes).finalize().into())
 }
 
 /// The leaves of a block's orders.

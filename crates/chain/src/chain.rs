@@ -12,14 +12,15 @@
 //!
 //! Not here: who agrees on blocks, clocks, and how blocks and orders reach other nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use jmt::storage::TreeUpdateBatch;
-use ledger::apply::{apply_verified, end_block};
+use ledger::apply::{apply_verified, end_block, try_verified};
 use ledger::event::Event;
 use ledger::genesis::Genesis;
 use ledger::refusal::Refusal;
 use ledger::state::State;
+use types::agreement::{Certificate, Uncertified, VALIDATORS_MAX};
 use types::amount::Height;
 use types::bounded::List;
 use types::codec::{Malformed, decode, encode};
@@ -28,16 +29,22 @@ use types::id::Hash;
 use types::signature::Unsigned;
 
 use crate::block::{
-    BLOCK_SIZE_MAX, Block, DRIFT_MAX, Header, ORDERS_MAX, VERSION, orders_root, validators_hash,
+    BLOCK_SIZE_MAX, Block, DRIFT_MAX, Header, ORDERS_MAX, VERSION, certificate_hash, orders_root,
+    validators_hash,
 };
 use crate::pool::{NotAccepted, Pool};
 use crate::store::{Decided, Store, StoreError, Writes};
 use crate::tree;
 
-/// Bytes that a block has beside its orders, at most.
-const FRAME_SIZE: usize = 512;
+/// Bytes that a block has beside its orders, at most: its header, and a seal of each validator.
+const FRAME_SIZE: usize = 512 + 96 * VALIDATORS_MAX;
+/// Refused orders that are remembered, at most: for those who ask what became of theirs.
+const REFUSED_MAX: usize = 4096;
 /// Threads that check signatures, at most; a block has work for no more.
 const THREADS_MAX: usize = 64;
+
+/// Node keys of validators and their powers, by key.
+pub type Validators = List<(Hash, u32), VALIDATORS_MAX>;
 
 /// The chain of one node.
 #[derive(Debug)]
@@ -46,8 +53,16 @@ pub struct Chain {
     /// After the last committed block, or after the candidate.
     state: State,
     tip: Tip,
+    /// Who decided the tip.
+    deciders: Validators,
+    /// That they did; none before the first block.
+    certificate: Option<Certificate>,
+    /// Milliseconds between blocks, at least.
+    interval: u64,
     candidate: Option<Candidate>,
     pool: Pool,
+    /// Orders that waited and were refused, the last ones.
+    refused: VecDeque<(Hash, Refusal)>,
     threads: usize,
 }
 
@@ -70,6 +85,8 @@ struct Candidate {
     id: Hash,
     block: Block,
     bytes: Vec<u8>,
+    /// Who decides it.
+    deciders: Validators,
     changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     nodes: TreeUpdateBatch,
     events: Vec<Event>,
@@ -96,16 +113,19 @@ pub enum Rejected {
         /// The field.
         field: &'static str,
     },
-    /// The block's time is not after its parent's, or too far ahead.
+    /// The block's time is too soon after its parent's, or too far ahead.
     #[error("the block's time {time} is not between {after} and {before}")]
     Time {
         /// Milliseconds since 1970.
         time: u64,
-        /// The parent's.
+        /// The parent's with the network's interval.
         after: u64,
         /// The clock's with the drift that is allowed.
         before: u64,
     },
+    /// The parent's certificate proves nothing.
+    #[error("the certificate of the block's parent: {0}")]
+    Certificate(#[from] Uncertified),
     /// An order's signature names no signer.
     #[error("order {index} of the block: {error}")]
     Signature {
@@ -152,6 +172,14 @@ pub enum ChainError {
         /// The block.
         id: Hash,
     },
+    /// The certificate does not show that the block was decided.
+    #[error("block {id} is not decided: {error}")]
+    NotDecided {
+        /// The block.
+        id: Hash,
+        /// What is wrong with the certificate.
+        error: Uncertified,
+    },
 }
 
 impl Chain {
@@ -183,14 +211,32 @@ impl Chain {
         if state.meta().height != tip.height {
             return Err(StoreError::Damaged("the state is of another block".to_owned()).into());
         }
+        let (deciders, certificate) = last_agreement(&store, tip.height)?;
         let threads = threads.clamp(1, THREADS_MAX);
-        Ok(Chain { store, state, tip, candidate: None, pool: Pool::default(), threads })
+        Ok(Chain {
+            store,
+            state,
+            tip,
+            deciders,
+            certificate,
+            interval: genesis.interval.into(),
+            candidate: None,
+            pool: Pool::default(),
+            refused: VecDeque::new(),
+            threads,
+        })
     }
 
     /// The last committed block.
     #[must_use]
     pub fn tip(&self) -> Tip {
         self.tip
+    }
+
+    /// The network: the hash of its genesis.
+    #[must_use]
+    pub fn network(&self) -> Hash {
+        self.state.meta().genesis
     }
 
     /// The state after the last committed block.
@@ -216,29 +262,85 @@ impl Chain {
         self.state().validators_at(height)
     }
 
-    /// Takes in an order for a later block. If it is the account's next, the rules are asked at once.
+    /// Who decided the block at a height; none before the first block.
+    ///
+    /// # Errors
+    ///
+    /// When the file fails.
+    pub fn validators_of(&self, height: Height) -> Result<Option<Validators>, StoreError> {
+        let bytes = self.store.validators(height.0)?;
+        let damaged = |error: Malformed| StoreError::Damaged(format!("the validators: {error}"));
+        bytes.map(|bytes| decode(&bytes).map_err(damaged)).transpose()
+    }
+
+    /// When the next block may be, at the earliest, in milliseconds since 1970.
+    #[must_use]
+    pub fn due(&self) -> u64 {
+        match self.tip.height.0 {
+            0 => 1,
+            _ => self.tip.time.saturating_add(self.interval),
+        }
+    }
+
+    /// Takes in a certificate of the tip that has more seals than the one that decided it, so that the
+    /// next block shows who else took part.
+    pub fn certify(&mut self, certificate: Certificate) {
+        let seals = |it: &Certificate| it.seals.as_slice().len();
+        let is_fuller =
+            self.certificate.as_ref().is_some_and(|old| seals(old) < seals(&certificate));
+        if is_fuller && self.verify_agreement(&certificate).is_ok() {
+            self.certificate = Some(certificate);
+        }
+    }
+
+    /// Checks that the tip was decided.
+    fn verify_agreement(&self, certificate: &Certificate) -> Result<(), Uncertified> {
+        if (certificate.block, certificate.height) != (self.tip.id, self.tip.height) {
+            return Err(Uncertified::OtherBlock);
+        }
+        certificate.verify(self.network(), self.deciders.as_slice())
+    }
+
+    /// Takes in an order for a later block, as `screen`, the check of its signature, and `admit` do one
+    /// after the other.
     ///
     /// # Errors
     ///
     /// When the rules refuse it, or there is no place for it.
     pub fn submit(&mut self, signed: Signed) -> Result<Hash, NotAccepted> {
-        self.discard();
-        let is_next = signed.order.nonce == self.state.nonce(&signed.order.account);
-        let id = self.pool.add(&self.state, signed)?;
-        if let Some(waiting) = self.pool.get(&id).filter(|_| is_next) {
-            let outcome =
-                apply_verified(&mut self.state, self.tip.height.after(1), &waiting.verified);
-            self.state.undo();
-            if let Err(refusal) = outcome {
-                self.pool.forget(&id);
-                return Err(refusal.into());
-            }
+        if let Some(id) = self.screen(&signed)? {
+            return Ok(id);
         }
-        Ok(id)
+        let verified = signed.verify(&self.network())?;
+        self.admit(signed, verified)
+    }
+
+    /// Whether an order may come in, but for its signature, which many threads can check at once; its
+    /// name if it waits already.
+    ///
+    /// # Errors
+    ///
+    /// When the rules refuse it, or there is no place for it.
+    pub fn screen(&self, signed: &Signed) -> Result<Option<Hash>, NotAccepted> {
+        self.pool.screen(&self.state, signed)
+    }
+
+    /// Takes in an order whose signature has been checked for this network. If it is the account's
+    /// next, the rules are asked at once.
+    ///
+    /// # Errors
+    ///
+    /// When the rules refuse it, or there is no place for it.
+    pub fn admit(&mut self, signed: Signed, verified: Verified) -> Result<Hash, NotAccepted> {
+        // The state may be the candidate's, which nearly always is the next block's parent.
+        if signed.order.nonce == self.state.nonce(&signed.order.account) {
+            try_verified(&mut self.state, &verified)?;
+        }
+        self.pool.add(&self.state, signed, verified)
     }
 
     /// Makes a block of the waiting orders that the rules accept. `time` is the clock's, in
-    /// milliseconds since 1970; a block is at least one later than its parent.
+    /// milliseconds since 1970; the block's is later if its parent was made too short a time ago.
     ///
     /// # Errors
     ///
@@ -261,12 +363,18 @@ impl Chain {
                 }
                 // It waits for an order before it.
                 Err(Refusal::NonceTooHigh) => {}
-                Err(_) => refused.push(waiting.verified.id()),
+                Err(refusal) => refused.push((waiting.verified.id(), refusal)),
             }
         }
-        refused.iter().for_each(|id| self.pool.forget(id));
-        let time = time.max(self.tip.time.saturating_add(1));
-        self.finish(time, proposer, orders, events)
+        for (id, refusal) in refused {
+            self.pool.forget(&id);
+            if self.refused.len() >= REFUSED_MAX {
+                self.refused.pop_front();
+            }
+            self.refused.push_back((id, refusal));
+        }
+        let (time, certificate) = (time.max(self.due()), self.certificate.clone());
+        self.finish(time, proposer, certificate, orders, events)
     }
 
     /// Checks a block on the tip by executing it. `time` is the clock's.
@@ -274,19 +382,26 @@ impl Chain {
     /// # Errors
     ///
     /// When the block may not follow the tip, or the file fails.
-    pub fn check(&mut self, time: u64, proposer: Hash, bytes: &[u8]) -> Result<Hash, Rejected> {
+    pub fn check(&mut self, time: u64, bytes: &[u8]) -> Result<Hash, Rejected> {
         if let Some(candidate) = self.candidate.as_ref().filter(|it| it.bytes == bytes) {
             return Ok(candidate.id);
         }
         self.discard();
         let block = Block::decode(bytes)?;
         let before = time.saturating_add(DRIFT_MAX);
-        if block.header.time <= self.tip.time || block.header.time > before {
-            let (time, after) = (block.header.time, self.tip.time);
+        let Header { time, proposer, .. } = block.header;
+        let after = self.due();
+        if time < after || time > before {
             return Err(Rejected::Time { time, after, before });
         }
-        if block.header.proposer != proposer {
+        let validators = self.state.validators_at(self.tip.height.after(1));
+        if !validators.iter().any(|(key, _)| *key == proposer) {
             return Err(Rejected::Header { field: "proposer" });
+        }
+        match &block.certificate {
+            None if self.tip.height.0 == 0 => {}
+            Some(certificate) if self.tip.height.0 > 0 => self.verify_agreement(certificate)?,
+            _ => return Err(Rejected::Header { field: "parent's certificate" }),
         }
         let orders = block.orders.as_slice();
         let verified = self.verify(orders)?;
@@ -300,7 +415,8 @@ impl Chain {
                 }
             }
         }
-        let found = self.finish(block.header.time, proposer, orders.to_vec(), events)?;
+        let certificate = block.certificate.clone();
+        let found = self.finish(time, proposer, certificate, orders.to_vec(), events)?;
         if found.bytes != bytes {
             let field = self
                 .candidate
@@ -317,17 +433,32 @@ impl Chain {
     ///
     /// # Errors
     ///
-    /// When another block was tried, or the file fails; the chain is then as before.
-    pub fn commit(&mut self, id: Hash, certificate: &[u8]) -> Result<Vec<Event>, ChainError> {
+    /// When another block was tried, the certificate is not one, or the file fails; the chain is then
+    /// as before.
+    pub fn commit(&mut self, certificate: &Certificate) -> Result<Vec<Event>, ChainError> {
+        let id = certificate.block;
         let Some(candidate) = self.candidate.take_if(|candidate| candidate.id == id) else {
             return Err(ChainError::NotTried { id });
         };
+        let agreed = match certificate.height == candidate.block.header.height {
+            true => {
+                certificate.verify(candidate.block.header.network, candidate.deciders.as_slice())
+            }
+            false => Err(Uncertified::OtherBlock),
+        };
+        if let Err(error) = agreed {
+            self.state.undo();
+            return Err(ChainError::NotDecided { id, error });
+        }
+        let is_same = candidate.deciders == self.deciders && self.tip.height.0 > 0;
+        let (validators, sealed) = (encode(&candidate.deciders), certificate.encode());
         let orders: Vec<Hash> = candidate.block.orders.as_slice().iter().map(Signed::id).collect();
         let header = &candidate.block.header;
         let writes = Writes {
             height: header.height.0,
             block: &candidate.bytes,
-            certificate,
+            certificate: &sealed,
+            validators: (!is_same).then_some(validators.as_slice()),
             orders: &orders,
             changes: &candidate.changes,
             nodes: &candidate.nodes,
@@ -338,6 +469,8 @@ impl Chain {
         }
         self.state.seal();
         self.tip = Tip { height: header.height, id, time: header.time, state: header.state };
+        self.deciders = candidate.deciders;
+        self.certificate = Some(certificate.clone());
         self.pool.tidy(&self.state);
         Ok(candidate.events)
     }
@@ -360,6 +493,13 @@ impl Chain {
         Ok(self.store.order(id)?.map(|(height, index)| (Height(height), index)))
     }
 
+    /// Why an order that waited was refused, if it was lately.
+    #[must_use]
+    pub fn refusal(&self, id: &Hash) -> Option<Refusal> {
+        let mut last = self.refused.iter().rev();
+        last.find(|(refused, _)| refused == id).map(|(_, refusal)| *refusal)
+    }
+
     /// Takes the candidate back.
     fn discard(&mut self) {
         if self.candidate.take().is_some() {
@@ -372,11 +512,13 @@ impl Chain {
         &mut self,
         time: u64,
         proposer: Hash,
+        certificate: Option<Certificate>,
         orders: Vec<Signed>,
         mut events: Vec<Event>,
     ) -> Result<Proposal, StoreError> {
         let height = self.tip.height.after(1);
-        let validators = validators_hash(&self.state.validators_at(height));
+        let deciders = List::new(self.state.validators_at(height));
+        let deciders: Validators = deciders.expect("the ledger admits no more validators");
         events.extend(end_block(&mut self.state, height).expect("the height is the next one"));
         let changes = self.state.changes();
         let updated =
@@ -384,26 +526,28 @@ impl Chain {
         let (root, nodes) = updated.inspect_err(|_| self.state.undo())?;
         let header = Header {
             version: VERSION,
-            network: self.state.meta().genesis,
+            network: self.network(),
             height,
             parent: self.tip.id,
             time,
             proposer,
             state: root,
             orders: orders_root(&orders),
-            validators,
+            validators: validators_hash(deciders.as_slice()),
+            certificate: certificate_hash(&certificate),
         };
         let orders = List::new(orders).expect("both callers keep to the limit of orders");
-        let (id, block) = (header.id(), Block { header, orders });
+        let (id, block) = (header.id(), Block { header, certificate, orders });
         let bytes = encode(&block);
-        let candidate = Candidate { id, block, bytes: bytes.clone(), changes, nodes, events };
+        let candidate =
+            Candidate { id, block, bytes: bytes.clone(), deciders, changes, nodes, events };
         self.candidate = Some(candidate);
         Ok(Proposal { id, bytes })
     }
 
     /// Checks the signatures of orders that have not come through the pool.
     fn verify(&self, orders: &[Signed]) -> Result<Vec<Verified>, Rejected> {
-        let network = self.state.meta().genesis;
+        let network = self.network();
         let size = orders.len().div_ceil(self.threads).max(1);
         let verify = |part: usize, orders: &[Signed]| -> Result<Vec<Verified>, Rejected> {
             let first = part.saturating_mul(size);
@@ -441,6 +585,21 @@ fn begin(store: &Store, genesis: &Genesis) -> Result<(), ChainError> {
     Ok(())
 }
 
+/// Who decided the last block, and that they did.
+fn last_agreement(
+    store: &Store,
+    height: Height,
+) -> Result<(Validators, Option<Certificate>), StoreError> {
+    if height.0 == 0 {
+        return Ok((Validators::default(), None));
+    }
+    let damaged = || StoreError::Damaged(format!("the certificate of block {}", height.0));
+    let deciders = store.validators(height.0)?.ok_or_else(damaged)?;
+    let certificate = store.decided(height.0)?.ok_or_else(damaged)?.certificate;
+    let deciders = decode(&deciders).map_err(|_| damaged())?;
+    Ok((deciders, Some(Certificate::decode(&certificate).map_err(|_| damaged())?)))
+}
+
 fn tip(store: &Store, network: Hash) -> Result<Tip, StoreError> {
     let height = store.height()?;
     if height == 0 {
@@ -466,6 +625,7 @@ fn differing(expected: &Header, found: &Header) -> &'static str {
         ("state root", expected.state != found.state),
         ("root of orders", expected.orders != found.orders),
         ("hash of validators", expected.validators != found.validators),
+        ("hash of the parent's certificate", expected.certificate != found.certificate),
     ];
     fields.iter().find(|(_, differs)| *differs).map_or("header", |(field, _)| field)
 }

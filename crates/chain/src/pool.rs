@@ -80,15 +80,16 @@ impl Pool {
         self.accounts.get(account)?.get(nonce)
     }
 
-    /// Takes an order in; one that waits already is left as it is.
+    /// Whether an order may come in, but for its signature, which costs a thousand times what the rest
+    /// does; its name if it waits already.
     ///
     /// # Errors
     ///
     /// When the order can never be accepted, or there is no place for it.
-    pub fn add(&mut self, state: &State, signed: Signed) -> Result<Hash, NotAccepted> {
+    pub fn screen(&self, state: &State, signed: &Signed) -> Result<Option<Hash>, NotAccepted> {
         let id = signed.id();
         if self.names.contains_key(&id) {
-            return Ok(id);
+            return Ok(Some(id));
         }
         let (account, nonce) = (signed.order.account, signed.order.nonce);
         let first = state.nonce(&account);
@@ -104,8 +105,24 @@ impl Pool {
         if self.accounts.get(&account).is_some_and(|orders| orders.contains_key(&nonce)) {
             return Err(NotAccepted::NonceTaken);
         }
-        // The signature last: it costs a thousand times what the rest does.
-        let verified = signed.verify(&state.meta().genesis)?;
+        if self.size >= SIZE_MAX { Err(NotAccepted::Full) } else { Ok(None) }
+    }
+
+    /// Takes in an order whose signature has been checked; one that waits already is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// When the order can never be accepted, or there is no place for it.
+    pub fn add(
+        &mut self,
+        state: &State,
+        signed: Signed,
+        verified: Verified,
+    ) -> Result<Hash, NotAccepted> {
+        if let Some(id) = self.screen(state, &signed)? {
+            return Ok(id);
+        }
+        let (account, nonce) = (signed.order.account, signed.order.nonce);
         if verified.signer() != account {
             // A key that holds no session is refused now, so that nobody fills another's places.
             ledger::sessions::live(state, account, verified.signer())?;
@@ -113,10 +130,18 @@ impl Pool {
         if self.size.saturating_add(verified.size()) > SIZE_MAX {
             return Err(NotAccepted::Full);
         }
+        let id = verified.id();
         self.size = self.size.saturating_add(verified.size());
         self.names.insert(id, (account, nonce));
         self.accounts.entry(account).or_default().insert(nonce, Waiting { signed, verified });
         Ok(id)
+    }
+
+    /// The nonce after those of an account's waiting orders; none if none waits.
+    #[must_use]
+    pub fn next_nonce(&self, account: &Address) -> Option<Nonce> {
+        let (last, _) = self.accounts.get(account)?.last_key_value()?;
+        Some(last.after(1))
     }
 
     /// Waiting orders in the order in which a block should try them: every account's first, then

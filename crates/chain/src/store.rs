@@ -26,6 +26,8 @@ const CACHE_SIZE: usize = 64 << 20;
 const GENESIS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("genesis");
 /// Blocks, by height.
 const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+/// Who decided blocks, by the height from which on they did.
+const VALIDATORS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("validators");
 /// Certificates of blocks, by height.
 const CERTIFICATES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("certificates");
 /// Where orders are: height and place in the block, by the order's name.
@@ -73,6 +75,8 @@ pub(crate) struct Writes<'a> {
     pub(crate) height: u64,
     pub(crate) block: &'a [u8],
     pub(crate) certificate: &'a [u8],
+    /// Who decided the block, if they are not those of the block before.
+    pub(crate) validators: Option<&'a [u8]>,
     /// The orders' names, in their order.
     pub(crate) orders: &'a [Hash],
     pub(crate) changes: &'a BTreeMap<Vec<u8>, Option<Vec<u8>>>,
@@ -87,7 +91,7 @@ type Entry = (Vec<u8>, Vec<u8>);
 pub struct Decided {
     /// Its bytes.
     pub block: Vec<u8>,
-    /// The proof that the validators agreed, as the consensus wrote it.
+    /// The certificate that it was decided.
     pub certificate: Vec<u8>,
 }
 
@@ -110,6 +114,15 @@ impl Store {
         Store::open_on(FileBackend::new(file)?)
     }
 
+    /// A store that ends with the process, for those who compute a chain again to check it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for it.
+    pub fn in_memory() -> Result<Store, StoreError> {
+        Store::open_on(redb::backends::InMemoryBackend::new())
+    }
+
     /// Opens what a backend holds: a file, or a simulated disk.
     ///
     /// # Errors
@@ -121,6 +134,7 @@ impl Store {
         write.open_table(GENESIS)?;
         write.open_table(BLOCKS)?;
         write.open_table(CERTIFICATES)?;
+        write.open_table(VALIDATORS)?;
         write.open_table(ORDERS)?;
         write.open_table(ENTRIES)?;
         write.open_table(NODES)?;
@@ -154,6 +168,13 @@ impl Store {
             block: block.value().to_vec(),
             certificate: certificate.value().to_vec(),
         }))
+    }
+
+    /// Who decided the block at a height; none for a height before the first block's.
+    pub(crate) fn validators(&self, height: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let validators = self.read()?.open_table(VALIDATORS)?;
+        let last = validators.range(..=height)?.next_back().transpose()?;
+        Ok(last.map(|(_, bytes)| bytes.value().to_vec()))
     }
 
     /// Where an order is: the block's height and the place in it.
@@ -191,6 +212,9 @@ impl Store {
         let write = self.database.begin_write()?;
         write.open_table(BLOCKS)?.insert(writes.height, writes.block)?;
         write.open_table(CERTIFICATES)?.insert(writes.height, writes.certificate)?;
+        if let Some(validators) = writes.validators {
+            write.open_table(VALIDATORS)?.insert(writes.height, validators)?;
+        }
         {
             let mut orders = write.open_table(ORDERS)?;
             for (index, order) in (0u32..).zip(writes.orders) {

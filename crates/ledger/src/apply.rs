@@ -61,6 +61,18 @@ pub fn apply_verified(
     }
 }
 
+/// Whether the rules would accept an order now; the state is left as it is.
+///
+/// # Errors
+///
+/// The refusal that applying it would give.
+pub fn try_verified(state: &mut State, verified: &Verified) -> Result<(), Refusal> {
+    let before = state.savepoint();
+    let outcome = order(state, verified);
+    state.rollback(&before);
+    outcome
+}
+
 /// Ends the block at `height`: closes votes, executes what has passed, returns what has expired, and
 /// turns the epoch.
 ///

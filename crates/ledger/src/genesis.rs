@@ -8,6 +8,7 @@
 //! Not here: the file that people write.
 
 use sha2::{Digest, Sha256};
+use types::agreement::VALIDATORS_MAX;
 use types::amount::{Amount, Epoch, Height, Period};
 use types::bounded::{List, Text};
 use types::codec::encode;
@@ -26,10 +27,12 @@ use crate::state::{Meta, State};
 
 /// Founders. More can join by the rules.
 pub const FOUNDERS_MAX: usize = 256;
-/// Validators at the beginning.
-pub const GENESIS_VALIDATORS_MAX: usize = 128;
 /// Parameters that differ from their defaults: more than there are.
 pub const GENESIS_PARAMETERS_MAX: usize = 64;
+/// The shortest and the longest interval between blocks, in milliseconds.
+pub const INTERVAL_MIN: u32 = 10;
+/// See `INTERVAL_MIN`.
+pub const INTERVAL_MAX: u32 = 60_000;
 /// Separates this hash from others over the same bytes.
 const TAG: &[u8] = b"mashaa/ledger/genesis/v1";
 
@@ -40,6 +43,8 @@ record! {
         name: Text<NAME_MAX>,
         /// Seconds since 1970 when it was made, so that a network of the same people can begin anew.
         made: u64,
+        /// Milliseconds between blocks, at least: what a block of waiting lasts, at the shortest.
+        interval: u32,
         /// How credits come into being.
         policy: Policy,
         /// The constitution's text, if there is one.
@@ -47,7 +52,7 @@ record! {
         /// The first members.
         founders: List<Founder, FOUNDERS_MAX>,
         /// The first validators.
-        validators: List<AdmitValidator, GENESIS_VALIDATORS_MAX>,
+        validators: List<AdmitValidator, VALIDATORS_MAX>,
         /// Parameters that differ from their defaults.
         parameters: List<SetParameter, GENESIS_PARAMETERS_MAX>,
         /// The first cashier, if the policy is prepaid.
@@ -76,10 +81,14 @@ impl Genesis {
     ///
     /// # Errors
     ///
-    /// When a parameter is out of range, or founders or validators are missing or named twice.
+    /// When a parameter or the interval is out of range, or founders or validators are missing or named
+    /// twice.
     pub fn state(&self) -> Result<State, Refusal> {
         let mut state = State::new(self.meta());
         if self.founders.as_slice().is_empty() || self.validators.as_slice().is_empty() {
+            return Err(Refusal::BadGenesis);
+        }
+        if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&self.interval) {
             return Err(Refusal::BadGenesis);
         }
         if self.cashier.is_some() && self.policy != Policy::Prepaid {

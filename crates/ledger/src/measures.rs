@@ -6,6 +6,7 @@
 //!
 //! Not here: whether a vote has passed (`governance`).
 
+use types::agreement::VALIDATORS_MAX;
 use types::amount::Height;
 use types::id::{Address, Hash};
 use types::measure::{AdmitValidator, Measure, SetCreditLine, SetParameter};
@@ -20,8 +21,6 @@ use crate::refusal::Refusal;
 use crate::state::State;
 use crate::works;
 
-/// Validators. More would slow every block for all.
-pub const VALIDATORS_MAX: usize = 128;
 /// The largest power of one validator; all of them together stay far below 2^63.
 pub const POWER_MAX: u32 = 1_000_000;
 /// Blocks until a change of validators holds: the block after next is the first that everyone can

@@ -301,6 +301,41 @@ impl State {
         self.channels.get(&number)
     }
 
+    /// All accounts that were ever used, by address.
+    pub fn all_accounts(&self) -> impl Iterator<Item = (&Address, &Account)> {
+        self.accounts.iter()
+    }
+
+    /// All who are, were or want to be members, by address.
+    pub fn all_members(&self) -> impl Iterator<Item = (&Address, &Member)> {
+        self.members.iter()
+    }
+
+    /// All proposals, by number.
+    pub fn all_proposals(&self) -> impl DoubleEndedIterator<Item = (&u64, &Proposal)> {
+        self.proposals.iter()
+    }
+
+    /// All ballots, by proposal and voter.
+    pub fn all_ballots(&self) -> impl Iterator<Item = (&(u64, Address), &Ballot)> {
+        self.ballots.iter()
+    }
+
+    /// All works, by CID.
+    pub fn all_works(&self) -> impl Iterator<Item = (&Cid, &Work)> {
+        self.works.iter()
+    }
+
+    /// All open channels, by number.
+    pub fn all_channels(&self) -> impl Iterator<Item = (&u64, &Channel)> {
+        self.channels.iter()
+    }
+
+    /// All validators, by node key.
+    pub fn all_validators(&self) -> impl Iterator<Item = (&Hash, &Validator)> {
+        self.validators.iter()
+    }
+
     /// Notes what happened.
     pub(crate) fn say(&mut self, event: Event) {
         self.events.push(event);

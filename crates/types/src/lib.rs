@@ -9,12 +9,14 @@
     )
 )]
 
+pub mod agreement;
 pub mod amount;
 pub mod bounded;
 pub mod codec;
 pub mod envelope;
 pub mod id;
 pub mod measure;
+pub mod node_key;
 pub mod record;
 pub mod signature;
 pub mod siwe;

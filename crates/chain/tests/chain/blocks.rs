@@ -1,6 +1,6 @@
 //! Blocks that are made, checked, thrown away and altered, and orders that wait for one.
 
-use chain::block::{Block, DRIFT_MAX, orders_root};
+use chain::block::{Block, DRIFT_MAX, certificate_hash, orders_root};
 use chain::chain::{ChainError, Proposal, Rejected};
 use chain::pool::{ACCOUNT_MAX, NotAccepted};
 use chain::store::Store;
@@ -13,6 +13,8 @@ use types::signature::Signature;
 
 use crate::world::*;
 
+const OTHER: Hash = Hash([1; 32]);
+
 #[test]
 fn a_proposer_and_those_who_check_reach_one_state() {
     let (mut one, mut two) = (in_memory(), in_memory());
@@ -20,13 +22,14 @@ fn a_proposer_and_those_who_check_reach_one_state() {
         for (from, to) in [("amal", "badr"), ("badr", "dina"), ("dina", "amal")] {
             one.submit(pay(from, round, to, 1 + round)).unwrap();
         }
-        let proposal = one.propose(NOW + round, NODE).unwrap();
+        let proposal = one.propose(NOW + round * 1000, node().key()).unwrap();
         // Tried twice and once thrown away: only what is decided counts.
-        two.propose(NOW, NODE).unwrap();
-        assert_eq!(two.check(NOW, NODE, &proposal.bytes).unwrap(), proposal.id);
-        assert_eq!(two.check(NOW, NODE, &proposal.bytes).unwrap(), proposal.id);
-        one.commit(proposal.id, b"agreed").unwrap();
-        two.commit(proposal.id, b"agreed").unwrap();
+        two.propose(NOW, node().key()).unwrap();
+        let clock = NOW + round * 1000;
+        assert_eq!(two.check(clock, &proposal.bytes).unwrap(), proposal.id);
+        assert_eq!(two.check(clock, &proposal.bytes).unwrap(), proposal.id);
+        one.commit(&agreed(round + 1, proposal.id)).unwrap();
+        two.commit(&agreed(round + 1, proposal.id)).unwrap();
         assert_eq!(one.tip(), two.tip());
         assert_eq!(Block::decode(&proposal.bytes).unwrap().orders.as_slice().len(), 3);
     }
@@ -41,9 +44,9 @@ fn a_block_that_was_not_decided_leaves_nothing() {
     block(&mut chain);
     let (tip, before) = (chain.tip(), chain.state().entries());
     chain.submit(pay("amal", 0, "badr", 7)).unwrap();
-    let proposal = chain.propose(NOW, NODE).unwrap();
+    let proposal = chain.propose(NOW, node().key()).unwrap();
     assert_eq!(chain.state().entries(), before);
-    assert!(matches!(chain.commit(proposal.id, b""), Err(ChainError::NotTried { .. })));
+    assert!(matches!(chain.commit(&agreed(2, proposal.id)), Err(ChainError::NotTried { .. })));
     assert_eq!(chain.tip(), tip);
     // The order still waits for its block.
     assert_eq!(chain.pool().count(), 1);
@@ -55,14 +58,13 @@ fn a_block_that_was_not_decided_leaves_nothing() {
 fn altered(change: impl FnOnce(&mut Block)) -> Rejected {
     let (mut maker, mut judge) = (in_memory(), in_memory());
     maker.submit(pay("amal", 0, "badr", 5)).unwrap();
-    let bytes = maker.propose(NOW, NODE).unwrap().bytes;
+    let bytes = maker.propose(NOW, node().key()).unwrap().bytes;
     let mut block = Block::decode(&bytes).unwrap();
     change(&mut block);
-    let proposer = block.header.proposer;
     let before = judge.state().entries();
-    let rejected = judge.check(NOW, proposer, &encode(&block)).unwrap_err();
+    let rejected = judge.check(NOW, &encode(&block)).unwrap_err();
     assert_eq!(judge.state().entries(), before);
-    judge.check(NOW, NODE, &bytes).unwrap();
+    judge.check(NOW, &bytes).unwrap();
     rejected
 }
 
@@ -73,20 +75,56 @@ fn each_field_of_a_header_is_checked() {
         other => panic!("{other}"),
     };
     assert_eq!(field(|block| block.header.version = 2), "version");
-    assert_eq!(field(|block| block.header.network = NODE), "network");
+    assert_eq!(field(|block| block.header.network = OTHER), "network");
     assert_eq!(field(|block| block.header.height.0 = 2), "height");
-    assert_eq!(field(|block| block.header.parent = NODE), "parent");
-    assert_eq!(field(|block| block.header.state = NODE), "state root");
-    assert_eq!(field(|block| block.header.orders = NODE), "root of orders");
-    assert_eq!(field(|block| block.header.validators = NODE), "hash of validators");
+    assert_eq!(field(|block| block.header.parent = OTHER), "parent");
+    assert_eq!(field(|block| block.header.state = OTHER), "state root");
+    assert_eq!(field(|block| block.header.orders = OTHER), "root of orders");
+    assert_eq!(field(|block| block.header.validators = OTHER), "hash of validators");
     let late = altered(|block| block.header.time = NOW + DRIFT_MAX + 1);
     assert!(matches!(late, Rejected::Time { .. }), "{late}");
     let early = altered(|block| block.header.time = 0);
     assert!(matches!(early, Rejected::Time { .. }), "{early}");
-    let mut judge = in_memory();
-    let bytes = judge.propose(NOW, NODE).unwrap().bytes;
-    let other = in_memory().check(NOW, Hash([2; 32]), &bytes).unwrap_err();
-    assert!(matches!(other, Rejected::Header { field: "proposer" }), "{other}");
+    assert_eq!(field(|block| block.header.proposer = OTHER), "proposer");
+    assert_eq!(field(|block| block.header.certificate = OTHER), "hash of the parent's certificate");
+}
+
+#[test]
+fn a_block_shows_that_its_parent_was_decided_and_comes_no_sooner_than_it_may() {
+    let (mut maker, mut judge) = (in_memory(), in_memory());
+    let first = maker.propose(NOW, node().key()).unwrap();
+    judge.check(NOW, &first.bytes).unwrap();
+    // Not decided: sealed by nobody, or for another height.
+    let mut unsealed = agreed(1, first.id);
+    unsealed.seals = List::default();
+    let refused = maker.commit(&unsealed).unwrap_err();
+    assert!(matches!(refused, ChainError::NotDecided { .. }), "{refused}");
+    maker.check(NOW, &first.bytes).unwrap();
+    let refused = maker.commit(&agreed(2, first.id)).unwrap_err();
+    assert!(matches!(refused, ChainError::NotDecided { .. }), "{refused}");
+    maker.check(NOW, &first.bytes).unwrap();
+    maker.commit(&agreed(1, first.id)).unwrap();
+    judge.commit(&agreed(1, first.id)).unwrap();
+    assert_eq!(maker.due(), NOW + 1000);
+
+    let second = maker.propose(NOW, node().key()).unwrap();
+    let whole = Block::decode(&second.bytes).unwrap();
+    assert_eq!(whole.header.time, NOW + 1000);
+    let refuse = |judge: &mut chain::chain::Chain, change: fn(&mut Block)| {
+        let mut block = whole.clone();
+        change(&mut block);
+        block.header.certificate = certificate_hash(&block.certificate);
+        judge.check(NOW, &encode(&block)).unwrap_err()
+    };
+    let none = refuse(&mut judge, |block| block.certificate = None);
+    assert!(matches!(none, Rejected::Header { field: "parent's certificate" }), "{none}");
+    let other = refuse(&mut judge, |block| block.certificate = Some(agreed(1, OTHER)));
+    assert!(matches!(other, Rejected::Certificate(_)), "{other}");
+    let early = refuse(&mut judge, |block| block.header.time -= 1);
+    assert!(matches!(early, Rejected::Time { .. }), "{early}");
+    judge.check(NOW, &second.bytes).unwrap();
+    let at = types::amount::Height(1);
+    assert_eq!(judge.validators_of(at).unwrap().unwrap().as_slice(), [(node().key(), 1)]);
 }
 
 #[test]
@@ -114,7 +152,7 @@ fn a_block_with_a_bad_order_is_rejected() {
 fn a_blocks_bytes_are_those_of_the_fixture() {
     let mut chain = in_memory();
     chain.submit(pay("amal", 0, "badr", 5)).unwrap();
-    let proposal = chain.propose(NOW, NODE).unwrap();
+    let proposal = chain.propose(NOW, node().key()).unwrap();
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let text = format!("name {}\nblock {}\n", proposal.id, hex(&proposal.bytes));
     expect_test::expect_file!["../../../../fixtures/chain/block.txt"].assert_eq(&text);
@@ -124,7 +162,7 @@ fn a_blocks_bytes_are_those_of_the_fixture() {
 fn every_cut_and_flip_of_a_block_is_refused() {
     let (mut maker, mut judge) = (in_memory(), in_memory());
     maker.submit(pay("amal", 0, "badr", 5)).unwrap();
-    let Proposal { id, bytes } = maker.propose(NOW, NODE).unwrap();
+    let Proposal { id, bytes } = maker.propose(NOW, node().key()).unwrap();
     assert_eq!(encode(&Block::decode(&bytes).unwrap()), bytes);
     for length in 0..bytes.len() {
         assert!(decode::<Block>(&bytes[..length]).is_err(), "{length} bytes");
@@ -133,7 +171,7 @@ fn every_cut_and_flip_of_a_block_is_refused() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1;
         // The proposer chooses the time; another makes another block.
-        match judge.check(NOW, NODE, &flipped) {
+        match judge.check(NOW, &flipped) {
             Ok(other) => assert!(other != id && (76..84).contains(&at), "byte {at}"),
             Err(_) => assert!(at != 76, "byte {at}"),
         }

@@ -110,8 +110,8 @@ fn run(disk: &Disk) -> u64 {
     let Ok(mut chain) = Chain::open(store, &genesis(0), 1) else { return 0 };
     for height in 0..BLOCKS {
         chain.submit(pay("amal", height, "badr", 1)).unwrap();
-        let Ok(proposal) = chain.propose(NOW, NODE) else { return height };
-        if chain.commit(proposal.id, b"agreed").is_err() {
+        let Ok(proposal) = chain.propose(NOW, node().key()) else { return height };
+        if chain.commit(&agreed(chain.tip().height.0 + 1, proposal.id)).is_err() {
             return height;
         }
     }

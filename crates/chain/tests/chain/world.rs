@@ -4,19 +4,35 @@ use chain::chain::Chain;
 use chain::store::Store;
 use ledger::genesis::{Founder, Genesis};
 use redb::backends::InMemoryBackend;
+use types::agreement::{Certificate, Seal};
 use types::amount::{Amount, Height, Nonce};
 use types::bounded::{List, Text};
 use types::envelope::{Order, Signed};
 use types::id::{Address, Hash, keccak256};
 use types::measure::AdmitValidator;
+use types::node_key::NodeSecret;
 use types::signature::Secret;
 use types::transaction::{Action, Transfer};
 use types::word::Policy;
 
 pub(crate) const NAMES: [&str; 3] = ["amal", "badr", "dina"];
-pub(crate) const NODE: Hash = Hash([1; 32]);
 /// The clock of these tests, in milliseconds.
 pub(crate) const NOW: u64 = 1_700_000_000_000;
+
+/// The only validator's key.
+pub(crate) fn node() -> NodeSecret {
+    NodeSecret::new([1; 32])
+}
+
+/// That the validator decided a block.
+pub(crate) fn agreed(height: u64, block: Hash) -> Certificate {
+    let seals = List::default();
+    let mut certificate = Certificate { height: Height(height), round: 0, block, seals };
+    let signature = certificate.statement(genesis(0).hash()).sign(&node());
+    let seal = Seal { validator: node().key(), signature };
+    certificate.seals = List::new(vec![seal]).unwrap();
+    certificate
+}
 
 pub(crate) fn secret(name: &str) -> Secret {
     Secret::new(keccak256(name.as_bytes()).0).unwrap()
@@ -28,10 +44,11 @@ pub(crate) fn address(name: &str) -> Address {
 
 pub(crate) fn genesis(made: u64) -> Genesis {
     let founder = |name: &&str| Founder { account: address(name), name: Text::new(name).unwrap() };
-    let validator = AdmitValidator { node_key: NODE, account: address(NAMES[0]), power: 1 };
+    let validator = AdmitValidator { node_key: node().key(), account: address(NAMES[0]), power: 1 };
     Genesis {
         name: Text::new("test").unwrap(),
         made,
+        interval: 1000,
         policy: Policy::Mutual,
         constitution: None,
         founders: List::new(NAMES.iter().map(founder).collect()).unwrap(),
@@ -64,8 +81,9 @@ pub(crate) fn pay(from: &str, nonce: u64, to: &str, millionths: u64) -> Signed {
 
 /// Proposes and commits a block; its height.
 pub(crate) fn block(chain: &mut Chain) -> u64 {
-    let proposal = chain.propose(NOW, NODE).unwrap();
-    chain.commit(proposal.id, b"agreed").unwrap();
+    let proposal = chain.propose(NOW, node().key()).unwrap();
+    let height = chain.tip().height.0 + 1;
+    chain.commit(&agreed(height, proposal.id)).unwrap();
     chain.tip().height.0
 }
 

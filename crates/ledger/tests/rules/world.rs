@@ -71,6 +71,7 @@ pub(crate) fn genesis(policy: Policy, names: &[&str]) -> Genesis {
     Genesis {
         name: text("test"),
         made: 0,
+        interval: 1000,
         policy,
         constitution: None,
         founders: List::new(names.iter().map(founder).collect()).unwrap(),
