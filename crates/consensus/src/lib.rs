@@ -1,0 +1,13 @@
+//! Agree on blocks: alone, or with other validators.
+//!
+//! Malachite's Tendermint behind one narrow trait, `Application`; a network of one runs the same path.
+#![cfg_attr(not(test), deny(clippy::float_arithmetic, clippy::indexing_slicing))]
+
+pub mod application;
+mod codec;
+mod context;
+mod driver;
+mod parts;
+mod signing;
+pub mod start;
+mod undecided;
