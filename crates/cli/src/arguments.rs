@@ -2,9 +2,16 @@
 //!
 //! Not here: what the commands do.
 
+mod ledger;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use ledger::{
+    DelegateArguments, InitArguments, LedgerCommand, MemberCommand, NodeFlag, ProposeArguments,
+    RegisterArguments, SendArguments, SignFlags, TestnetArguments, VoteArguments, WorkCommand,
+};
 
 /// Pool machines, models and data into an AI service that belongs to its members.
 ///
@@ -31,6 +38,30 @@ pub(crate) enum Command {
     /// Fetch, add, list, show and remove models
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Make, import, list, show and export wallets, and sign texts
+    #[command(subcommand)]
+    Wallet(WalletCommand),
+    /// Begin a network of members, or take in the beginning of another
+    Init(InitArguments),
+    /// Look at the members' ledger, check it, and run it without a model
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Send credits
+    Send(SendArguments),
+    /// List members, apply, vouch, pay capital in, leave
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// Put measures to the vote
+    Propose(ProposeArguments),
+    /// Vote on a proposal
+    Vote(VoteArguments),
+    /// Let another member's vote count for yours where you do not vote
+    Delegate(DelegateArguments),
+    /// List, register and pay for models and datasets of the ledger
+    #[command(subcommand)]
+    Work(WorkCommand),
+    /// Run a network of several validators on this machine
+    Testnet(TestnetArguments),
     /// Show the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -196,6 +227,104 @@ pub(crate) enum RandomShape {
     /// The shape of Llama 3.2 1B
     #[value(name = "llama-3.2-1b")]
     Llama1b,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WalletCommand {
+    /// Make a wallet, and print the words that give it back
+    New(NewWalletArguments),
+    /// Take in a phrase, a secret key in hexadecimal, or a keystore file
+    Import(ImportWalletArguments),
+    /// List the wallets of this home
+    #[command(alias = "ls")]
+    List,
+    /// Show a wallet's address, path and file
+    Show(WalletName),
+    /// Sign a text, such as a sign-in, as `personal_sign` does (EIP-191)
+    Sign(SignArguments),
+    /// Print a wallet's keystore, or its secret key
+    Export(ExportWalletArguments),
+}
+
+/// Which wallet.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WalletName {
+    /// The wallet's name
+    #[arg(long, default_value = wallet::wallets::MAIN)]
+    pub(crate) name: String,
+}
+
+/// Where a wallet's passphrase is, other than in a person's head.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PassphraseFile {
+    /// A file with the wallet's passphrase, that only you can read [default: asks]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NewWalletArguments {
+    #[command(flatten)]
+    pub(crate) wallet: WalletName,
+    /// How many words
+    #[arg(long, value_enum, default_value_t = WordCount::Twelve)]
+    pub(crate) words: WordCount,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseFile,
+    /// No words, and a random passphrase in a file beside the wallet, for machines without a person
+    #[arg(long, conflicts_with_all = ["words", "passphrase_file"])]
+    pub(crate) unattended: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WordCount {
+    /// As hard to guess as the key itself
+    #[value(name = "12")]
+    Twelve,
+    /// For those whose rules ask for it
+    #[value(name = "24")]
+    TwentyFour,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ImportWalletArguments {
+    #[command(flatten)]
+    pub(crate) wallet: WalletName,
+    /// A file with the phrase, the secret key or the keystore [default: asks]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+    /// A file with the passphrase of that keystore or phrase
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from_passphrase_file: Option<PathBuf>,
+    /// Which of a phrase's keys [default: 0]
+    #[arg(long, value_name = "I")]
+    pub(crate) index: Option<u32>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseFile,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SignArguments {
+    #[command(flatten)]
+    pub(crate) wallet: WalletName,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseFile,
+    /// The text; every byte counts, a line end too [default: standard input]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExportWalletArguments {
+    #[command(flatten)]
+    pub(crate) wallet: WalletName,
+    /// The secret key in hexadecimal, without any protection
+    #[arg(long)]
+    pub(crate) hex: bool,
+    /// A new file to write to, that only you can read [default: standard output]
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) to: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseFile,
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,21 +9,28 @@
 mod say;
 
 mod arguments;
+mod ask;
 mod bench;
 mod chat;
+mod client;
 mod context;
 mod doctor;
 mod hash;
+mod ledger;
 mod measure;
 mod model;
+mod network;
+mod order;
 mod outcome;
 mod progress;
 mod random;
+mod testnet;
 mod up;
+mod wallet;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command, ConfigCommand, UpArguments};
+use arguments::{Arguments, Command, ConfigCommand, LedgerCommand, UpArguments};
 use context::Context;
 use outcome::Outcome;
 
@@ -50,6 +57,21 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             chat::run(&context, &chat)
         }
         Command::Model(command) => model::run(&context, command),
+        Command::Wallet(command) => wallet::run(&context, command),
+        Command::Init(init) => network::init(&context, &init),
+        Command::Ledger(command) => {
+            if let LedgerCommand::Run(run) = &command {
+                context.set_flags(&run.flags())?;
+            }
+            ledger::run(&context, &command)
+        }
+        Command::Send(send) => order::transfer(&context, &send),
+        Command::Member(command) => order::member(&context, &command),
+        Command::Propose(propose) => order::propose(&context, &propose),
+        Command::Vote(vote) => order::vote(&context, &vote),
+        Command::Delegate(delegate) => order::delegate(&context, &delegate),
+        Command::Work(command) => order::work(&context, &command),
+        Command::Testnet(testnet) => testnet::run(&context, &testnet),
         Command::Config(ConfigCommand::Show { origin }) => Ok(context.show_config(origin)),
         Command::Doctor => doctor::run(&context),
         Command::Bench(bench) => bench::run(&context, &bench),

@@ -15,6 +15,13 @@ use node::opened::OpenError;
 use node::pull::PullError;
 use node::source::SourceError;
 use store::blobs::StoreError;
+use wallet::derive::NoKey;
+use wallet::files::FileError;
+use wallet::keystore::KeystoreError;
+use wallet::passphrase::PassphraseError;
+use wallet::phrase::PhraseError;
+use wallet::wallet::NotHex;
+use wallet::wallets::WalletsError;
 
 /// What a run came to. The numbers are part of the program's interface (`docs/cli.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +85,13 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Outcome> {
         .or_else(|| cause.downcast_ref().and_then(of_opening))
         .or_else(|| cause.downcast_ref().and_then(of_store))
         .or_else(|| cause.downcast_ref().map(|_: &ArtifactError| Outcome::Refused))
+        .or_else(|| cause.downcast_ref().and_then(of_wallets))
+        .or_else(|| cause.downcast_ref().and_then(of_file))
+        .or_else(|| cause.downcast_ref().and_then(of_keystore))
+        .or_else(|| cause.downcast_ref().map(|_: &PassphraseError| Outcome::Refused))
+        .or_else(|| cause.downcast_ref().map(|_: &PhraseError| Outcome::Refused))
+        .or_else(|| cause.downcast_ref().map(|_: &NoKey| Outcome::Refused))
+        .or_else(|| cause.downcast_ref().map(|_: &NotHex| Outcome::Refused))
 }
 
 fn of_problem(problem: &Problem) -> Outcome {
@@ -143,5 +157,31 @@ fn of_store(error: &StoreError) -> Option<Outcome> {
         StoreError::Missing { .. } => Some(Outcome::NotFound),
         StoreError::Mismatch { .. } => Some(Outcome::Refused),
         _ => None,
+    }
+}
+
+fn of_wallets(error: &WalletsError) -> Option<Outcome> {
+    match error {
+        WalletsError::Name { .. } => Some(Outcome::Usage),
+        WalletsError::Unknown { .. } => Some(Outcome::NotFound),
+        WalletsError::File(error) => of_file(error),
+        WalletsError::Keystore { source, .. } => of_keystore(source),
+        WalletsError::Passphrase(_) => Some(Outcome::Refused),
+        _ => None,
+    }
+}
+
+fn of_file(error: &FileError) -> Option<Outcome> {
+    match error {
+        FileError::System { .. } => None,
+        FileError::Exists { .. } => Some(Outcome::Usage),
+        _ => Some(Outcome::Refused),
+    }
+}
+
+fn of_keystore(error: &KeystoreError) -> Option<Outcome> {
+    match error {
+        KeystoreError::NoMemory(_) => None,
+        _ => Some(Outcome::Refused),
     }
 }

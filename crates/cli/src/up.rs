@@ -1,9 +1,10 @@
 //! `mashaa up`: serve a model.
 
-use node::service;
+use node::service::{self, Roles};
 use node::worker::Worker;
 
 use crate::context::Context;
+use crate::network;
 use crate::outcome::Outcome;
 
 /// Serves until the process is asked to end.
@@ -25,9 +26,11 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
         ..gateway::router::Options::default()
     };
     let open = gateway.api_keys.is_empty();
+    let roles = Roles { model: Some((worker, gateway)), ledger: Some(network::settings(context)?) };
     let address = context.config.text("listen");
-    service::serve(worker, &gateway, address, |local| {
-        eprintln!("{}", welcome(&local, &name, open))
+    service::serve(roles, address, |local, ledger| {
+        eprintln!("{}", welcome(&local, &name, open));
+        ledger.into_iter().for_each(network::welcome);
     })?;
     drop(lock);
     eprintln!("stopped");

@@ -28,13 +28,23 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 9] = [
+pub const SETTINGS: [Setting; 11] = [
     Setting { key: "listen", default: "127.0.0.1:8420", help: "address and port of the API" },
     Setting { key: "model", default: "", help: "model to serve; empty: the catalogue's default" },
     Setting { key: "threads", default: "0", help: "threads that compute; 0: one a core" },
     Setting { key: "isa", default: "auto", help: "auto, scalar, avx2 or avx512" },
     Setting { key: "kv_mib", default: "1024", help: "memory for past positions, MiB" },
     Setting { key: "queue", default: "256", help: "requests held at once, 1 to 65536" },
+    Setting {
+        key: "ledger_listen",
+        default: "127.0.0.1:0",
+        help: "address and port where other nodes' ledgers reach this one; port 0: any that is free",
+    },
+    Setting {
+        key: "ledger_peers",
+        default: "",
+        help: "HOST:PORT of other nodes' ledgers, comma-separated",
+    },
     Setting { key: "api_keys", default: "", help: "keys that open the API, comma-separated" },
     Setting { key: "catalogue", default: "", help: "a catalogue file instead of the built-in one" },
     Setting { key: "mirror", default: "", help: "a directory to look for model files in first" },

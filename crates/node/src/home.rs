@@ -4,6 +4,8 @@
 //! config.toml   settings
 //! blobs/        files by CID
 //! models/       one small file a model: which blobs it is
+//! ledger/       genesis, node key, blocks and state
+//! wallets/      one keystore a wallet, and the passphrases of those that need no person
 //! work/         files that are not complete
 //! lock          held by the process that serves; holds its process id
 //! ```
@@ -101,6 +103,18 @@ impl Home {
     #[must_use]
     pub fn models(&self) -> PathBuf {
         self.path.join("models")
+    }
+
+    /// The members' ledger.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.path.join("ledger")
+    }
+
+    /// One keystore a wallet. It is made with the first one, for its owner's eyes only.
+    #[must_use]
+    pub fn wallets(&self) -> PathBuf {
+        self.path.join("wallets")
     }
 
     /// Files that are not complete.

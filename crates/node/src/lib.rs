@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod config;
 pub mod home;
 pub mod importer;
+pub mod ledger;
 pub mod mirror;
 pub mod models;
 pub mod opened;

@@ -1,4 +1,4 @@
-//! Serving: a worker behind a gateway, until someone asks it to end.
+//! Serving: a worker behind a gateway, and the ledger, until someone asks it to end.
 //!
 //! Invariants:
 //! - Answers in flight are finished, within the gateway's time, before `serve` returns.
@@ -9,12 +9,19 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use std::time::Duration;
+
+use axum::Router;
 use gateway::router::{Gateway, Options};
 use tokio::net::TcpListener;
 
+use crate::ledger::{self, Ledger, LedgerError, explorer};
 use crate::worker::Worker;
 
-/// Why serving did not start.
+/// How long tasks have to end once nothing is served any more.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// Why serving did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be listened on.
@@ -28,33 +35,87 @@ pub enum ServeError {
     /// The runtime cannot be made.
     #[error("the runtime cannot start: {0}")]
     Runtime(std::io::Error),
+    /// The ledger cannot start.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The ledger cannot go on.
+    #[error("the ledger stopped: {0}")]
+    LedgerStopped(String),
 }
 
-/// Serves `worker` at `address` until the process is asked to end (SIGINT, SIGTERM) and the answers
-/// in flight are done. `ready` is told the address once clients can connect.
+/// What a node does for others.
+#[derive(Debug, Default)]
+pub struct Roles {
+    /// It runs a model behind the API.
+    pub model: Option<(Worker, Options)>,
+    /// It has the members' ledger.
+    pub ledger: Option<ledger::Settings>,
+}
+
+/// Serves at `address` until the process is asked to end (SIGINT, SIGTERM) and the answers in flight
+/// are done. `ready` is told the address once clients can connect.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When the address cannot be listened on, or the ledger cannot start or go on.
 pub fn serve(
-    worker: Worker,
-    options: &Options,
+    roles: Roles,
     address: &str,
-    ready: impl FnOnce(SocketAddr),
+    ready: impl FnOnce(SocketAddr, Option<&Ledger>),
 ) -> Result<(), ServeError> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(ServeError::Runtime)?;
-    runtime.block_on(async {
-        let listen = |source| ServeError::Listen { address: address.to_owned(), source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let local = listener.local_addr().map_err(listen)?;
-        let router = gateway::router::router(Gateway::new(Arc::new(worker), options));
-        // Listening for the signal begins before anyone is told that the node is ready.
-        let ending = ending().map_err(ServeError::Runtime)?;
-        ready(local);
-        gateway::serve::serve(listener, router, ending).await;
-        Ok(())
-    })
+    let outcome = runtime.block_on(serve_roles(roles, address, ready));
+    // What is still running has nothing to lose: blocks are written whole or not at all.
+    runtime.shutdown_timeout(SHUTDOWN);
+    outcome
+}
+
+async fn serve_roles(
+    roles: Roles,
+    address: &str,
+    ready: impl FnOnce(SocketAddr, Option<&Ledger>),
+) -> Result<(), ServeError> {
+    let listen = |source| ServeError::Listen { address: address.to_owned(), source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let local = listener.local_addr().map_err(listen)?;
+    let started = match &roles.ledger {
+        Some(settings) => Some(Ledger::start(settings).await?),
+        None => None,
+    };
+    let mut router = Router::new();
+    if let Some((worker, options)) = roles.model {
+        router = gateway::router::router(Gateway::new(Arc::new(worker), &options));
+    }
+    if let Some((ledger, _)) = &started {
+        router = router.merge(explorer::router(ledger.clone()));
+    }
+    // Listening for the signal begins before anyone is told that the node is ready.
+    let ending = ending().map_err(ServeError::Runtime)?;
+    ready(local, started.as_ref().map(|(ledger, _)| ledger));
+    let fault = started.as_ref().map(|(_, running)| running.fault());
+    let stopped = async {
+        match fault {
+            Some(mut fault) => {
+                // Also when there is no reason, since nothing ends the agreement while it is served.
+                let reason = fault.wait_for(Option::is_some).await.map(|reason| reason.clone());
+                reason.ok().flatten().unwrap_or_else(|| "the agreement ended".to_owned())
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let mut reason = None;
+    let end = async {
+        tokio::select! {
+            () = ending => {}
+            why = stopped => reason = Some(why),
+        }
+    };
+    gateway::serve::serve(listener, router, end).await;
+    if let Some((_, running)) = started {
+        running.stop().await;
+    }
+    reason.map_or(Ok(()), |reason| Err(ServeError::LedgerStopped(reason)))
 }
 
 /// Ready when the process is asked to end.

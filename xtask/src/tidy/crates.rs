@@ -9,20 +9,36 @@ use super::Finding;
 use crate::tree::Tree;
 
 /// Each crate, and the crates of ours it may use. An arrow that is not here does not exist.
-const DIRECTIONS: [(&str, &[&str]); 10] = [
+const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("types", &[]),
     ("ledger", &["types"]),
     ("chain", &["types", "ledger"]),
+    ("consensus", &["types"]),
+    ("wallet", &["types"]),
     ("engine", &[]),
     ("text", &["engine"]),
     ("store", &[]),
     ("gateway", &["engine", "text"]),
-    ("node", &["engine", "text", "store", "gateway"]),
-    ("cli", &["engine", "text", "store", "gateway", "node"]),
+    ("node", &["types", "ledger", "chain", "consensus", "engine", "text", "store", "gateway"]),
+    (
+        "cli",
+        &[
+            "types",
+            "ledger",
+            "chain",
+            "consensus",
+            "wallet",
+            "engine",
+            "text",
+            "store",
+            "gateway",
+            "node",
+        ],
+    ),
     ("xtask", &[]),
 ];
 /// The crates that may know a runtime.
-const SHELL: [&str; 3] = ["gateway", "node", "cli"];
+const SHELL: [&str; 4] = ["consensus", "gateway", "node", "cli"];
 
 /// What the rules need of a `Cargo.toml`.
 #[derive(Debug, Default)]

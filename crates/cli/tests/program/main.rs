@@ -4,8 +4,12 @@
 
 mod codes;
 mod kill;
+#[cfg(unix)]
+mod ledger;
 mod lies;
 mod mirror;
 #[cfg(unix)]
 mod up;
+#[cfg(unix)]
+mod wallet;
 mod world;

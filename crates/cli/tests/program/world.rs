@@ -112,7 +112,7 @@ impl World {
 }
 
 impl Ended {
-    fn of(output: &Output) -> Ended {
+    pub(crate) fn of(output: &Output) -> Ended {
         Ended {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -1,0 +1,348 @@
+//! The command line of the members' ledger.
+//!
+//! Not here: what the commands do.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// How a network begins.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct InitArguments {
+    /// Join the network that begins with this file, instead of beginning one
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    pub(crate) genesis: Option<PathBuf>,
+    /// The network's name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// How credits come into being: mutual, prepaid or issued [default: mutual]
+    #[arg(long)]
+    pub(crate) policy: Option<String>,
+    /// Who issues credits against payment, in a prepaid network [default: the first founder]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) cashier: Option<String>,
+    /// Milliseconds between blocks, at least [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub(crate) interval_ms: Option<u32>,
+    /// A first member; repeat for more [default: the wallet `main`]
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    pub(crate) founder: Vec<String>,
+    /// A first validator, with the account that answers for it; repeat for more [default: this node]
+    #[arg(long, value_name = "KEY[=ADDRESS]")]
+    pub(crate) validator: Vec<String>,
+    /// A parameter that differs from its default; repeat for more
+    #[arg(long, value_name = "NAME=NUMBER")]
+    pub(crate) set: Vec<String>,
+}
+
+/// Whom a command asks.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct NodeFlag {
+    /// Address of the node's API [default: this home's `listen`]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) node: Option<String>,
+}
+
+/// Who signs an order, and whom it is given to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SignFlags {
+    #[command(flatten)]
+    pub(crate) node: NodeFlag,
+    /// The wallet that signs
+    #[arg(long, value_name = "NAME", default_value = wallet::wallets::MAIN)]
+    pub(crate) wallet: String,
+    /// A file with the wallet's passphrase, that only you can read [default: the one beside the
+    /// wallet, or asks]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Seconds to wait for the order's block; 0 does not wait
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(crate) wait: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Run the ledger without a model
+    Run(RunArguments),
+    /// Print this node's key, by which a network names it as a validator
+    Key,
+    /// Show where the ledger is, and that its balances sum to zero
+    Status(NodeFlag),
+    /// List the last blocks
+    Blocks {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Those under this height
+        #[arg(long, value_name = "HEIGHT")]
+        before: Option<u64>,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show a block
+    Block {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Its height
+        height: u64,
+    },
+    /// Show what became of an order
+    #[command(alias = "tx")]
+    Order {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Its name
+        id: String,
+    },
+    /// Show an account
+    Account {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Its address [default: the wallet `main`]
+        address: Option<String>,
+    },
+    /// List the accounts
+    Accounts {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// How many to leave out
+        #[arg(long, default_value_t = 0)]
+        offset: usize,
+    },
+    /// List the validators
+    Validators(NodeFlag),
+    /// List the parameters, their ranges and their bars
+    Parameters(NodeFlag),
+    /// List the proposals, or show one with its ballots
+    Proposals {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Its number
+        number: Option<u64>,
+    },
+    /// Get the proof that an order took effect
+    Prove {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// The order's name
+        id: String,
+        /// Where to write the proof [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+    /// Check a proof without a network
+    Check {
+        /// The file with the proof
+        proof: PathBuf,
+        /// The name of a block that is trusted
+        #[arg(long, value_name = "NAME")]
+        header: String,
+    },
+    /// Fetch every block, and compute the whole state again from the genesis
+    Replay(NodeFlag),
+    /// Count a proposal's ballots again, from the blocks
+    Recount {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// The proposal's number
+        number: u64,
+    },
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct RunArguments {
+    /// Address and port of the API
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Address and port where other nodes' ledgers reach this one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ledger_listen: Option<String>,
+    /// HOST:PORT of other nodes' ledgers, comma-separated
+    #[arg(long, value_name = "PEERS")]
+    pub(crate) ledger_peers: Option<String>,
+}
+
+impl RunArguments {
+    /// The settings that were given.
+    pub(crate) fn flags(&self) -> Vec<(&'static str, Option<String>)> {
+        vec![
+            ("listen", self.listen.clone()),
+            ("ledger_listen", self.ledger_listen.clone()),
+            ("ledger_peers", self.ledger_peers.clone()),
+        ]
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SendArguments {
+    #[command(flatten)]
+    pub(crate) sign: SignFlags,
+    /// Whose account
+    pub(crate) to: String,
+    /// How many credits, such as 12.5
+    pub(crate) amount: String,
+    /// A note for the receiver
+    #[arg(long, default_value = "")]
+    pub(crate) note: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// List the members
+    List {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// How many to leave out
+        #[arg(long, default_value_t = 0)]
+        offset: usize,
+    },
+    /// Ask to become a member
+    Apply {
+        #[command(flatten)]
+        sign: SignFlags,
+        /// The name that members see
+        name: String,
+    },
+    /// Vouch for someone who asks, or will ask, to become a member
+    Sponsor {
+        #[command(flatten)]
+        sign: SignFlags,
+        /// Who
+        address: String,
+    },
+    /// Pay credits into your own capital
+    Capital {
+        #[command(flatten)]
+        sign: SignFlags,
+        /// How many credits
+        amount: String,
+    },
+    /// Stop being a member; your capital is paid out
+    Leave {
+        #[command(flatten)]
+        sign: SignFlags,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ProposeArguments {
+    #[command(flatten)]
+    pub(crate) sign: SignFlags,
+    /// What it is about
+    pub(crate) title: String,
+    /// The CID of its full text
+    #[arg(long, value_name = "CID")]
+    pub(crate) text: Option<String>,
+    /// What is done if it passes, all or nothing; repeat for up to 4. One of: set-parameter NAME
+    /// NUMBER; admit-member, suspend-member, reinstate-member or expel-member ADDRESS; set-credit-line
+    /// ADDRESS CREDITS; spend-commons or spend-treasury ADDRESS CREDITS [PURPOSE...]; admit-work or retire-work CID;
+    /// set-licence CID LICENCE; set-split CID ADDRESS=PARTS...; admit-validator KEY ADDRESS [POWER];
+    /// remove-validator KEY; set-guardian or set-cashier [ADDRESS]; amend-constitution CID
+    #[arg(long = "do", value_name = "MEASURE", required = true, verbatim_doc_comment)]
+    pub(crate) measures: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VoteArguments {
+    #[command(flatten)]
+    pub(crate) sign: SignFlags,
+    /// The proposal's number
+    pub(crate) proposal: u64,
+    /// yes, no or abstain
+    pub(crate) choice: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DelegateArguments {
+    #[command(flatten)]
+    pub(crate) sign: SignFlags,
+    /// About what: ordinary, budget, parameter or constitution
+    pub(crate) topic: String,
+    /// Whose vote counts for yours where you do not vote; `none` takes it back
+    pub(crate) to: String,
+    /// For how many blocks
+    #[arg(long, default_value_t = 86_400)]
+    pub(crate) blocks: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkCommand {
+    /// List the models and datasets of the ledger
+    List {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// How many to leave out
+        #[arg(long, default_value_t = 0)]
+        offset: usize,
+    },
+    /// Show one
+    Show {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Its CID
+        cid: String,
+    },
+    /// Register a model or a dataset
+    Register(RegisterArguments),
+    /// Pay for the use of one; its makers and those of its parents are paid
+    Pay {
+        #[command(flatten)]
+        sign: SignFlags,
+        /// Its CID
+        cid: String,
+        /// How many credits
+        amount: String,
+    },
+    /// Withdraw one that you registered
+    Retire {
+        #[command(flatten)]
+        sign: SignFlags,
+        /// Its CID
+        cid: String,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RegisterArguments {
+    #[command(flatten)]
+    pub(crate) sign: SignFlags,
+    /// Its CID
+    pub(crate) cid: String,
+    /// Its name
+    #[arg(long)]
+    pub(crate) name: String,
+    /// model or dataset
+    #[arg(long, default_value = "model")]
+    pub(crate) kind: String,
+    /// Its licence, an SPDX expression
+    #[arg(long)]
+    pub(crate) licence: String,
+    /// The CID of further terms
+    #[arg(long, value_name = "CID")]
+    pub(crate) terms: Option<String>,
+    /// Who made it, with its parts of what it earns; repeat for more
+    #[arg(long, value_name = "ADDRESS=PARTS", required = true)]
+    pub(crate) maker: Vec<String>,
+    /// What it was made from, with its parts; repeat for more
+    #[arg(long, value_name = "CID=PARTS")]
+    pub(crate) parent: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TestnetArguments {
+    /// How many validators
+    #[arg(long, default_value_t = 4)]
+    pub(crate) validators: usize,
+    /// Where their homes are [default: `testnet` in this home]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Milliseconds between blocks, at least
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) interval_ms: u32,
+    /// First port; each validator takes two
+    #[arg(long, default_value_t = 18_420)]
+    pub(crate) port: u16,
+    /// A parameter that differs from its default; repeat for more
+    #[arg(long, value_name = "NAME=NUMBER")]
+    pub(crate) set: Vec<String>,
+}

@@ -1,0 +1,96 @@
+//! Asking a node's ledger, over HTTP.
+//!
+//! Not here: what is asked.
+
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use crate::arguments::NodeFlag;
+use crate::context::Context;
+use crate::outcome::Problem;
+
+/// Bytes of an answer, at most: a block in hexadecimal digits, twice over.
+const ANSWER_SIZE_MAX: u64 = 16 << 20;
+/// How long a node may take beyond what it was asked to wait.
+const TIME_MAX: Duration = Duration::from_secs(90);
+
+/// A node's API.
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    address: String,
+}
+
+impl Client {
+    /// The node that is named, or this home's own.
+    pub(crate) fn of(context: &Context, flag: &NodeFlag) -> Client {
+        let address = flag.node.as_deref().unwrap_or(context.config.text("listen"));
+        let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let settings = ureq::Agent::config_builder()
+            .timeout_global(Some(TIME_MAX))
+            .http_status_as_error(false)
+            .proxy(None)
+            .build();
+        Client { agent: settings.into(), address }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let answer = self.agent.get(format!("http://{}{path}", self.address)).call();
+        self.read(answer)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.agent.post(format!("http://{}{path}", self.address));
+        let request = request.header("content-type", "application/json");
+        self.read(request.send(body.to_string()))
+    }
+
+    fn read(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> anyhow::Result<Value> {
+        let mut answer = answer.with_context(|| {
+            format!(
+                "no node answers at {}; start one with `mashaa up` or name one with --node",
+                self.address
+            )
+        })?;
+        let status = answer.status();
+        let mut text = String::new();
+        let mut body = answer.body_mut().as_reader().take(ANSWER_SIZE_MAX);
+        body.read_to_string(&mut text).with_context(|| self.address.clone())?;
+        let value: Option<Value> = serde_json::from_str(&text).ok();
+        let said = value.as_ref().and_then(|it| it["error"]["message"].as_str().map(str::to_owned));
+        match (status.as_u16(), value, said) {
+            (200, Some(value), _) => Ok(value),
+            (404, _, Some(message)) => Err(Problem::NotFound(message).into()),
+            (400, _, Some(message)) => Err(Problem::Usage(message).into()),
+            (_, _, Some(message)) => bail!("{}: {message}", self.address),
+            _ => bail!(
+                "{} answered {status}, which is no answer of a ledger; is another program there?",
+                self.address
+            ),
+        }
+    }
+}
+
+/// A field's text.
+pub(crate) fn text<'a>(value: &'a Value, field: &str) -> anyhow::Result<&'a str> {
+    value[field].as_str().with_context(|| format!("the node's answer has no {field:?}"))
+}
+
+/// A field's whole number.
+pub(crate) fn number(value: &Value, field: &str) -> anyhow::Result<u64> {
+    value[field].as_u64().with_context(|| format!("the node's answer has no {field:?}"))
+}
+
+/// Reads `0x` and hexadecimal digits.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    data_encoding::HEXLOWER_PERMISSIVE.decode(text.strip_prefix("0x")?.as_bytes()).ok()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    format!("0x{}", data_encoding::HEXLOWER.encode(bytes))
+}

@@ -1,0 +1,335 @@
+//! `mashaa ledger`: what anyone may see, and check without trusting the node that shows it.
+//!
+//! Not here: orders (`order`), and running a ledger (`network`).
+
+use std::path::Path;
+
+use ::ledger as ledger_rules;
+use anyhow::Context as _;
+use chain::block::Block;
+use chain::chain::Chain;
+use chain::proof::OrderProof;
+use chain::store::Store;
+use ledger_rules::genesis::Genesis;
+use ledger_rules::governance::Stage;
+use serde_json::{Value, json};
+use types::agreement::Certificate;
+use types::amount::Height;
+use types::codec::decode;
+use types::id::{Address, Hash};
+use types::transaction::Action;
+use types::word::Choice;
+use wallet::wallets::{MAIN, Wallets};
+
+use crate::arguments::{LedgerCommand, NodeFlag};
+use crate::client::{Client, number, text, unhex};
+use crate::context::{Context, cores};
+use crate::network;
+use crate::outcome::{Outcome, Problem};
+
+/// Bytes of a proof's file, at most.
+const PROOF_SIZE_MAX: u64 = 1 << 20;
+
+/// Runs a `ledger` command.
+pub(crate) fn run(context: &Context, command: &LedgerCommand) -> anyhow::Result<Outcome> {
+    match command {
+        LedgerCommand::Run(_) => network::run(context),
+        LedgerCommand::Key => network::show_key(context),
+        LedgerCommand::Status(node) => show(context, node, "/ledger"),
+        LedgerCommand::Blocks { node, before, limit } => {
+            let before = before.map_or(String::new(), |before| format!("&before={before}"));
+            list(context, node, "blocks", &format!("/ledger/blocks?limit={limit}{before}"))
+        }
+        LedgerCommand::Block { node, height } => {
+            show(context, node, &format!("/ledger/blocks/{height}"))
+        }
+        LedgerCommand::Order { node, id } => show(context, node, &format!("/ledger/orders/{id}")),
+        LedgerCommand::Account { node, address } => {
+            let address = match address {
+                Some(address) => network::address("the account", address)?,
+                None => {
+                    let entry = Wallets::of(context.home.wallets()).entry(MAIN)?;
+                    entry.address.context("the wallet `main` does not say its address")?
+                }
+            };
+            show(context, node, &format!("/ledger/accounts/{address}"))
+        }
+        LedgerCommand::Accounts { node, offset } => {
+            list(context, node, "accounts", &format!("/ledger/accounts?offset={offset}"))
+        }
+        LedgerCommand::Validators(node) => list(context, node, "validators", "/ledger/validators"),
+        LedgerCommand::Parameters(node) => list(context, node, "parameters", "/ledger/parameters"),
+        LedgerCommand::Proposals { node, number: None } => {
+            list(context, node, "proposals", "/ledger/proposals")
+        }
+        LedgerCommand::Proposals { node, number: Some(number) } => {
+            show(context, node, &format!("/ledger/proposals/{number}"))
+        }
+        LedgerCommand::Prove { node, id, to } => prove(context, node, id, to.as_deref()),
+        LedgerCommand::Check { proof, header } => check(context, proof, header),
+        LedgerCommand::Replay(node) => replay(context, node),
+        LedgerCommand::Recount { node, number } => recount(context, node, *number),
+    }
+}
+
+/// Prints what a path shows.
+pub(crate) fn show(context: &Context, node: &NodeFlag, path: &str) -> anyhow::Result<Outcome> {
+    let value = Client::of(context, node).get(path)?;
+    match context.json {
+        true => println!("{value}"),
+        false => fields(&value, 0),
+    }
+    Ok(Outcome::Done)
+}
+
+/// Prints a page of a list, an entry a line.
+pub(crate) fn list(
+    context: &Context,
+    node: &NodeFlag,
+    name: &str,
+    path: &str,
+) -> anyhow::Result<Outcome> {
+    let value = Client::of(context, node).get(path)?;
+    if context.json {
+        println!("{value}");
+        return Ok(Outcome::Done);
+    }
+    for entry in value[name].as_array().into_iter().flatten() {
+        let words = entry.as_object().into_iter().flatten().filter(|(_, it)| !it.is_null());
+        let words: Vec<String> =
+            words.map(|(key, value)| format!("{key}={}", plain(value))).collect();
+        println!("{}", words.join("  "));
+    }
+    for (more, flag) in [("before", "--before"), ("offset", "--offset")] {
+        if let Some(next) = value[more].as_u64() {
+            eprintln!("more: {flag} {next}");
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Prints an object's fields, those of objects in it further in.
+fn fields(value: &Value, depth: usize) {
+    let indent = "  ".repeat(depth);
+    let width = value.as_object().into_iter().flatten().map(|(key, _)| key.len()).max();
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let width = width.unwrap_or(0);
+        match value {
+            Value::Null => {}
+            Value::Object(_) => {
+                println!("{indent}{key}");
+                fields(value, depth + 1);
+            }
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                for item in items {
+                    println!("{indent}{key}");
+                    fields(item, depth + 1);
+                }
+            }
+            _ => println!("{indent}{key:width$}  {}", plain(value)),
+        }
+    }
+}
+
+/// Refuses to sign for another network than this home's, if the home has one.
+pub(crate) fn check_network(context: &Context, found: &Hash) -> anyhow::Result<()> {
+    match network::own_network(context)? {
+        Some(own) if own != *found => {
+            let what = format!(
+                "the node is of the network {found} and this home of {own}; name another node with --node, or another home with --home"
+            );
+            Err(Problem::Refused(what).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn prove(
+    context: &Context,
+    node: &NodeFlag,
+    id: &str,
+    to: Option<&Path>,
+) -> anyhow::Result<Outcome> {
+    let proof = Client::of(context, node).get(&format!("/ledger/orders/{id}/proof"))?;
+    match to {
+        None => println!("{proof}"),
+        Some(file) => {
+            std::fs::write(file, format!("{proof}\n"))
+                .with_context(|| file.display().to_string())?;
+            eprintln!(
+                "wrote {}; check it with --header {}",
+                file.display(),
+                text(&proof, "header")?
+            );
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Needs no network and no home but a name that is trusted.
+fn check(context: &Context, file: &Path, header: &str) -> anyhow::Result<Outcome> {
+    let named = || file.display().to_string();
+    let wrong = |what: &str| Problem::Refused(format!("{}: {what}", file.display()));
+    let trusted = Hash::parse(header).ok_or_else(|| {
+        Problem::Usage(format!(
+            "--header {header:?} is no name of a block: 0x and 64 hexadecimal digits"
+        ))
+    })?;
+    if std::fs::metadata(file).with_context(named)?.len() > PROOF_SIZE_MAX {
+        return Err(wrong("the file is too large for a proof").into());
+    }
+    let value = std::fs::read_to_string(file).with_context(named)?;
+    let value: Value = serde_json::from_str(&value).map_err(|_| wrong("the file is no JSON"))?;
+    let bytes = value["proof"].as_str().and_then(unhex);
+    let bytes = bytes.ok_or_else(|| wrong("there is no \"proof\" of hexadecimal digits"))?;
+    let proof: OrderProof =
+        decode(&bytes).map_err(|error| wrong(&format!("the proof cannot be read: {error}")))?;
+    proof.check(&trusted).map_err(|error| wrong(&error.to_string()))?;
+    let stated = [("height", json!(proof.header.height.0)), ("header", json!(trusted.to_string()))];
+    for (field, proved) in stated {
+        if value[field] != proved {
+            return Err(wrong(&format!(
+                "its {field:?} is {} and {proved} is proved",
+                value[field]
+            ))
+            .into());
+        }
+    }
+    let order = node::ledger::shown_order(&proof.order);
+    if context.json {
+        println!(
+            "{}",
+            json!({"height": proof.header.height.0, "time": proof.header.time, "order": order})
+        );
+        return Ok(Outcome::Done);
+    }
+    println!(
+        "proved: in block {} at place {} of {}",
+        proof.header.height.0, proof.index, proof.count
+    );
+    fields(&order, 0);
+    Ok(Outcome::Done)
+}
+
+/// A ballot that an order of the chain cast.
+struct Cast {
+    proposal: u64,
+    voter: Address,
+    choice: Choice,
+    height: Height,
+}
+
+/// Fetches every block from the genesis on and computes the state again, with every signature,
+/// certificate and root checked; `see` is shown each block.
+fn compute(client: &Client, mut see: impl FnMut(&Block)) -> anyhow::Result<Chain> {
+    let answer = client.get("/ledger/genesis")?;
+    let bytes = unhex(text(&answer, "bytes")?).context("the node's genesis is no hexadecimal")?;
+    let genesis: Genesis = decode(&bytes).context("the node's genesis")?;
+    let mut chain = Chain::open(Store::in_memory()?, &genesis, cores())?;
+    let last = number(&client.get("/ledger")?, "height")?;
+    for height in 1..=last {
+        let answer = client.get(&format!("/ledger/blocks/{height}/raw"))?;
+        let [block, certificate] = ["block", "certificate"].map(|field| {
+            unhex(text(&answer, field)?)
+                .with_context(|| format!("{field} {height} is no hexadecimal"))
+        });
+        let (block, certificate) = (block?, Certificate::decode(&certificate?));
+        let certificate =
+            certificate.with_context(|| format!("the certificate of block {height}"))?;
+        let wrong = || format!("block {height} does not follow from those before it");
+        // The time of a block that was decided long ago is never too far ahead.
+        chain.check(u64::MAX, &block).with_context(wrong)?;
+        chain.commit(&certificate).with_context(wrong)?;
+        see(&Block::decode(&block).with_context(wrong)?);
+    }
+    Ok(chain)
+}
+
+fn replay(context: &Context, node: &NodeFlag) -> anyhow::Result<Outcome> {
+    let client = Client::of(context, node);
+    let mut orders = 0usize;
+    let mut chain = compute(&client, |block| orders += block.orders.as_slice().len())?;
+    let tip = chain.tip();
+    ledger_rules::check::check(chain.state()).context("the state that the blocks lead to")?;
+    let shown = match tip.height.0 {
+        0 => client.get("/ledger")?,
+        height => client.get(&format!("/ledger/blocks/{height}"))?,
+    };
+    if text(&shown, "state")? != tip.state.to_string() {
+        let what = format!(
+            "the node shows the state {} and its blocks lead to {}",
+            shown["state"], tip.state
+        );
+        return Err(Problem::Refused(what).into());
+    }
+    let sum: i128 = chain.state().all_accounts().map(|(_, account)| account.balance).sum();
+    let value = json!({
+        "network": chain.network().to_string(), "height": tip.height.0, "block": tip.id.to_string(),
+        "state": tip.state.to_string(), "orders": orders, "sum": sum.to_string(),
+    });
+    match context.json {
+        true => println!("{value}"),
+        false => fields(&value, 0),
+    }
+    Ok(Outcome::Done)
+}
+
+fn recount(context: &Context, node: &NodeFlag, number: u64) -> anyhow::Result<Outcome> {
+    let client = Client::of(context, node);
+    let mut cast = vec![];
+    let mut chain = compute(&client, |block| {
+        for signed in block.orders.as_slice() {
+            if let Action::Vote(vote) = &signed.order.action {
+                let (voter, height) = (signed.order.account, block.header.height);
+                let (proposal, choice) = (vote.proposal, vote.choice);
+                cast.push(Cast { proposal, voter, choice, height });
+            }
+        }
+    })?;
+    let state = chain.state();
+    let unknown = || Problem::NotFound(format!("the ledger has no proposal {number}"));
+    let proposal = state.proposal(number).ok_or_else(unknown)?.clone();
+    let mut counts = [0u32; 3];
+    let mut lines = vec![];
+    for ((_, voter), ballot) in state.all_ballots().filter(|((of, _), _)| *of == number) {
+        // Who cast it, and in which block: an order of the voter's own, or of its delegate's.
+        let order = cast.iter().rfind(|it| it.proposal == number && it.voter == ballot.by);
+        let Some(order) = order.filter(|order| order.choice == ballot.choice) else {
+            let what = format!("the ballot of {voter} stands on no order of {}", ballot.by);
+            return Err(Problem::Refused(what).into());
+        };
+        counts[match ballot.choice {
+            Choice::Yes => 0,
+            Choice::No => 1,
+            Choice::Abstain => 2,
+        }] += 1;
+        lines.push(json!({
+            "voter": voter.to_string(), "choice": ballot.choice.word(),
+            "by": ballot.by.to_string(), "block": order.height.0,
+        }));
+    }
+    let (tally, [yes, no, abstain]) = (proposal.tally, counts);
+    let is_open = proposal.stage == Stage::Voting;
+    if !is_open && [tally.yes, tally.no, tally.abstain] != counts {
+        let what = format!(
+            "the ledger says {}, {} and {}, and the ballots {yes}, {no} and {abstain}",
+            tally.yes, tally.no, tally.abstain
+        );
+        return Err(Problem::Refused(what).into());
+    }
+    let value = json!({
+        "proposal": number, "title": proposal.title.as_str(), "stage": proposal.stage.word(),
+        "yes": yes, "no": no, "abstain": abstain, "electorate": proposal.electorate,
+        "quorum_thousandths": proposal.quorum, "threshold_thousandths": proposal.threshold,
+        "ballots": lines,
+    });
+    match context.json {
+        true => println!("{value}"),
+        false => fields(&value, 0),
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,163 @@
+//! `mashaa testnet`: a network of several validators on this machine, each a process of its own.
+//!
+//! Invariants: no validator outlives the command, and its folders hold all that there is of it.
+//!
+//! Not here: how a validator runs (`network`).
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use types::agreement::VALIDATORS_MAX;
+
+use crate::arguments::{NodeFlag, TestnetArguments};
+use crate::client::{Client, number, text};
+use crate::context::Context;
+use crate::outcome::{Outcome, Problem};
+
+/// How long the validators have to agree on their first block.
+const START: Duration = Duration::from_secs(60);
+/// Between two looks at the validators.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The validators' processes, which end with this value.
+struct Validators(Vec<Child>);
+
+impl Drop for Validators {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Begins the network if its folder is new, and runs it until the process is asked to end.
+pub(crate) fn run(context: &Context, it: &TestnetArguments) -> anyhow::Result<Outcome> {
+    if it.validators == 0 || it.validators > VALIDATORS_MAX {
+        let what = format!("--validators is {}, and takes 1 to {VALIDATORS_MAX}", it.validators);
+        return Err(Problem::Usage(what).into());
+    }
+    let own = || context.home.path().join("testnet");
+    let folder = it.folder.clone().unwrap_or_else(own);
+    let homes: Vec<PathBuf> = (0..it.validators).map(|at| folder.join(at.to_string())).collect();
+    if !folder.join("0/ledger/genesis.toml").exists() {
+        begin(&homes, it)?;
+    }
+    let mut running = Validators(vec![]);
+    for (at, home) in homes.iter().enumerate() {
+        running.0.push(start(home, at, it)?);
+    }
+    wait(context, &mut running, it)?;
+    eprintln!("{} validators agree; stop with Ctrl-C", it.validators);
+    for (at, home) in homes.iter().enumerate() {
+        eprintln!(
+            "  {at}: http://127.0.0.1:{}/ledger  --home {}",
+            port(it, at, 0)?,
+            home.display()
+        );
+    }
+    // Ctrl-C reaches the validators as well, which are of this process's group.
+    loop {
+        std::thread::sleep(LOOK);
+        let mut is_running = |child: &mut Child| child.try_wait().is_ok_and(|end| end.is_none());
+        if !running.0.iter_mut().any(&mut is_running) {
+            return Ok(Outcome::Done);
+        }
+    }
+}
+
+fn port(it: &TestnetArguments, at: usize, which: u16) -> anyhow::Result<u16> {
+    let offset = u16::try_from(at * 2).ok().and_then(|offset| offset.checked_add(which));
+    let port = offset.and_then(|offset| it.port.checked_add(offset));
+    port.with_context(|| format!("--port {} leaves too few ports for the validators", it.port))
+}
+
+/// Runs this program in a home.
+fn mashaa(home: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--home").arg(home).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// What a command of this program prints.
+fn output(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("a validator's home could not be made: {}", said.trim());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// Makes the homes: a node key and a wallet each, and one genesis.
+fn begin(homes: &[PathBuf], it: &TestnetArguments) -> anyhow::Result<()> {
+    let mut init = None;
+    for (at, home) in homes.iter().enumerate() {
+        std::fs::create_dir_all(home).with_context(|| home.display().to_string())?;
+        let key = output(mashaa(home)?.args(["ledger", "key"]))?;
+        let made = output(mashaa(home)?.args(["--json", "wallet", "new", "--unattended"]))?;
+        let made: serde_json::Value = serde_json::from_str(&made)?;
+        let account = text(&made, "address")?.to_owned();
+        let init = match &mut init {
+            Some(init) => init,
+            none => none.insert(mashaa(home)?),
+        };
+        if at == 0 {
+            init.args(["init", "--name", "testnet", "--interval-ms", &it.interval_ms.to_string()]);
+            for set in &it.set {
+                init.args(["--set", set]);
+            }
+        }
+        init.args(["--founder", &format!("validator {at}={account}")]);
+        init.args(["--validator", &format!("{key}={account}")]);
+    }
+    output(&mut init.context("a network has a validator")?)?;
+    let genesis = homes.first().context("a network has a validator")?.join("ledger/genesis.toml");
+    for home in homes.iter().skip(1) {
+        output(mashaa(home)?.args(["init", "--genesis"]).arg(&genesis))?;
+    }
+    Ok(())
+}
+
+fn start(home: &Path, at: usize, it: &TestnetArguments) -> anyhow::Result<Child> {
+    let others = (0..it.validators).filter(|other| *other != at);
+    let peers = others.map(|other| Ok(format!("127.0.0.1:{}", port(it, other, 1)?)));
+    let peers = peers.collect::<anyhow::Result<Vec<_>>>()?.join(",");
+    let log = home.join("log");
+    let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
+    let mut command = mashaa(home)?;
+    command.args(["ledger", "run", "--listen", &format!("127.0.0.1:{}", port(it, at, 0)?)]);
+    command.args(["--ledger-listen", &format!("127.0.0.1:{}", port(it, at, 1)?)]);
+    if !peers.is_empty() {
+        command.args(["--ledger-peers", &peers]);
+    }
+    Ok(command.stdout(Stdio::null()).stderr(file).spawn()?)
+}
+
+/// Waits until all validators have the first block.
+fn wait(context: &Context, running: &mut Validators, it: &TestnetArguments) -> anyhow::Result<()> {
+    let end = Instant::now() + START;
+    for at in 0..it.validators {
+        let node = NodeFlag { node: Some(format!("127.0.0.1:{}", port(it, at, 0)?)) };
+        let client = Client::of(context, &node);
+        loop {
+            let height = client.get("/ledger").and_then(|status| number(&status, "height"));
+            if height.is_ok_and(|height| height > 0) {
+                break;
+            }
+            if let Some(child) = running.0.get_mut(at)
+                && let Some(status) = child.try_wait()?
+            {
+                bail!("validator {at} ended ({status}); see the file `log` in its home");
+            }
+            if Instant::now() > end {
+                bail!("validator {at} has no block yet; see the file `log` in its home");
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+    Ok(())
+}

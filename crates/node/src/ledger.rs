@@ -1,0 +1,398 @@
+//! The node's part in the members' ledger: its chain, the orders that come in, and who is told.
+//!
+//! Invariants:
+//! - The chain is behind one lock, and no signature is checked while it is held.
+//! - Orders of others wait in a bounded queue, and are dropped when it is full: whoever sent one sends
+//!   it to every node, and keeps it until it is in a block.
+//!
+//! Not here: the rules (`ledger`), blocks (`chain`), who agrees (`consensus`), HTTP (`explorer`).
+
+pub mod explorer;
+pub mod genesis_file;
+mod json;
+pub mod node_key;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chain::block::Block;
+use chain::chain::{Chain, ChainError, Rejected, Tip};
+use chain::pool::NotAccepted;
+use chain::store::{Store, StoreError};
+use consensus::application::{Application, Evidence, Fault, Outline, Proposal, Unfit};
+use consensus::start::{GOSSIP_SIZE_MAX, Gossip, Options, Peer, Running, StartError, start};
+use ledger::genesis::Genesis;
+use ledger::refusal::Refusal;
+use tokio::sync::watch;
+use types::agreement::Certificate;
+use types::amount::Height;
+use types::bounded::List;
+use types::codec::{decode, encode};
+use types::envelope::Signed;
+use types::id::Hash;
+use types::node_key::NodeSecret;
+
+/// Messages of other nodes that wait for their signatures to be checked, at most.
+const INBOX_MAX: usize = 64;
+/// Orders of one message, at most: the shortest have about 160 bytes.
+const BATCH_MAX: usize = 2048;
+/// Own orders that wait to be sent to other nodes, at most.
+const OUTBOX_MAX: usize = 1 << 16;
+/// How long orders are gathered before they are sent.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Orders in one message to other nodes.
+type Batch = List<Signed, BATCH_MAX>;
+
+/// The ledger, as this node has it.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    network: Hash,
+    genesis: Genesis,
+    key: Hash,
+    chain: Mutex<Chain>,
+    tip: watch::Sender<Tip>,
+    /// Own orders that other nodes have not been sent.
+    outbox: Mutex<VecDeque<Signed>>,
+    has_peers: bool,
+}
+
+/// Where the ledger's files are, and whom the node talks to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What the network begins with.
+    pub genesis: Genesis,
+    /// The node's key.
+    pub secret: NodeSecret,
+    /// Where other nodes reach this one.
+    pub listen: SocketAddr,
+    /// Where this one reaches others.
+    pub peers: Vec<Peer>,
+    /// Threads that check signatures.
+    pub threads: usize,
+}
+
+/// Why the ledger cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// A folder cannot be made.
+    #[error("{path}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The chain cannot be opened.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The agreement cannot start.
+    #[error(transparent)]
+    Agreement(#[from] StartError),
+}
+
+impl From<StoreError> for LedgerError {
+    fn from(error: StoreError) -> LedgerError {
+        LedgerError::Chain(error.into())
+    }
+}
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It took effect: the block and its place in it.
+    Done(Height, u32),
+    /// It waits for a block.
+    Waiting,
+    /// The rules refused it after it had waited.
+    Refused(Refusal),
+    /// The node has never seen it, or has forgotten it.
+    Unknown,
+}
+
+impl Ledger {
+    /// Opens the chain and takes part in the agreement, on the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the files cannot be used, or are of another network, or an address cannot be used.
+    pub async fn start(settings: &Settings) -> Result<(Ledger, Running), LedgerError> {
+        let path = settings.folder.clone();
+        std::fs::create_dir_all(&path)
+            .map_err(|source| LedgerError::Folder { path: path.clone(), source })?;
+        let store = Store::open(&path.join("ledger.redb"))?;
+        let chain = Chain::open(store, &settings.genesis, settings.threads)?;
+        let inner = Arc::new(Inner {
+            network: chain.network(),
+            genesis: settings.genesis.clone(),
+            key: settings.secret.key(),
+            tip: watch::Sender::new(chain.tip()),
+            chain: Mutex::new(chain),
+            outbox: Mutex::default(),
+            has_peers: !settings.peers.is_empty(),
+        });
+        let ledger = Ledger { inner };
+        let (inbox, messages) = sync_channel(INBOX_MAX);
+        let messages = Arc::new(Mutex::new(messages));
+        for _ in 0..settings.threads.max(1) {
+            let (ledger, messages) = (ledger.clone(), Arc::clone(&messages));
+            std::thread::spawn(move || ledger.take_in(&messages));
+        }
+        let options = Options {
+            network: ledger.network(),
+            secret: settings.secret.clone(),
+            directory: path.join("agreement"),
+            listen: settings.listen,
+            peers: settings.peers.clone(),
+        };
+        let running = start(&options, Node { ledger: ledger.clone(), inbox }).await?;
+        tokio::spawn(ledger.clone().send_out(running.gossip()));
+        Ok((ledger, running))
+    }
+
+    /// The network: the hash of its genesis.
+    #[must_use]
+    pub fn network(&self) -> Hash {
+        self.inner.network
+    }
+
+    /// What the network began with.
+    #[must_use]
+    pub fn genesis(&self) -> &Genesis {
+        &self.inner.genesis
+    }
+
+    /// This node's key.
+    #[must_use]
+    pub fn node_key(&self) -> Hash {
+        self.inner.key
+    }
+
+    /// The chain, for as long as the guard lives. Nothing else moves on until then.
+    pub fn chain(&self) -> MutexGuard<'_, Chain> {
+        self.inner.chain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of each new block.
+    #[must_use]
+    pub fn tips(&self) -> watch::Receiver<Tip> {
+        self.inner.tip.subscribe()
+    }
+
+    /// Takes in an order of this node's own users, and sends it to the others.
+    ///
+    /// # Errors
+    ///
+    /// When the rules refuse it, or there is no place for it.
+    pub fn submit(&self, signed: Signed) -> Result<Hash, NotAccepted> {
+        let id = self.admit(signed.clone())?;
+        if self.inner.has_peers {
+            let mut outbox = self.outbox();
+            if outbox.len() < OUTBOX_MAX {
+                outbox.push_back(signed);
+            }
+        }
+        Ok(id)
+    }
+
+    /// What became of an order.
+    ///
+    /// # Errors
+    ///
+    /// When the file fails.
+    pub fn fate(&self, id: &Hash) -> Result<Fate, StoreError> {
+        let chain = self.chain();
+        if let Some((height, index)) = chain.order(id)? {
+            return Ok(Fate::Done(height, index));
+        }
+        if chain.pool().get(id).is_some() {
+            return Ok(Fate::Waiting);
+        }
+        Ok(chain.refusal(id).map_or(Fate::Unknown, Fate::Refused))
+    }
+
+    /// Waits until an order has left the pool, or the time is up.
+    ///
+    /// # Errors
+    ///
+    /// When the file fails.
+    pub async fn settled(&self, id: &Hash, time: Duration) -> Result<Fate, StoreError> {
+        let mut tips = self.tips();
+        let wait = async {
+            loop {
+                let fate = self.fate(id)?;
+                if fate != Fate::Waiting || tips.changed().await.is_err() {
+                    return Ok(fate);
+                }
+            }
+        };
+        match tokio::time::timeout(time, wait).await {
+            Ok(fate) => fate,
+            Err(_) => self.fate(id),
+        }
+    }
+
+    fn admit(&self, signed: Signed) -> Result<Hash, NotAccepted> {
+        if let Some(id) = self.chain().screen(&signed)? {
+            return Ok(id);
+        }
+        // Not under the lock: nearly all of what an order costs.
+        let verified = signed.verify(&self.inner.network)?;
+        self.chain().admit(signed, verified)
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, VecDeque<Signed>> {
+        self.inner.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what other nodes send, until they can no longer.
+    fn take_in(&self, messages: &Mutex<Receiver<Vec<u8>>>) {
+        loop {
+            let next = messages.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(message) = next else { return };
+            let Ok(batch) = decode::<Batch>(&message) else { continue };
+            for signed in batch.as_slice() {
+                // Refused or known: the sender's own node has told it so.
+                let _ = self.admit(signed.clone());
+            }
+        }
+    }
+
+    /// Sends own orders to other nodes, many at a time.
+    async fn send_out(self, gossip: Gossip) {
+        let mut every = tokio::time::interval(GATHER);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            while let Some(batch) = self.next_batch() {
+                if !gossip.send(batch).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn next_batch(&self) -> Option<Vec<u8>> {
+        let mut outbox = self.outbox();
+        let (mut orders, mut size) = (vec![], 4usize);
+        while let Some(signed) = outbox.front() {
+            size = size.saturating_add(encode(signed).len());
+            if orders.len() >= BATCH_MAX || size > GOSSIP_SIZE_MAX {
+                break;
+            }
+            orders.extend(outbox.pop_front());
+        }
+        if orders.is_empty() {
+            return None;
+        }
+        let batch: Batch = List::new(orders).expect("no more than a batch holds");
+        Some(encode(&batch))
+    }
+}
+
+/// A signed order as JSON, as the API shows it.
+#[must_use]
+pub fn shown_order(signed: &Signed) -> serde_json::Value {
+    json::order(signed)
+}
+
+/// The ledger as the agreement sees it.
+#[derive(Debug)]
+struct Node {
+    ledger: Ledger,
+    inbox: SyncSender<Vec<u8>>,
+}
+
+fn fault(error: &dyn std::fmt::Display) -> Fault {
+    Fault(error.to_string())
+}
+
+impl Application for Node {
+    fn height(&self) -> u64 {
+        self.ledger.chain().tip().height.0
+    }
+
+    fn first(&self) -> u64 {
+        1
+    }
+
+    fn due(&self) -> u64 {
+        self.ledger.chain().due()
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.ledger.inner.genesis.interval.into())
+    }
+
+    fn validators(&self) -> Vec<(Hash, u32)> {
+        self.ledger.chain().validators()
+    }
+
+    fn propose(&mut self, time: u64, proposer: Hash) -> Result<Proposal, Fault> {
+        let proposal = self.ledger.chain().propose(time, proposer).map_err(|it| fault(&it))?;
+        Ok(Proposal { id: proposal.id, bytes: proposal.bytes })
+    }
+
+    fn read(&self, bytes: &[u8]) -> Option<Outline> {
+        let block = Block::decode(bytes).ok().filter(Block::is_covered)?;
+        let header = &block.header;
+        Some(Outline { id: header.id(), height: header.height.0, proposer: header.proposer })
+    }
+
+    fn check(&mut self, time: u64, bytes: &[u8]) -> Result<Hash, Unfit> {
+        self.ledger.chain().check(time, bytes).map_err(|error| match error {
+            Rejected::Store(error) => Unfit::Fault(fault(&error)),
+            other => Unfit::Rejected(other.to_string()),
+        })
+    }
+
+    fn commit(&mut self, bytes: &[u8], certificate: &Certificate) -> Result<(), Fault> {
+        let tip = {
+            // One lock for both: who reads the state in between would take the block back.
+            let mut chain = self.ledger.chain();
+            chain.check(u64::MAX, bytes).map_err(|error| {
+                let block = certificate.block;
+                Fault(format!(
+                    "block {block} was decided by two thirds of the validators and breaks the rules: {error}"
+                ))
+            })?;
+            chain.commit(certificate).map_err(|error| fault(&error))?;
+            chain.tip()
+        };
+        self.ledger.inner.tip.send_replace(tip);
+        Ok(())
+    }
+
+    fn certify(&mut self, certificate: Certificate) {
+        self.ledger.chain().certify(certificate);
+    }
+
+    fn decided(&self, height: u64) -> Result<Option<(Vec<u8>, Certificate)>, Fault> {
+        let decided = self.ledger.chain().decided(Height(height)).map_err(|it| fault(&it))?;
+        let Some(decided) = decided else { return Ok(None) };
+        let certificate = Certificate::decode(&decided.certificate).map_err(|it| fault(&it))?;
+        Ok(Some((decided.block, certificate)))
+    }
+
+    fn received(&mut self, gossip: Vec<u8>) {
+        if let Err(TrySendError::Full(_)) = self.inbox.try_send(gossip) {
+            tracing::warn!("orders of another node were dropped: too many wait for their check");
+        }
+    }
+
+    fn accuse(&mut self, evidence: Evidence) {
+        let (validator, step) = (evidence.validator, evidence.first.0.step);
+        tracing::warn!(%validator, %step, "a validator contradicted itself");
+    }
+}

@@ -1,0 +1,488 @@
+//! The ledger over HTTP: what everyone may see, and the one way to send an order.
+//!
+//! Specified in `docs/ledger.md`. The record is public, so that reading needs no key; an order carries
+//! its own signature.
+//!
+//! Invariants:
+//! - Lists come in pages of at most `PAGE_MAX` entries.
+//! - A request holds the chain's lock for one page at most.
+//!
+//! Not here: the rules, and pages for people.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use chain::pool::NotAccepted;
+use chain::store::StoreError;
+use futures_util::Stream;
+use ledger::parameters::rule;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use types::amount::Height;
+use types::codec::encode;
+use types::envelope::Signed;
+use types::id::{Address, Cid, Hash};
+use types::measure::Parameter;
+
+use super::{Fate, Ledger, json as show};
+
+/// Entries of one page, at most.
+pub const PAGE_MAX: usize = 100;
+/// Orders of one request, at most.
+pub const ORDERS_MAX: usize = 1024;
+/// Bytes of one request, at most: its orders, in hexadecimal digits.
+const BODY_SIZE_MAX: usize = 9 << 20;
+/// Seconds that a request may ask to wait for its orders' block, at most.
+pub const WAIT_MAX: u64 = 60;
+
+/// Why a request is not answered.
+#[derive(Debug)]
+struct Refused {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+type Answer = Result<Json<Value>, Refused>;
+
+impl Refused {
+    fn bad(message: impl Into<String>) -> Refused {
+        let message = message.into();
+        Refused { status: StatusCode::BAD_REQUEST, code: "invalid_value", message }
+    }
+
+    fn unknown(what: impl std::fmt::Display) -> Refused {
+        let message = format!("the ledger has no {what}");
+        Refused { status: StatusCode::NOT_FOUND, code: "not_found", message }
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Refused {
+        let (status, code) = (StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
+        Refused { status, code, message: error.to_string() }
+    }
+}
+
+impl From<QueryRejection> for Refused {
+    fn from(error: QueryRejection) -> Refused {
+        Refused::bad(error.body_text())
+    }
+}
+
+impl From<JsonRejection> for Refused {
+    fn from(error: JsonRejection) -> Refused {
+        Refused { status: error.status(), code: "invalid_json", message: error.body_text() }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let kind =
+            if self.status.is_server_error() { "server_error" } else { "invalid_request_error" };
+        let error = json!({
+            "message": self.message, "type": kind, "param": null, "code": self.code,
+        });
+        (self.status, Json(json!({"error": error}))).into_response()
+    }
+}
+
+/// Which page of a list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    /// How many entries.
+    limit: Option<usize>,
+    /// Blocks: those under this height. Other lists: how many entries to leave out.
+    before: Option<u64>,
+    offset: Option<usize>,
+}
+
+impl Page {
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(20).clamp(1, PAGE_MAX)
+    }
+}
+
+type PageQuery = Result<Query<Page>, QueryRejection>;
+
+/// Orders that come in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Orders {
+    /// Signed orders, canonical bytes as `0x` and hexadecimal digits.
+    orders: Vec<String>,
+    /// Seconds to wait for their block.
+    #[serde(default)]
+    wait: u64,
+}
+
+/// The routes.
+pub fn router(ledger: Ledger) -> Router {
+    Router::new()
+        .route("/ledger", get(status))
+        .route("/ledger/genesis", get(genesis))
+        .route("/ledger/blocks", get(blocks))
+        .route("/ledger/blocks/{height}", get(block))
+        .route("/ledger/blocks/{height}/raw", get(raw))
+        .route("/ledger/orders", axum::routing::post(submit))
+        .route("/ledger/orders/{id}", get(order))
+        .route("/ledger/orders/{id}/proof", get(order_proof))
+        .route("/ledger/entries/{key}/proof", get(entry_proof))
+        .route("/ledger/accounts", get(accounts))
+        .route("/ledger/accounts/{address}", get(account))
+        .route("/ledger/members", get(members))
+        .route("/ledger/proposals", get(proposals))
+        .route("/ledger/proposals/{number}", get(proposal))
+        .route("/ledger/works", get(works))
+        .route("/ledger/works/{cid}", get(work))
+        .route("/ledger/channels/{number}", get(channel))
+        .route("/ledger/validators", get(validators))
+        .route("/ledger/parameters", get(parameters))
+        .route("/ledger/events", get(events))
+        .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
+        .with_state(ledger)
+}
+
+async fn status(State(ledger): State<Ledger>) -> Answer {
+    let mut chain = ledger.chain();
+    let (tip, waiting) = (chain.tip(), chain.pool().count());
+    let validators = chain.validators().len();
+    let state = chain.state();
+    let sum: i128 = state.all_accounts().map(|(_, account)| account.balance).sum();
+    let meta = state.meta();
+    Ok(Json(json!({
+        "network": ledger.network().to_string(),
+        "name": ledger.genesis().name.as_str(),
+        "policy": meta.policy.word(),
+        "interval_ms": ledger.genesis().interval,
+        "node_key": ledger.node_key().to_string(),
+        "height": tip.height.0,
+        "block": tip.id.to_string(),
+        "time": tip.time,
+        "state": tip.state.to_string(),
+        "epoch": meta.epoch.0,
+        "period": meta.period.0,
+        "members": meta.members_active,
+        "validators": validators,
+        "accounts": state.all_accounts().count(),
+        "sum": show::credits(sum),
+        "waiting": waiting,
+    })))
+}
+
+async fn genesis(State(ledger): State<Ledger>) -> Answer {
+    let text = super::genesis_file::write(ledger.genesis());
+    Ok(Json(json!({
+        "network": ledger.network().to_string(),
+        "toml": text,
+        "bytes": hex(&encode(ledger.genesis())),
+    })))
+}
+
+async fn blocks(State(ledger): State<Ledger>, page: PageQuery) -> Answer {
+    let Query(page) = page?;
+    let chain = ledger.chain();
+    let last = chain.tip().height.0;
+    let top = page.before.map_or(last, |before| before.saturating_sub(1)).min(last);
+    let mut found = vec![];
+    for height in (1..=top).rev().take(page.limit()) {
+        let Some(block) = chain.block(Height(height))? else { break };
+        let mut value = show::header(&block.header);
+        value["orders"] = block.orders.as_slice().len().into();
+        found.push(value);
+    }
+    let next = top.saturating_sub(u64::try_from(found.len()).unwrap_or(0));
+    let before = (next > 0).then(|| next.saturating_add(1));
+    Ok(Json(json!({"blocks": found, "before": before})))
+}
+
+async fn block(State(ledger): State<Ledger>, Path(height): Path<String>) -> Answer {
+    let height = number(&height)?;
+    let block = ledger.chain().block(Height(height))?;
+    let block = block.ok_or_else(|| Refused::unknown(format_args!("block {height}")))?;
+    Ok(Json(show::block(&block)))
+}
+
+/// A block as it is on the disk, for those who replay it.
+async fn raw(State(ledger): State<Ledger>, Path(height): Path<String>) -> Answer {
+    let height = number(&height)?;
+    let decided = ledger.chain().decided(Height(height))?;
+    let decided = decided.ok_or_else(|| Refused::unknown(format_args!("block {height}")))?;
+    Ok(Json(json!({"block": hex(&decided.block), "certificate": hex(&decided.certificate)})))
+}
+
+async fn submit(State(ledger): State<Ledger>, body: Result<Json<Orders>, JsonRejection>) -> Answer {
+    let Json(Orders { orders, wait }) = body?;
+    if orders.is_empty() || orders.len() > ORDERS_MAX {
+        return Err(Refused::bad(format!(
+            "orders has {} entries and takes 1 to {ORDERS_MAX}",
+            orders.len()
+        )));
+    }
+    if wait > WAIT_MAX {
+        return Err(Refused::bad(format!("wait is {wait} seconds and takes at most {WAIT_MAX}")));
+    }
+    let read = |text: &String| unhex(text).and_then(|bytes| Signed::decode(&bytes).ok());
+    let mut signed = vec![];
+    for (index, text) in orders.iter().enumerate() {
+        let order = read(text).ok_or_else(|| {
+            Refused::bad(format!("orders[{index}] is no signed order: 0x and the hexadecimal digits of its canonical bytes"))
+        })?;
+        signed.push(order);
+    }
+    let taker = ledger.clone();
+    let taken = tokio::task::spawn_blocking(move || {
+        signed.into_iter().map(|order| (order.id(), taker.submit(order))).collect::<Vec<_>>()
+    });
+    let taken = taken.await.map_err(|error| Refused {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        code: "internal_error",
+        message: error.to_string(),
+    })?;
+    let end = tokio::time::Instant::now() + Duration::from_secs(wait);
+    let mut results = vec![];
+    for (id, outcome) in taken {
+        results.push(match outcome {
+            Err(refusal) => not_accepted(&id, &refusal),
+            Ok(_) => {
+                let left = end.saturating_duration_since(tokio::time::Instant::now());
+                fate(&id, ledger.settled(&id, left).await?)
+            }
+        });
+    }
+    Ok(Json(json!({"results": results})))
+}
+
+fn not_accepted(id: &Hash, refusal: &NotAccepted) -> Value {
+    let number = match refusal {
+        NotAccepted::Refused(refusal) => Some(refusal.number()),
+        _ => None,
+    };
+    json!({
+        "id": id.to_string(), "status": "refused", "refusal": number, "message": refusal.to_string(),
+    })
+}
+
+fn fate(id: &Hash, fate: Fate) -> Value {
+    let id = id.to_string();
+    match fate {
+        Fate::Done(height, index) => {
+            json!({"id": id, "status": "done", "height": height.0, "index": index})
+        }
+        Fate::Waiting => json!({"id": id, "status": "waiting"}),
+        Fate::Refused(refusal) => json!({
+            "id": id, "status": "refused", "refusal": refusal.number(), "message": refusal.to_string(),
+        }),
+        Fate::Unknown => json!({"id": id, "status": "unknown"}),
+    }
+}
+
+async fn order(State(ledger): State<Ledger>, Path(id): Path<String>) -> Answer {
+    let id = hash(&id)?;
+    let outcome = ledger.fate(&id)?;
+    let chain = ledger.chain();
+    let signed = match outcome {
+        Fate::Done(height, index) => chain
+            .block(height)?
+            .and_then(|block| block.orders.as_slice().get(usize::try_from(index).ok()?).cloned()),
+        Fate::Waiting => chain.pool().get(&id).map(|waiting| waiting.signed.clone()),
+        Fate::Unknown => return Err(Refused::unknown(format_args!("order {id}"))),
+        Fate::Refused(_) => None,
+    };
+    let mut value = fate(&id, outcome);
+    if let Some(signed) = signed {
+        value["kind"] = signed.order.action.name().into();
+        value["order"] = show::record(&signed.order.shown());
+    }
+    Ok(Json(value))
+}
+
+async fn order_proof(State(ledger): State<Ledger>, Path(id): Path<String>) -> Answer {
+    let id = hash(&id)?;
+    let chain = ledger.chain();
+    let proof = chain.prove_order(&id)?;
+    let proof = proof.ok_or_else(|| Refused::unknown(format_args!("order {id} in a block")))?;
+    let height = proof.header.height;
+    let decided = chain.decided(height)?.ok_or_else(|| Refused::unknown("certificate"))?;
+    Ok(Json(json!({
+        "kind": "order",
+        "height": height.0,
+        "header": proof.header.id().to_string(),
+        "proof": hex(&encode(&proof)),
+        "certificate": hex(&decided.certificate),
+    })))
+}
+
+async fn entry_proof(State(ledger): State<Ledger>, Path(key): Path<String>) -> Answer {
+    let key = unhex(&key).filter(|key| key.len() <= 128);
+    let key =
+        key.ok_or_else(|| Refused::bad("an entry's key is 0x and at most 256 hexadecimal digits"))?;
+    let chain = ledger.chain();
+    let proof = chain.prove_entry(&key)?.ok_or_else(|| Refused::unknown("block yet"))?;
+    let height = proof.header.height;
+    let decided = chain.decided(height)?.ok_or_else(|| Refused::unknown("certificate"))?;
+    Ok(Json(json!({
+        "kind": "entry",
+        "height": height.0,
+        "header": proof.header.id().to_string(),
+        "value": proof.value.as_ref().map(|value| hex(value.as_slice())),
+        "proof": hex(&encode(&proof)),
+        "certificate": hex(&decided.certificate),
+    })))
+}
+
+/// A page of a list.
+fn page<T>(
+    name: &'static str,
+    page: &Page,
+    all: impl Iterator<Item = T>,
+    show: impl Fn(T) -> Value,
+) -> Answer {
+    let offset = page.offset.unwrap_or(0);
+    let mut rest = all.skip(offset);
+    let found: Vec<Value> = rest.by_ref().take(page.limit()).map(show).collect();
+    let next = rest.next().map(|_| offset.saturating_add(found.len()));
+    Ok(Json(json!({name: found, "offset": next})))
+}
+
+async fn accounts(State(ledger): State<Ledger>, query: PageQuery) -> Answer {
+    let Query(query) = query?;
+    let mut chain = ledger.chain();
+    let state = chain.state();
+    page("accounts", &query, state.all_accounts(), |(address, account)| {
+        show::account(address, account, state.member(address))
+    })
+}
+
+async fn account(State(ledger): State<Ledger>, Path(address): Path<String>) -> Answer {
+    let found = Address::parse(&address);
+    let address = found.ok_or_else(|| {
+        Refused::bad(format!("{address:?} is no address: 0x and 40 hexadecimal digits, with EIP-55's capitals or none"))
+    })?;
+    let mut chain = ledger.chain();
+    let waiting = chain.pool().next_nonce(&address);
+    let state = chain.state();
+    let mut value = show::account(&address, &state.account(&address), state.member(&address));
+    let next = waiting.unwrap_or_else(|| state.nonce(&address));
+    value["next_nonce"] = next.0.into();
+    Ok(Json(value))
+}
+
+async fn members(State(ledger): State<Ledger>, query: PageQuery) -> Answer {
+    let Query(query) = query?;
+    let mut chain = ledger.chain();
+    page("members", &query, chain.state().all_members(), |(address, it)| show::member(address, it))
+}
+
+async fn proposals(State(ledger): State<Ledger>, query: PageQuery) -> Answer {
+    let Query(query) = query?;
+    let mut chain = ledger.chain();
+    let newest = chain.state().all_proposals().rev();
+    page("proposals", &query, newest, |(number, it)| show::proposal(*number, it))
+}
+
+async fn proposal(State(ledger): State<Ledger>, Path(given): Path<String>) -> Answer {
+    let given = number(&given)?;
+    let mut chain = ledger.chain();
+    let state = chain.state();
+    let found = state.proposal(given);
+    let found = found.ok_or_else(|| Refused::unknown(format_args!("proposal {given}")))?;
+    let mut value = show::proposal(given, found);
+    let ballots = state.all_ballots().filter(|((of, _), _)| *of == given);
+    let ballots = ballots.map(|((_, voter), ballot)| {
+        json!({
+            "voter": voter.to_string(), "choice": ballot.choice.word(), "by": ballot.by.to_string(),
+        })
+    });
+    value["ballots"] = ballots.collect();
+    Ok(Json(value))
+}
+
+async fn works(State(ledger): State<Ledger>, query: PageQuery) -> Answer {
+    let Query(query) = query?;
+    let mut chain = ledger.chain();
+    page("works", &query, chain.state().all_works(), |(cid, it)| show::work(cid, it))
+}
+
+async fn work(State(ledger): State<Ledger>, Path(cid): Path<String>) -> Answer {
+    let found = Cid::parse(&cid);
+    let cid = found.ok_or_else(|| Refused::bad(format!("{cid:?} is no CID of the ledger's")))?;
+    let mut chain = ledger.chain();
+    let found = chain.state().work(&cid);
+    Ok(Json(show::work(&cid, found.ok_or_else(|| Refused::unknown(format_args!("work {cid}")))?)))
+}
+
+async fn channel(State(ledger): State<Ledger>, Path(given): Path<String>) -> Answer {
+    let given = number(&given)?;
+    let mut chain = ledger.chain();
+    let found = chain.state().channel(given);
+    let found = found.ok_or_else(|| Refused::unknown(format_args!("open channel {given}")))?;
+    Ok(Json(show::channel(given, found)))
+}
+
+async fn validators(State(ledger): State<Ledger>) -> Answer {
+    let mut chain = ledger.chain();
+    let all = chain.state().all_validators().map(|(key, it)| show::validator(key, it));
+    Ok(Json(json!({"validators": all.collect::<Vec<_>>()})))
+}
+
+async fn parameters(State(ledger): State<Ledger>) -> Answer {
+    let mut chain = ledger.chain();
+    let state = chain.state();
+    let all = Parameter::ALL.iter().map(|&parameter| {
+        let rule = rule(parameter);
+        json!({
+            "name": parameter.word(),
+            "value": state.parameter(parameter),
+            "min": rule.min,
+            "max": rule.max,
+            "default": rule.default,
+            "bar": rule.tier.word(),
+            "meaning": parameter.meaning().trim(),
+        })
+    });
+    Ok(Json(json!({"parameters": all.collect::<Vec<_>>()})))
+}
+
+/// A block's header as it is committed. A reader that is too slow misses blocks and never holds up
+/// the ledger.
+async fn events(
+    State(ledger): State<Ledger>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let tips = ledger.tips();
+    let stream = futures_util::stream::unfold((ledger, tips), |(ledger, mut tips)| async move {
+        tips.changed().await.ok()?;
+        let tip = *tips.borrow_and_update();
+        let block = ledger.chain().block(tip.height).ok()??;
+        let mut value = show::header(&block.header);
+        value["orders"] = block.orders.as_slice().len().into();
+        let event = Event::default().event("block").id(tip.height.0.to_string());
+        Some((Ok(event.data(value.to_string())), (ledger, tips)))
+    });
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}
+
+fn number(text: &str) -> Result<u64, Refused> {
+    text.parse().map_err(|_| Refused::bad(format!("{text:?} is no whole number")))
+}
+
+fn hash(text: &str) -> Result<Hash, Refused> {
+    let wanted = || Refused::bad(format!("{text:?} is no name: 0x and 64 hexadecimal digits"));
+    Hash::parse(text).ok_or_else(wanted)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    format!("0x{}", data_encoding::HEXLOWER.encode(bytes))
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    data_encoding::HEXLOWER_PERMISSIVE.decode(text.strip_prefix("0x")?.as_bytes()).ok()
+}

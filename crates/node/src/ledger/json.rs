@@ -1,0 +1,183 @@
+//! The ledger's things as JSON.
+//!
+//! Amounts are texts in credits, such as `"-12.5"`, since a JSON number loses digits in a browser;
+//! hashes, keys, addresses and CIDs are texts; heights and counts are numbers.
+//!
+//! Not here: which of them is asked for.
+
+use chain::block::{Block, Header};
+use ledger::accounts::Account;
+use ledger::channels::Channel;
+use ledger::governance::Proposal;
+use ledger::measures::Validator;
+use ledger::members::Member;
+use ledger::works::Work;
+use serde_json::{Value, json};
+use types::amount::{Amount, MILLIONTHS};
+use types::envelope::Signed;
+use types::id::{Address, Cid, Hash};
+use types::typed::{self, Record};
+
+/// Millionths as credits.
+pub(crate) fn credits(millionths: i128) -> String {
+    let sign = if millionths < 0 { "-" } else { "" };
+    let (whole, fraction) = (
+        millionths.unsigned_abs() / u128::from(MILLIONTHS),
+        millionths.unsigned_abs() % u128::from(MILLIONTHS),
+    );
+    let digits = format!("{fraction:06}");
+    match digits.trim_end_matches('0') {
+        "" => format!("{sign}{whole}"),
+        digits => format!("{sign}{whole}.{digits}"),
+    }
+}
+
+fn amount(amount: Amount) -> Value {
+    amount.to_string().into()
+}
+
+pub(crate) fn header(header: &Header) -> Value {
+    json!({
+        "id": header.id().to_string(),
+        "height": header.height.0,
+        "time": header.time,
+        "parent": header.parent.to_string(),
+        "proposer": header.proposer.to_string(),
+        "state": header.state.to_string(),
+        "orders_root": header.orders.to_string(),
+        "validators_hash": header.validators.to_string(),
+        "certificate_hash": header.certificate.to_string(),
+    })
+}
+
+pub(crate) fn block(block: &Block) -> Value {
+    let mut value = header(&block.header);
+    let orders: Vec<Value> = block.orders.as_slice().iter().map(order).collect();
+    value["orders"] = orders.into();
+    if let Some(certificate) = &block.certificate {
+        let seals = certificate.seals.as_slice().iter();
+        let seals: Vec<String> = seals.map(|seal| seal.validator.to_string()).collect();
+        value["parent_round"] = certificate.round.into();
+        value["parent_sealed_by"] = seals.into();
+    }
+    value
+}
+
+pub(crate) fn order(signed: &Signed) -> Value {
+    let order = &signed.order;
+    json!({
+        "id": signed.id().to_string(),
+        "kind": order.action.name(),
+        "order": record(&order.shown()),
+        "signature": signed.signature.to_string(),
+    })
+}
+
+/// A record as a wallet shows it.
+pub(crate) fn record(of: &Record) -> Value {
+    let names = of.of.fields.iter().map(|(name, _)| name.clone());
+    names.zip(of.values.iter().map(shown)).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn shown(value: &typed::Value) -> Value {
+    match value {
+        typed::Value::Address(address) => address.to_string().into(),
+        typed::Value::Text(text) => text.clone().into(),
+        typed::Value::Number(number) => (*number).into(),
+        typed::Value::Bytes32(hash) => hash.to_string().into(),
+        typed::Value::Record(of) => record(of),
+        typed::Value::List(values) => values.iter().map(shown).collect(),
+    }
+}
+
+pub(crate) fn account(address: &Address, account: &Account, member: Option<&Member>) -> Value {
+    json!({
+        "address": address.to_string(),
+        "balance": credits(account.balance),
+        "line": amount(account.line),
+        "locked": amount(account.locked),
+        "available": credits(account.available()),
+        "nonce": account.nonce.0,
+        "member": member.map(|it| self::member(address, it)),
+    })
+}
+
+pub(crate) fn member(address: &Address, member: &Member) -> Value {
+    let sponsors: Vec<String> = member.sponsors.as_slice().iter().map(Address::to_string).collect();
+    json!({
+        "address": address.to_string(),
+        "name": member.name.as_str(),
+        "status": member.status.word(),
+        "sponsors": sponsors,
+        "capital": amount(member.capital),
+    })
+}
+
+pub(crate) fn proposal(number: u64, proposal: &Proposal) -> Value {
+    let measures = proposal.measures.as_slice().iter();
+    let measures: Vec<Value> =
+        measures.map(|it| json!({"kind": it.name(), "measure": record(&it.shown())})).collect();
+    json!({
+        "number": number,
+        "title": proposal.title.as_str(),
+        "text": proposal.text.as_ref().map(Cid::to_string),
+        "proposer": proposal.proposer.to_string(),
+        "tier": proposal.tier.word(),
+        "stage": proposal.stage.word(),
+        "measures": measures,
+        "closes": proposal.closes.0,
+        "executes": proposal.executes.0,
+        "electorate": proposal.electorate,
+        "quorum_thousandths": proposal.quorum,
+        "threshold_thousandths": proposal.threshold,
+        "deposit": amount(proposal.deposit),
+        "delayed": proposal.is_delayed,
+        "yes": proposal.tally.yes,
+        "no": proposal.tally.no,
+        "abstain": proposal.tally.abstain,
+        "failure": proposal.failure,
+    })
+}
+
+pub(crate) fn work(cid: &Cid, work: &Work) -> Value {
+    let makers = work.makers.as_slice().iter();
+    let makers: Vec<Value> =
+        makers.map(|it| json!({"account": it.account.to_string(), "parts": it.parts})).collect();
+    let parents = work.parents.as_slice().iter();
+    let parents: Vec<Value> =
+        parents.map(|it| json!({"work": it.work.to_string(), "parts": it.parts})).collect();
+    json!({
+        "cid": cid.to_string(),
+        "kind": work.kind.word(),
+        "name": work.name.as_str(),
+        "licence": work.licence.as_str(),
+        "terms": work.terms.as_ref().map(Cid::to_string),
+        "makers": makers,
+        "parents": parents,
+        "registrant": work.registrant.to_string(),
+        "status": work.status.word(),
+    })
+}
+
+pub(crate) fn channel(number: u64, channel: &Channel) -> Value {
+    json!({
+        "number": number,
+        "payer": channel.payer.to_string(),
+        "payee": channel.payee.to_string(),
+        "deposit": amount(channel.deposit),
+        "redeemed": amount(channel.redeemed),
+        "held": amount(channel.held()),
+        "timeout": channel.timeout.0,
+        "closes": channel.closes.map(|height| height.0),
+    })
+}
+
+pub(crate) fn validator(key: &Hash, validator: &Validator) -> Value {
+    json!({
+        "node_key": key.to_string(),
+        "account": validator.account.to_string(),
+        "power": validator.power,
+        "power_before": validator.old,
+        "from": validator.from.0,
+    })
+}
