@@ -282,3 +282,6 @@ pub(crate) fn decided(block: Vec<u8>, certificate: &Certificate) -> RawDecidedVa
     };
     RawDecidedValue::new(block.into(), certificate)
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,3 +139,6 @@ pub(crate) fn cut(head: &Head, bytes: &[u8]) -> Vec<StreamMessage<Part>> {
     let message = |(part, at)| StreamMessage::new(id.clone(), at, StreamContent::Data(part));
     parts.zip(0..).map(message).collect()
 }
+
+#[cfg(test)]
+mod tests;

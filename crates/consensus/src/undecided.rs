@@ -109,3 +109,6 @@ fn read(mut bytes: &[u8]) -> Option<Whole> {
     let head = Head::deserialize(&mut bytes).ok()?;
     (digest(bytes) == head.digest).then(|| Whole { head, bytes: bytes.to_vec() })
 }
+
+#[cfg(test)]
+mod tests;

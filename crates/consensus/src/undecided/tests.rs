@@ -1,0 +1,63 @@
+use malachite_types::Round;
+
+use super::*;
+use crate::context::{Height, Sealed};
+
+fn whole(height: u64, round: u32, bytes: &[u8]) -> Whole {
+    let head = Head {
+        height: Height(height),
+        round: Round::new(round),
+        valid_round: Round::Nil,
+        proposer: Name([1; 32]),
+        block: digest(&[bytes, b"name"].concat()),
+        length: u32::try_from(bytes.len()).unwrap(),
+        digest: digest(bytes),
+        signature: Sealed([2; 64]),
+    };
+    Whole { head, bytes: bytes.to_vec() }
+}
+
+#[test]
+fn a_block_that_was_kept_is_there_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut undecided, found) = Undecided::open(folder.path(), 4).unwrap();
+    assert_eq!(found, []);
+    undecided.keep(whole(5, 0, b"first"), true).unwrap();
+    drop(undecided);
+    let (_, found) = Undecided::open(folder.path(), 4).unwrap();
+    assert_eq!(found, [whole(5, 0, b"first")]);
+    // Once its height is decided nobody needs it.
+    let (_, found) = Undecided::open(folder.path(), 5).unwrap();
+    assert_eq!(found, []);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_torn_file_is_no_block_and_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut undecided, _) = Undecided::open(folder.path(), 4).unwrap();
+    undecided.keep(whole(5, 0, b"first"), true).unwrap();
+    let path = undecided.path(&whole(5, 0, b"first").head.block);
+    let bytes = fs::read(&path).unwrap();
+    for end in 0..bytes.len() {
+        fs::write(&path, &bytes[..end]).unwrap();
+        let (_, found) = Undecided::open(folder.path(), 4).unwrap();
+        assert_eq!(found, [], "{end} bytes");
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn of_too_many_blocks_the_one_of_the_oldest_round_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut undecided, _) = Undecided::open(folder.path(), 4).unwrap();
+    let count = u32::try_from(BLOCKS_MAX).unwrap();
+    for round in 0..=count {
+        undecided.keep(whole(5, round, &round.to_le_bytes()), true).unwrap();
+    }
+    assert_eq!(undecided.iter().count(), BLOCKS_MAX);
+    assert!(undecided.get(&whole(5, 0, &0u32.to_le_bytes()).head.block).is_none());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), BLOCKS_MAX);
+    undecided.clear().unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
