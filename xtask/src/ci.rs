@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::{docs, tidy};
+use crate::{docs, supply, tidy};
 
 /// Counts of libtest's closing lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     step("clippy without std", &mut || component(root, &CLIPPY_CORE))?;
     step("test", &mut || test(root, &mut tests))?;
     step("doc", &mut || document(root))?;
+    step("supply", &mut || supply::run(root))?;
     step("tidy", &mut || tidy::run(root))?;
     step("docs", &mut || docs::run(root))?;
     println!("\n== seconds");

@@ -1,8 +1,8 @@
 //! Check the tree.
 //!
 //! `cargo xtask tidy` reads the files and refuses what `STYLE.md` forbids and no compiler sees;
-//! `cargo xtask docs` runs the console blocks of the documents; `cargo xtask ci` runs everything
-//! that cargo can run and says how long each step took.
+//! `cargo xtask docs` runs the console blocks of the documents; `cargo xtask supply` asks where the
+//! crates come from; `cargo xtask ci` runs everything that cargo can run and says how long it took.
 //!
 //! Invariants: standard library only, so that it builds in seconds; no step changes the tree.
 //!
@@ -16,16 +16,18 @@ mod ci;
 mod docs;
 mod markdown;
 mod source;
+mod supply;
 mod tidy;
 mod tree;
 
-const USAGE: &str = "usage: cargo xtask tidy | docs | ci";
+const USAGE: &str = "usage: cargo xtask tidy | docs | supply | ci";
 
 fn main() -> ExitCode {
     let command = std::env::args().nth(1);
     let outcome = match command.as_deref() {
         Some("tidy") => tidy::run(&root()),
         Some("docs") => docs::run(&root()),
+        Some("supply") => supply::run(&root()),
         Some("ci") => ci::run(&root()),
         _ => Err(USAGE.to_owned()),
     };
