@@ -18,6 +18,7 @@ use jmt::storage::TreeUpdateBatch;
 use ledger::apply::{apply_verified, end_block, try_verified};
 use ledger::event::Event;
 use ledger::genesis::Genesis;
+use ledger::governance;
 use ledger::refusal::Refusal;
 use ledger::state::State;
 use types::agreement::{Certificate, Uncertified, VALIDATORS_MAX};
@@ -337,6 +338,24 @@ impl Chain {
             try_verified(&mut self.state, &verified)?;
         }
         self.pool.add(&self.state, signed, verified)
+    }
+
+    /// Whether the rules would accept an order if the next block had nothing but it. Nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// When they would not, or its signature names no signer.
+    pub fn dry_run(&mut self, signed: &Signed) -> Result<(), NotAccepted> {
+        let verified = signed.verify(&self.network())?;
+        self.discard();
+        Ok(try_verified(&mut self.state, &verified)?)
+    }
+
+    /// What a proposal's measures would do if they were executed now; none if there is no such proposal.
+    pub fn dry_run_proposal(&mut self, number: u64) -> Option<Result<Vec<Event>, Refusal>> {
+        self.discard();
+        let measures = self.state.proposal(number)?.measures.clone();
+        Some(governance::dry_run(&mut self.state, measures.as_slice()))
     }
 
     /// Makes a block of the waiting orders that the rules accept. `time` is the clock's, in

@@ -3,15 +3,18 @@
 //! Not here: what the commands do.
 
 mod ledger;
+mod money;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use ledger::{
-    DelegateArguments, InitArguments, LedgerCommand, MemberCommand, NodeFlag, ProposeArguments,
-    RegisterArguments, SendArguments, SignFlags, TestnetArguments, VoteArguments, WorkCommand,
+    DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, MemberCommand,
+    NodeFlag, ProposeArguments, RegisterArguments, SendArguments, SignFlags, TestnetArguments,
+    VoteArguments, WorkCommand,
 };
+pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
 
 /// Pool machines, models and data into an AI service that belongs to its members.
 ///
@@ -60,6 +63,17 @@ pub(crate) enum Command {
     /// List, register and pay for models and datasets of the ledger
     #[command(subcommand)]
     Work(WorkCommand),
+    /// Let another key act for your account, or no longer
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Set credits aside for someone who takes them against vouchers
+    #[command(subcommand)]
+    Channel(ChannelCommand),
+    /// Give credits to a fund; as the cashier, issue and withdraw them
+    #[command(subcommand)]
+    Credits(CreditsCommand),
+    /// As the guardian, delay a proposal that has passed
+    Delay(DelayArguments),
     /// Run a network of several validators on this machine
     Testnet(TestnetArguments),
     /// Show the settings
@@ -110,6 +124,8 @@ pub(crate) struct UpArguments {
     /// Requests held at once
     #[arg(long)]
     pub(crate) queue: Option<String>,
+    #[command(flatten)]
+    pub(crate) ledger: LedgerFlags,
 }
 
 impl UpArguments {
@@ -119,6 +135,7 @@ impl UpArguments {
         flags.push(("listen", self.listen.clone()));
         flags.push(("kv_mib", self.kv_mib.clone()));
         flags.push(("queue", self.queue.clone()));
+        flags.extend(self.ledger.flags());
         flags
     }
 }

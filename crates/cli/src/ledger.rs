@@ -59,11 +59,12 @@ pub(crate) fn run(context: &Context, command: &LedgerCommand) -> anyhow::Result<
         }
         LedgerCommand::Validators(node) => list(context, node, "validators", "/ledger/validators"),
         LedgerCommand::Parameters(node) => list(context, node, "parameters", "/ledger/parameters"),
-        LedgerCommand::Proposals { node, number: None } => {
+        LedgerCommand::Proposals { node, number: None, .. } => {
             list(context, node, "proposals", "/ledger/proposals")
         }
-        LedgerCommand::Proposals { node, number: Some(number) } => {
-            show(context, node, &format!("/ledger/proposals/{number}"))
+        LedgerCommand::Proposals { node, number: Some(number), dry_run } => {
+            let what = if *dry_run { "/dry-run" } else { "" };
+            show(context, node, &format!("/ledger/proposals/{number}{what}"))
         }
         LedgerCommand::Prove { node, id, to } => prove(context, node, id, to.as_deref()),
         LedgerCommand::Check { proof, header } => check(context, proof, header),

@@ -19,6 +19,7 @@ mod hash;
 mod ledger;
 mod measure;
 mod model;
+mod money;
 mod network;
 mod order;
 mod outcome;
@@ -71,6 +72,10 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Vote(vote) => order::vote(&context, &vote),
         Command::Delegate(delegate) => order::delegate(&context, &delegate),
         Command::Work(command) => order::work(&context, &command),
+        Command::Session(command) => money::session(&context, &command),
+        Command::Channel(command) => money::channel(&context, &command),
+        Command::Credits(command) => money::credits(&context, &command),
+        Command::Delay(delay) => order::delay(&context, &delay),
         Command::Testnet(testnet) => testnet::run(&context, &testnet),
         Command::Config(ConfigCommand::Show { origin }) => Ok(context.show_config(origin)),
         Command::Doctor => doctor::run(&context),

@@ -14,16 +14,16 @@ use types::measure::{
     SetLicence, SetParameter, SetSplit, SpendCommons, SpendTreasury, SuspendMember,
 };
 use types::transaction::{
-    Action, AddCapital, Apply, Delegate, Leave, Parent, PayForUse, Propose, Register, Retire,
-    Share, Sponsor, Transfer, Undelegate, Vote,
+    Action, AddCapital, Apply, Delay, Delegate, Leave, Parent, PayForUse, Propose, Register,
+    Retire, Share, Sponsor, Transfer, Undelegate, Vote,
 };
 use types::word::{Choice, Tier, WorkKind};
 use wallet::wallet::Wallet;
 use wallet::wallets::Wallets;
 
 use crate::arguments::{
-    DelegateArguments, MemberCommand, ProposeArguments, RegisterArguments, SendArguments,
-    SignFlags, VoteArguments, WorkCommand,
+    DelayArguments, DelegateArguments, MemberCommand, ProposeArguments, RegisterArguments,
+    SendArguments, SignFlags, VoteArguments, WorkCommand,
 };
 use crate::ask;
 use crate::client::{Client, hex, number, text};
@@ -34,16 +34,16 @@ use crate::outcome::{Outcome, Problem};
 /// Blocks for which an order that is sent now is good.
 const VALID_BLOCKS: u64 = 600;
 
-fn usage(what: impl Into<String>) -> Problem {
+pub(crate) fn usage(what: impl Into<String>) -> Problem {
     Problem::Usage(what.into())
 }
 
-fn address(text: &str) -> Result<Address, Problem> {
+pub(crate) fn address(text: &str) -> Result<Address, Problem> {
     let wanted = "0x and 40 hexadecimal digits, with EIP-55's capitals or none";
     Address::parse(text).ok_or_else(|| usage(format!("{text:?} is no address: {wanted}")))
 }
 
-fn amount(text: &str) -> Result<Amount, Problem> {
+pub(crate) fn amount(text: &str) -> Result<Amount, Problem> {
     Amount::parse(text).ok_or_else(|| {
         usage(format!("{text:?} is no amount: credits with at most six digits after the point and none that are not needed, such as 12.5"))
     })
@@ -53,7 +53,7 @@ fn cid(text: &str) -> Result<Cid, Problem> {
     Cid::parse(text).ok_or_else(|| usage(format!("{text:?} is no CID that the ledger can name")))
 }
 
-fn plain<const MAX: usize>(what: &str, text: &str) -> Result<Text<MAX>, Problem> {
+pub(crate) fn plain<const MAX: usize>(what: &str, text: &str) -> Result<Text<MAX>, Problem> {
     Text::new(text).map_err(|error| usage(format!("{what}: {error}")))
 }
 
@@ -120,6 +120,12 @@ pub(crate) fn vote(context: &Context, it: &VoteArguments) -> anyhow::Result<Outc
         .ok_or_else(|| usage(format!("{:?} is none of yes, no and abstain", it.choice)))?;
     let proposal = it.proposal;
     send(context, &it.sign, |_, _| Ok(Action::Vote(Vote { proposal, choice })))
+}
+
+/// `mashaa delay`.
+pub(crate) fn delay(context: &Context, it: &DelayArguments) -> anyhow::Result<Outcome> {
+    let proposal = it.proposal;
+    send(context, &it.sign, |_, _| Ok(Action::Delay(Delay { proposal })))
 }
 
 /// `mashaa delegate`.
@@ -250,7 +256,7 @@ fn node_key(text: &str) -> Result<Hash, Problem> {
     Hash::parse(text).ok_or_else(|| usage(format!("{text:?} is no node key: {wanted}")))
 }
 
-fn open(context: &Context, sign: &SignFlags) -> anyhow::Result<Wallet> {
+pub(crate) fn open(context: &Context, sign: &SignFlags) -> anyhow::Result<Wallet> {
     let wallets = Wallets::of(context.home.wallets());
     let name = &sign.wallet;
     let beside = match sign.passphrase_file {
@@ -268,22 +274,27 @@ fn open(context: &Context, sign: &SignFlags) -> anyhow::Result<Wallet> {
     Ok(wallets.open(name, &passphrase)?)
 }
 
-/// Signs an order and gives it to the node; waits for its block. `action` is told the account and the
-/// ledger's height.
-fn send(
-    context: &Context,
-    sign: &SignFlags,
-    action: impl FnOnce(Address, Height) -> anyhow::Result<Action>,
-) -> anyhow::Result<Outcome> {
-    let client = Client::of(context, &sign.node);
+/// The network that a node is of, and its height.
+pub(crate) fn network(context: &Context, client: &Client) -> anyhow::Result<(Hash, Height)> {
     let status = client.get("/ledger")?;
     let network = Hash::parse(text(&status, "network")?);
     let network =
         network.ok_or_else(|| Problem::Refused("the node names no network".to_owned()))?;
     ledger::check_network(context, &network)?;
-    let height = Height(number(&status, "height")?);
+    Ok((network, Height(number(&status, "height")?)))
+}
+
+/// Signs an order and gives it to the node; waits for its block. `action` is told the account and the
+/// ledger's height.
+pub(crate) fn send(
+    context: &Context,
+    sign: &SignFlags,
+    action: impl FnOnce(Address, Height) -> anyhow::Result<Action>,
+) -> anyhow::Result<Outcome> {
+    let client = Client::of(context, &sign.node);
+    let (network, height) = network(context, &client)?;
     let wallet = open(context, sign)?;
-    let account = wallet.address();
+    let account = sign.account.as_deref().map_or(Ok(wallet.address()), address)?;
     let next = number(&client.get(&format!("/ledger/accounts/{account}"))?, "next_nonce")?;
     let order = Order {
         account,
@@ -292,7 +303,8 @@ fn send(
         action: action(account, height)?,
     };
     let signed = wallet.sign(order, &network);
-    let body = json!({"orders": [hex(&encode(&signed))], "wait": sign.wait});
+    let body =
+        json!({"orders": [hex(&encode(&signed))], "wait": sign.wait, "dry_run": sign.dry_run});
     let answer = client.post("/ledger/orders", &body)?;
     let result = &answer["results"][0];
     if context.json {
@@ -303,6 +315,12 @@ fn send(
         "done" => {
             if !context.json {
                 println!("done in block {}: {id}", result["height"]);
+            }
+            Outcome::Done
+        }
+        "accepted" => {
+            if !context.json {
+                println!("the ledger would accept it now; nothing was sent");
             }
             Outcome::Done
         }

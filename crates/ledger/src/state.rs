@@ -311,6 +311,12 @@ impl State {
         self.members.iter()
     }
 
+    /// Session keys of an account, by address; those that have expired stay until another is granted.
+    pub fn sessions_of(&self, account: &Address) -> impl Iterator<Item = (&Address, &Session)> {
+        let keys = (*account, Address([0; 20]))..=(*account, Address([255; 20]));
+        self.sessions.range(keys).map(|((_, key), session)| (key, session))
+    }
+
     /// All proposals, by number.
     pub fn all_proposals(&self) -> impl DoubleEndedIterator<Item = (&u64, &Proposal)> {
         self.proposals.iter()

@@ -206,6 +206,15 @@ impl Ledger {
         Ok(id)
     }
 
+    /// Whether the rules would accept an order now. Nothing is kept or sent.
+    ///
+    /// # Errors
+    ///
+    /// When they would not, or its signature names no signer.
+    pub fn dry_run(&self, signed: &Signed) -> Result<(), NotAccepted> {
+        self.chain().dry_run(signed)
+    }
+
     /// What became of an order.
     ///
     /// # Errors

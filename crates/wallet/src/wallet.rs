@@ -13,6 +13,8 @@ use types::envelope::{Order, Signed};
 use types::id::{Address, Hash};
 use types::signature::{Secret, Signature};
 use types::siwe::personal_hash;
+use types::transaction::Voucher;
+use types::typed::signing_hash;
 use zeroize::Zeroizing;
 
 use crate::derive::{self, NoKey, Path};
@@ -108,6 +110,12 @@ impl Wallet {
     #[must_use]
     pub fn sign(&self, order: Order, genesis: &Hash) -> Signed {
         order.sign(&self.secret, genesis)
+    }
+
+    /// Signs a voucher for the network with this genesis.
+    #[must_use]
+    pub fn sign_voucher(&self, voucher: &Voucher, genesis: &Hash) -> Signature {
+        self.secret.sign(&signing_hash(&voucher.shown(), genesis))
     }
 
     /// Signs a text as `personal_sign` does (EIP-191), such as a sign-in.

@@ -28,6 +28,8 @@ fn shown_lines_must_be_printed_in_order() {
     assert_eq!(compare(&["a", "c"], "a\nb\nc\n"), Ok(()));
     assert!(compare(&["c", "a"], "a\nb\nc\n").is_err());
     assert!(compare(&["d"], "a\n").is_err());
+    assert_eq!(compare(&["a ..."], "a b\n"), Ok(()));
+    assert!(compare(&["a ..."], "ab\n").is_err());
 }
 
 #[test]

@@ -51,6 +51,9 @@ pub(crate) struct SignFlags {
     /// The wallet that signs
     #[arg(long, value_name = "NAME", default_value = wallet::wallets::MAIN)]
     pub(crate) wallet: String,
+    /// The account to act for, if the wallet's key is a session key of it [default: the wallet's own]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) account: Option<String>,
     /// A file with the wallet's passphrase, that only you can read [default: the one beside the
     /// wallet, or asks]
     #[arg(long, value_name = "FILE")]
@@ -58,6 +61,9 @@ pub(crate) struct SignFlags {
     /// Seconds to wait for the order's block; 0 does not wait
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) wait: u64,
+    /// Only ask the node whether the ledger would accept the order now
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,6 +125,9 @@ pub(crate) enum LedgerCommand {
         node: NodeFlag,
         /// Its number
         number: Option<u64>,
+        /// Show what its measures would do if they were executed now
+        #[arg(long, requires = "number")]
+        dry_run: bool,
     },
     /// Get the proof that an order took effect
     Prove {
@@ -154,6 +163,22 @@ pub(crate) struct RunArguments {
     /// Address and port of the API
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
+    #[command(flatten)]
+    pub(crate) ledger: LedgerFlags,
+}
+
+impl RunArguments {
+    /// The settings that were given.
+    pub(crate) fn flags(&self) -> Vec<(&'static str, Option<String>)> {
+        let mut flags = self.ledger.flags();
+        flags.push(("listen", self.listen.clone()));
+        flags
+    }
+}
+
+/// How this node's ledger meets others.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct LedgerFlags {
     /// Address and port where other nodes' ledgers reach this one
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ledger_listen: Option<String>,
@@ -162,11 +187,10 @@ pub(crate) struct RunArguments {
     pub(crate) ledger_peers: Option<String>,
 }
 
-impl RunArguments {
+impl LedgerFlags {
     /// The settings that were given.
     pub(crate) fn flags(&self) -> Vec<(&'static str, Option<String>)> {
         vec![
-            ("listen", self.listen.clone()),
             ("ledger_listen", self.ledger_listen.clone()),
             ("ledger_peers", self.ledger_peers.clone()),
         ]
@@ -263,6 +287,14 @@ pub(crate) struct DelegateArguments {
     /// For how many blocks
     #[arg(long, default_value_t = 86_400)]
     pub(crate) blocks: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DelayArguments {
+    #[command(flatten)]
+    pub(crate) sign: SignFlags,
+    /// The proposal's number
+    pub(crate) proposal: u64,
 }
 
 #[derive(Debug, Subcommand)]

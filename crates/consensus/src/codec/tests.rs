@@ -184,7 +184,7 @@ fn every_prefix_and_every_longer_message_is_refused() {
         }
         assert_eq!(again(message, &[&bytes[..], &[0]].concat()), None, "{name}, a byte more");
     }
-    each!(|name, message| check(name, message));
+    each!(check);
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn every_changed_byte_is_refused_or_another_message_with_one_encoding() {
             }
         }
     }
-    each!(|name, message| check(name, message));
+    each!(check);
 }
 
 #[test]

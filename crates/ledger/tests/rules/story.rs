@@ -103,6 +103,8 @@ fn a_co_op_lives() {
     let now = it.world.state.now();
     assert_eq!(now, Height(32));
     expect_file!["../../../../fixtures/ledger/story.txt"].assert_eq(&it.text);
+    let told = include_str!("../../../../docs/ledger.md");
+    assert!(told.contains(&it.text), "docs/ledger.md tells another story");
 }
 
 fn admit(it: &mut Teller) {

@@ -122,6 +122,9 @@ struct Orders {
     /// Seconds to wait for their block.
     #[serde(default)]
     wait: u64,
+    /// Only ask whether the rules would accept each of them now, by itself.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 /// The routes.
@@ -141,6 +144,7 @@ pub fn router(ledger: Ledger) -> Router {
         .route("/ledger/members", get(members))
         .route("/ledger/proposals", get(proposals))
         .route("/ledger/proposals/{number}", get(proposal))
+        .route("/ledger/proposals/{number}/dry-run", get(dry_run))
         .route("/ledger/works", get(works))
         .route("/ledger/works/{cid}", get(work))
         .route("/ledger/channels/{number}", get(channel))
@@ -220,7 +224,7 @@ async fn raw(State(ledger): State<Ledger>, Path(height): Path<String>) -> Answer
 }
 
 async fn submit(State(ledger): State<Ledger>, body: Result<Json<Orders>, JsonRejection>) -> Answer {
-    let Json(Orders { orders, wait }) = body?;
+    let Json(Orders { orders, wait, dry_run }) = body?;
     if orders.is_empty() || orders.len() > ORDERS_MAX {
         return Err(Refused::bad(format!(
             "orders has {} entries and takes 1 to {ORDERS_MAX}",
@@ -240,7 +244,11 @@ async fn submit(State(ledger): State<Ledger>, body: Result<Json<Orders>, JsonRej
     }
     let taker = ledger.clone();
     let taken = tokio::task::spawn_blocking(move || {
-        signed.into_iter().map(|order| (order.id(), taker.submit(order))).collect::<Vec<_>>()
+        let take = |order: Signed| match dry_run {
+            true => taker.dry_run(&order).map(|()| order.id()),
+            false => taker.submit(order),
+        };
+        signed.into_iter().map(|order| (order.id(), take(order))).collect::<Vec<_>>()
     });
     let taken = taken.await.map_err(|error| Refused {
         status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -252,6 +260,7 @@ async fn submit(State(ledger): State<Ledger>, body: Result<Json<Orders>, JsonRej
     for (id, outcome) in taken {
         results.push(match outcome {
             Err(refusal) => not_accepted(&id, &refusal),
+            Ok(_) if dry_run => json!({"id": id.to_string(), "status": "accepted"}),
             Ok(_) => {
                 let left = end.saturating_duration_since(tokio::time::Instant::now());
                 fate(&id, ledger.settled(&id, left).await?)
@@ -373,6 +382,8 @@ async fn account(State(ledger): State<Ledger>, Path(address): Path<String>) -> A
     let mut value = show::account(&address, &state.account(&address), state.member(&address));
     let next = waiting.unwrap_or_else(|| state.nonce(&address));
     value["next_nonce"] = next.0.into();
+    value["sessions"] =
+        state.sessions_of(&address).map(|(key, it)| show::session(key, it)).collect();
     Ok(Json(value))
 }
 
@@ -404,6 +415,23 @@ async fn proposal(State(ledger): State<Ledger>, Path(given): Path<String>) -> An
     });
     value["ballots"] = ballots.collect();
     Ok(Json(value))
+}
+
+/// What a proposal would do if it were executed now, for those who are to vote on it.
+async fn dry_run(State(ledger): State<Ledger>, Path(given): Path<String>) -> Answer {
+    let given = number(&given)?;
+    let outcome = ledger.chain().dry_run_proposal(given);
+    let outcome = outcome.ok_or_else(|| Refused::unknown(format_args!("proposal {given}")))?;
+    Ok(Json(match outcome {
+        Ok(events) => {
+            let events: Vec<String> = events.iter().map(show::event).collect();
+            json!({"number": given, "status": "accepted", "would": events})
+        }
+        Err(refusal) => json!({
+            "number": given, "status": "refused", "refusal": refusal.number(),
+            "message": refusal.to_string(),
+        }),
+    }))
 }
 
 async fn works(State(ledger): State<Ledger>, query: PageQuery) -> Answer {

@@ -8,9 +8,11 @@
 use chain::block::{Block, Header};
 use ledger::accounts::Account;
 use ledger::channels::Channel;
+use ledger::event::Event;
 use ledger::governance::Proposal;
 use ledger::measures::Validator;
 use ledger::members::Member;
+use ledger::sessions::Session;
 use ledger::works::Work;
 use serde_json::{Value, json};
 use types::amount::{Amount, MILLIONTHS};
@@ -170,6 +172,41 @@ pub(crate) fn channel(number: u64, channel: &Channel) -> Value {
         "timeout": channel.timeout.0,
         "closes": channel.closes.map(|height| height.0),
     })
+}
+
+pub(crate) fn session(key: &Address, session: &Session) -> Value {
+    let scopes = session.scopes.as_slice().iter();
+    let scopes: Vec<&str> = scopes.map(|scope| scope.word()).collect();
+    json!({
+        "key": key.to_string(),
+        "cap_left": amount(session.cap),
+        "scopes": scopes,
+        "expires": session.expires.0,
+    })
+}
+
+/// What happened, in a sentence.
+pub(crate) fn event(event: &Event) -> String {
+    match event {
+        Event::Moved { from, to, amount } => format!("{amount} credits move from {from} to {to}"),
+        Event::Session { account, key, is_live: true } => format!("{key} may act for {account}"),
+        Event::Session { account, key, .. } => format!("{key} may no longer act for {account}"),
+        Event::Member { account, status } => format!("{account} is now {}", status.word()),
+        Event::Capital { account, capital } => format!("the capital of {account} is {capital}"),
+        Event::Parameter { parameter, value } => format!("{} is {value}", parameter.word()),
+        Event::CreditLine { account, line } => format!("the credit line of {account} is {line}"),
+        Event::Work { work, status } => format!("{work} is now {}", status.word()),
+        Event::Validator { node_key, power, from } => {
+            format!("the validator {node_key} has the power {power} from block {}", from.0)
+        }
+        Event::Guardian { guardian: Some(guardian) } => format!("the guardian is {guardian}"),
+        Event::Guardian { guardian: None } => "there is no guardian".to_owned(),
+        Event::Cashier { cashier: Some(cashier) } => format!("the cashier is {cashier}"),
+        Event::Cashier { cashier: None } => "there is no cashier".to_owned(),
+        Event::Constitution { constitution } => format!("the constitution is {constitution}"),
+        // No measure does these.
+        other => format!("{other:?}"),
+    }
 }
 
 pub(crate) fn validator(key: &Hash, validator: &Validator) -> Value {
