@@ -96,7 +96,7 @@ pub(crate) struct EngineFlags {
     /// Threads that compute; 0: one a core
     #[arg(long)]
     pub(crate) threads: Option<String>,
-    /// Instruction set: auto, scalar, avx2 or avx512
+    /// Instruction set: auto, scalar, avx2, avx512 or neon
     #[arg(long)]
     pub(crate) isa: Option<String>,
 }
@@ -394,7 +394,7 @@ pub(crate) struct HashArguments {
     /// Tokens to generate after the prompt
     #[arg(long, default_value_t = 80)]
     pub(crate) generate: u32,
-    /// Instruction set: auto, scalar, avx2 or avx512
+    /// Instruction set: auto, scalar, avx2, avx512 or neon
     #[arg(long, default_value = "auto")]
     pub(crate) isa: String,
     /// Threads

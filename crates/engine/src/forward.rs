@@ -20,7 +20,7 @@ use crate::kernels::activations::{Activations, Unit};
 use crate::kernels::attention::{
     self, AttentionMemory, AttentionScratch, HeadNorm, Projected, Segment,
 };
-use crate::kernels::matmul::{self, BULK_MIN, Product, Unfolded};
+use crate::kernels::matmul::{self, Product, Unfolded};
 use crate::kernels::rows::{Rows, for_each, room};
 use crate::kernels::{Isa, Pool, element, per_thread};
 use crate::kv::KvPages;
@@ -341,7 +341,7 @@ impl Forward {
     }
 
     fn fill(&mut self, shape: (usize, usize), terms: impl Fn(usize, &mut [i64]) -> Unit + Sync) {
-        let bulk = shape.0 >= BULK_MIN;
+        let bulk = matmul::unfolds(self.isa, shape.0);
         let (isa, pool) = (self.isa, &mut self.pool);
         self.activations.fill((isa, pool), &mut self.terms, shape, bulk, terms);
     }

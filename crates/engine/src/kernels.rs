@@ -17,6 +17,8 @@ mod avx2;
 mod avx512;
 pub mod element;
 pub mod matmul;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(feature = "std")]
 mod pool;
 pub mod rows;
@@ -42,11 +44,13 @@ pub enum Isa {
     Avx512,
     /// WebAssembly with 128-bit SIMD (never the relaxed form).
     Simd128,
+    /// aarch64, little endian, which always has NEON; `sdot` is used where it is there.
+    Neon,
 }
 
 impl Isa {
     /// Every instruction set, slowest first.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Simd128, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Simd128, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// The name that `--isa` takes.
     #[must_use]
@@ -56,6 +60,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Simd128 => "simd128",
+            Isa::Neon => "neon",
         }
     }
 
@@ -76,6 +81,7 @@ impl Isa {
                     && std::arch::is_x86_feature_detected!("avx2")
             }
             Isa::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
+            Isa::Neon => cfg!(all(target_arch = "aarch64", target_endian = "little")),
             #[cfg(not(all(target_arch = "x86_64", feature = "std")))]
             _ => false,
         }

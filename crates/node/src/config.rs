@@ -32,7 +32,7 @@ pub const SETTINGS: [Setting; 11] = [
     Setting { key: "listen", default: "127.0.0.1:8420", help: "address and port of the API" },
     Setting { key: "model", default: "", help: "model to serve; empty: the catalogue's default" },
     Setting { key: "threads", default: "0", help: "threads that compute; 0: one a core" },
-    Setting { key: "isa", default: "auto", help: "auto, scalar, avx2 or avx512" },
+    Setting { key: "isa", default: "auto", help: "auto, scalar, avx2, avx512 or neon" },
     Setting { key: "kv_mib", default: "1024", help: "memory for past positions, MiB" },
     Setting { key: "queue", default: "256", help: "requests held at once, 1 to 65536" },
     Setting {

@@ -9,9 +9,12 @@
 //! - All arithmetic is IEEE f32 and f64 in the order written: the same integers on every machine.
 //!
 //! Not here: the format's layout (`artifact::pack`).
-#![expect(
-    unsafe_code,
-    reason = "calls the body compiled for the instruction set that was detected"
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "calls the body compiled for the instruction set that was detected"
+    )
 )]
 
 use crate::artifact::matrix::{BLOCK, OFFSET_MAX, WEIGHT4_MAX, WEIGHT8_MAX};

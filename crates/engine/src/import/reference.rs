@@ -4,9 +4,12 @@
 //! is no part of any result that two machines must agree on.
 //!
 //! Not here: the comparison (`measure`).
-#![expect(
-    unsafe_code,
-    reason = "calls the body compiled for the instruction set that was detected"
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "calls the body compiled for the instruction set that was detected"
+    )
 )]
 
 use alloc::boxed::Box;

@@ -507,6 +507,20 @@ impl Shared<'_> {
                 }
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if self.isa == Isa::Neon {
+            use super::neon::scores;
+            let (query, target) = (queries.as_ptr(), (out.as_mut_ptr(), width));
+            // SAFETY: as above, and head sizes are multiples of sixteen.
+            return unsafe {
+                match count {
+                    4.. => scores::<4>(query, size, keys, pages, target),
+                    3 => scores::<3>(query, size, keys, pages, target),
+                    2 => scores::<2>(query, size, keys, pages, target),
+                    _ => scores::<1>(query, size, keys, pages, target),
+                }
+            };
+        }
         let _ = (count, width);
         for (&page, out) in pages.iter().zip(out.chunks_exact_mut(PAGE)) {
             // SAFETY: the page exists.
@@ -598,6 +612,22 @@ impl Shared<'_> {
                 }
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        for part in (0..size).step_by(16) {
+            use super::neon::weighted;
+            let weights = (weights.as_ptr(), width);
+            // SAFETY: as above.
+            unsafe {
+                let values = (values.add(part * 2), page_stride);
+                let out = (out.as_mut_ptr().add(part), size);
+                match count {
+                    4.. => weighted::<4>(weights, values, size, pages, out),
+                    3 => weighted::<3>(weights, values, size, pages, out),
+                    2 => weighted::<2>(weights, values, size, pages, out),
+                    _ => weighted::<1>(weights, values, size, pages, out),
+                }
+            }
+        }
         let _ = (count, width);
     }
 
@@ -605,7 +635,7 @@ impl Shared<'_> {
     fn step(&self, count: usize) -> usize {
         match self.isa {
             Isa::Avx512 => count,
-            Isa::Avx2 => count.min(4),
+            Isa::Avx2 | Isa::Neon => count.min(4),
             Isa::Scalar | Isa::Simd128 => 1,
         }
     }

@@ -3,7 +3,8 @@
 //! Every product is the exact integer sum over k of weight (n, k) times x (t, k), then one rounding
 //! epilogue (`docs/spec/int-1.md`, section 5). Short inputs take the two int8 planes of x against the
 //! packed weights; long ones unfold the weights once to 16 bits and take plain 16-bit products, 32
-//! rows by 8 tokens, where a Cauchy-Schwarz bound shows that 32-bit sums cannot overflow.
+//! rows by 8 tokens, where a Cauchy-Schwarz bound shows that 32-bit sums cannot overflow. Processors
+//! that multiply bytes faster than that (`unfolds`) take planes for long ones too.
 //!
 //! Invariants:
 //! - Which path computes an element never changes it.
@@ -28,7 +29,7 @@ const BULK_TOKENS: usize = 256;
 /// stay in the first-level cache while all tokens pass.
 const SPAN: usize = 8;
 /// Fewest tokens for which unfolding pays.
-pub const BULK_MIN: usize = 16;
+const BULK_MIN: usize = 16;
 /// Bytes of weights that one item of a short product reads, about: small enough to balance threads,
 /// large enough to outweigh taking an item.
 const ITEM_SIZE: usize = 96 * 1024;
@@ -108,6 +109,20 @@ struct Item {
     tokens: usize,
 }
 
+/// Whether products of so many rows take unfolded weights, for which activations have tiles.
+///
+/// With NEON's `sdot` none do: two of it multiply sixteen packed weights by both planes, which takes
+/// four instructions where both factors have 16 bits.
+#[must_use]
+pub fn unfolds(isa: Isa, tokens: usize) -> bool {
+    #[cfg(target_arch = "aarch64")]
+    if isa == Isa::Neon && super::neon::has_dot() {
+        return false;
+    }
+    let _ = isa;
+    tokens >= BULK_MIN
+}
+
 /// Computes products of the same activations.
 ///
 /// # Panics
@@ -131,7 +146,7 @@ pub fn multiply(
         let out = Rows::new(product.out, layout.rows_padded());
         targets.push(Target { matrix: product.matrix, fraction: product.fraction, out });
     }
-    let items = items(&targets, activations.tokens, pool.threads());
+    let items = items(isa, &targets, activations.tokens, pool.threads());
     let scratch = Rows::new(scratch, 1);
     pool.run(items.len(), &|index, thread| {
         use super::rows::Disjoint;
@@ -143,12 +158,12 @@ pub fn multiply(
     });
 }
 
-fn items(targets: &[Target<'_>], tokens: usize, threads: usize) -> Vec<Item> {
+fn items(isa: Isa, targets: &[Target<'_>], tokens: usize, threads: usize) -> Vec<Item> {
     let mut items = Vec::new();
     for (product, target) in targets.iter().enumerate() {
         let layout = target.matrix.layout;
         let count = layout.rows_padded() / BAND;
-        let bands = if tokens >= BULK_MIN {
+        let bands = if unfolds(isa, tokens) {
             // Neighbouring bands' results share cache lines, so a thread takes several.
             (count / (4 * threads)).max(1)
         } else if threads == 1 {
@@ -175,7 +190,8 @@ fn run_item(
 ) {
     let end = item.token + item.tokens;
     // Whole tiles go through the bulk kernel; the tail, and all of a short input, through planes.
-    let bulk_end = if activations.tokens >= BULK_MIN { end / TILE * TILE } else { item.token };
+    let is_bulk = unfolds(isa, activations.tokens);
+    let bulk_end = if is_bulk { end / TILE * TILE } else { item.token };
     for band in item.band..item.band + item.bands {
         let groups = [2 * band, 2 * band + 1];
         if isa == Isa::Scalar || isa == Isa::Simd128 {
@@ -216,7 +232,11 @@ fn blocks_in_32_bits(
     let Unfolded { weights, norms, .. } = unfolded;
     let norms = norms.get_or_insert_with(|| {
         let mut norms = [0; SPAN];
-        element::band_norms(isa, weights, &mut norms);
+        match isa {
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => super::neon::band_norms(weights, &mut norms),
+            _ => element::band_norms(isa, weights, &mut norms),
+        }
         norms
     });
     let squares = &activations.tile_squares(tile, 1)[span];
@@ -298,6 +318,12 @@ fn unfold(isa: Isa, matrix: &Matrix<'_>, band: usize, span: Range<usize>, unfold
                 let unfolded = &mut unfolded.weights;
                 super::avx2::unfold(&weights, bits, blocks, half, unfolded);
             },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => unsafe {
+                let unfolded = &mut unfolded.weights;
+                super::neon::unfold(&weights, bits, blocks, half, unfolded);
+            },
             _ => unreachable!("scalar instruction sets do not unfold (half {half}, {weights:?})"),
         }
     }
@@ -362,6 +388,9 @@ fn bulk_tile(
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { super::avx2::bulk(weights, x, chunk, sums) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => unsafe { super::neon::bulk(weights, x, chunk, sums) },
         _ => unreachable!("scalar instruction sets have no bulk kernel (chunk {chunk})"),
     }
 }
@@ -434,6 +463,9 @@ fn planes_of<const T: usize>(
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { super::avx2::planes(&weights, bits, activations, token, &mut sums) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => unsafe { super::neon::planes(&weights, bits, activations, token, &mut sums) },
         _ => unreachable!("scalar instruction sets have no planes (group {group})"),
     }
     for (row, sums) in sums.iter().enumerate() {

@@ -107,7 +107,7 @@ fn activations(isa: Isa, threads: usize, tokens: usize, columns: usize) -> Activ
         }
         Unit { rms: 1, exponent: 16 }
     };
-    let bulk = tokens >= super::BULK_MIN;
+    let bulk = super::unfolds(isa, tokens);
     activations.fill((isa, &mut pool), &mut scratch, (tokens, columns), bulk, terms);
     activations
 }
@@ -127,7 +127,7 @@ fn product(isa: Isa, threads: usize, matrix: Matrix<'_>, tokens: usize) -> Vec<i
 
 #[test]
 fn every_instruction_set_gives_the_references_products() {
-    let fast = [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_available());
+    let fast = [Isa::Neon, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_available());
     let fast = fast.collect::<Vec<_>>();
     for bits in [Bits::Four, Bits::Eight] {
         // Columns of less than a span, of one, of a little more, and of several chunks.
