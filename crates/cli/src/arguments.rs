@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use ledger::{
     DelegateArguments, InitArguments, LedgerCommand, MemberCommand, NodeFlag, ProposeArguments,
-    RegisterArguments, SendArguments, SignFlags, TestnetArguments, VoteArguments, WorkCommand,
+    RegisterArguments, SendArguments, SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
+    WorkCommand,
 };
 
 /// Pool machines, models and data into an AI service that belongs to its members.
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// List members, apply, vouch, pay capital in, leave
     #[command(subcommand)]
     Member(MemberCommand),
+    /// List validators, call back your own
+    #[command(subcommand)]
+    Validator(ValidatorCommand),
     /// Put measures to the vote
     Propose(ProposeArguments),
     /// Vote on a proposal

@@ -9,12 +9,13 @@ use chain::block::{Block, Header};
 use ledger::accounts::Account;
 use ledger::channels::Channel;
 use ledger::governance::Proposal;
-use ledger::measures::Validator;
 use ledger::members::Member;
+use ledger::validators::Validator;
 use ledger::works::Work;
 use serde_json::{Value, json};
 use types::amount::{Amount, MILLIONTHS};
 use types::envelope::Signed;
+use types::evidence::{Evidence, Said};
 use types::id::{Address, Cid, Hash};
 use types::typed::{self, Record};
 
@@ -47,6 +48,7 @@ pub(crate) fn header(header: &Header) -> Value {
         "orders_root": header.orders.to_string(),
         "validators_hash": header.validators.to_string(),
         "certificate_hash": header.certificate.to_string(),
+        "evidence_hash": header.evidence.to_string(),
     })
 }
 
@@ -54,6 +56,7 @@ pub(crate) fn block(block: &Block) -> Value {
     let mut value = header(&block.header);
     let orders: Vec<Value> = block.orders.as_slice().iter().map(order).collect();
     value["orders"] = orders.into();
+    value["evidence"] = block.evidence.as_slice().iter().map(evidence).collect();
     if let Some(certificate) = &block.certificate {
         let seals = certificate.seals.as_slice().iter();
         let seals: Vec<String> = seals.map(|seal| seal.validator.to_string()).collect();
@@ -61,6 +64,24 @@ pub(crate) fn block(block: &Block) -> Value {
         value["parent_sealed_by"] = seals.into();
     }
     value
+}
+
+fn evidence(evidence: &Evidence) -> Value {
+    let said = |said: &Said| {
+        json!({
+            "block": said.block.as_ref().map(Hash::to_string),
+            "earlier_round": said.earlier,
+            "signature": said.signature.to_string(),
+        })
+    };
+    json!({
+        "validator": evidence.validator.to_string(),
+        "height": evidence.height.0,
+        "round": evidence.round,
+        "step": evidence.step.word(),
+        "first": said(&evidence.first),
+        "second": said(&evidence.second),
+    })
 }
 
 pub(crate) fn order(signed: &Signed) -> Value {
@@ -172,12 +193,16 @@ pub(crate) fn channel(number: u64, channel: &Channel) -> Value {
     })
 }
 
-pub(crate) fn validator(key: &Hash, validator: &Validator) -> Value {
+pub(crate) fn validator(key: &Hash, validator: &Validator, rests: bool) -> Value {
     json!({
         "node_key": key.to_string(),
         "account": validator.account.to_string(),
         "power": validator.power,
         "power_before": validator.old,
         "from": validator.from.0,
+        "standing": validator.standing.word(),
+        "bond": amount(validator.bond),
+        "missed": validator.missed,
+        "rests": rests,
     })
 }
