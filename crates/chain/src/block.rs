@@ -2,7 +2,7 @@
 //!
 //! Specified in `docs/spec/block.md`.
 //!
-//! Invariants: a block's name covers all of its header, and the header all of its orders.
+//! Invariants: a block's name covers all of its header, and the header all that follows it.
 //!
 //! Not here: whether the orders are good (`chain`), and who agrees (the consensus).
 
@@ -12,6 +12,7 @@ use types::amount::Height;
 use types::bounded::List;
 use types::codec::{Malformed, decode, encode};
 use types::envelope::Signed;
+use types::evidence::Evidence;
 use types::id::Hash;
 use types::record;
 
@@ -24,11 +25,14 @@ pub const BLOCK_SIZE_MAX: usize = 2 << 20;
 /// Orders of a block. The shortest order has about 160 bytes, so that size is nearly always what ends
 /// a block.
 pub const ORDERS_MAX: usize = 16_384;
+/// Evidence of a block; more waits for the next. Bounds what checking it costs.
+pub const EVIDENCE_MAX: usize = 16;
 /// Milliseconds that a block's time may be ahead of the clock of one who checks it.
 pub const DRIFT_MAX: u64 = 10_000;
 /// Separates these hashes from others over the same bytes.
 const TAG: &[u8] = b"mashaa/chain/header/v1";
 const VALIDATORS_TAG: &[u8] = b"mashaa/chain/validators/v1";
+const EVIDENCE_TAG: &[u8] = b"mashaa/chain/evidence/v1";
 const CERTIFICATE_TAG: &[u8] = b"mashaa/chain/certificate/v1";
 
 record! {
@@ -54,6 +58,8 @@ record! {
         validators: Hash,
         /// Hash of the parent's certificate.
         certificate: Hash,
+        /// Hash of the evidence.
+        evidence: Hash,
     }
 }
 
@@ -64,6 +70,8 @@ record! {
         header: Header,
         /// That the parent was decided, and by whom; none for the first block.
         certificate: Option<Certificate>,
+        /// That validators contradicted themselves, in the order in which they are convicted.
+        evidence: List<Evidence, EVIDENCE_MAX>,
         /// The orders, in the order in which they take effect.
         orders: List<Signed, ORDERS_MAX>,
     }
@@ -93,9 +101,10 @@ impl Block {
     /// Whether the header covers what follows it, so that its name stands for all of the bytes.
     #[must_use]
     pub fn is_covered(&self) -> bool {
-        let Block { header, certificate, orders } = self;
+        let Block { header, certificate, evidence, orders } = self;
         header.orders == orders_root(orders.as_slice())
             && header.certificate == certificate_hash(certificate)
+            && header.evidence == evidence_hash(evidence)
     }
 }
 
@@ -110,6 +119,13 @@ pub fn orders_root(orders: &[Signed]) -> Hash {
 pub fn certificate_hash(certificate: &Option<Certificate>) -> Hash {
     let bytes = encode(certificate);
     Hash(Sha256::new().chain_update(CERTIFICATE_TAG).chain_update(bytes).finalize().into())
+}
+
+/// The hash of a block's evidence.
+#[must_use]
+pub fn evidence_hash(evidence: &List<Evidence, EVIDENCE_MAX>) -> Hash {
+    let bytes = encode(evidence);
+    Hash(Sha256::new().chain_update(EVIDENCE_TAG).chain_update(bytes).finalize().into())
 }
 
 /// The leaves of a block's orders.

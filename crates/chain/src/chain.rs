@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use jmt::storage::TreeUpdateBatch;
-use ledger::apply::{apply_verified, end_block, try_verified};
+use ledger::apply::{apply_verified, begin_block, convict, end_block, try_convict, try_verified};
 use ledger::event::Event;
 use ledger::genesis::Genesis;
 use ledger::governance;
@@ -26,19 +26,21 @@ use types::amount::Height;
 use types::bounded::List;
 use types::codec::{Malformed, decode, encode};
 use types::envelope::{Signed, Verified};
+use types::evidence::{EVIDENCE_SIZE_MAX, Evidence, Proven, Unproven};
 use types::id::Hash;
 use types::signature::Unsigned;
 
 use crate::block::{
-    BLOCK_SIZE_MAX, Block, DRIFT_MAX, Header, ORDERS_MAX, VERSION, certificate_hash, orders_root,
-    validators_hash,
+    BLOCK_SIZE_MAX, Block, DRIFT_MAX, EVIDENCE_MAX, Header, ORDERS_MAX, VERSION, certificate_hash,
+    evidence_hash, orders_root, validators_hash,
 };
 use crate::pool::{NotAccepted, Pool};
 use crate::store::{Decided, Store, StoreError, Writes};
 use crate::tree;
 
-/// Bytes that a block has beside its orders, at most: its header, and a seal of each validator.
-const FRAME_SIZE: usize = 512 + 96 * VALIDATORS_MAX;
+/// Bytes that a block has beside its orders, at most: its header, a seal of each validator, and its
+/// evidence.
+const FRAME_SIZE: usize = 512 + 96 * VALIDATORS_MAX + EVIDENCE_MAX * EVIDENCE_SIZE_MAX;
 /// Refused orders that are remembered, at most: for those who ask what became of theirs.
 const REFUSED_MAX: usize = 4096;
 /// Threads that check signatures, at most; a block has work for no more.
@@ -62,6 +64,8 @@ pub struct Chain {
     interval: u64,
     candidate: Option<Candidate>,
     pool: Pool,
+    /// Evidence that waits, by the accused: one for each, since a validator is convicted once.
+    accusations: BTreeMap<Hash, Proven>,
     /// Orders that waited and were refused, the last ones.
     refused: VecDeque<(Hash, Refusal)>,
     threads: usize,
@@ -90,6 +94,17 @@ struct Candidate {
     deciders: Validators,
     changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     nodes: TreeUpdateBatch,
+    events: Vec<Event>,
+}
+
+/// A block that is being made on the state.
+#[derive(Debug, Default)]
+struct Draft {
+    /// Who decides it.
+    deciders: Validators,
+    certificate: Option<Certificate>,
+    evidence: Vec<Evidence>,
+    orders: Vec<Signed>,
     events: Vec<Event>,
 }
 
@@ -127,6 +142,22 @@ pub enum Rejected {
     /// The parent's certificate proves nothing.
     #[error("the certificate of the block's parent: {0}")]
     Certificate(#[from] Uncertified),
+    /// Evidence of the block proves nothing.
+    #[error("evidence {index} of the block: {error}")]
+    Unproven {
+        /// The evidence's place.
+        index: usize,
+        /// What is wrong with it.
+        error: Unproven,
+    },
+    /// The rules convict nobody by evidence of the block.
+    #[error("evidence {index} of the block is refused: {refusal}")]
+    Evidence {
+        /// The evidence's place.
+        index: usize,
+        /// Why.
+        refusal: Refusal,
+    },
     /// An order's signature names no signer.
     #[error("order {index} of the block: {error}")]
     Signature {
@@ -223,6 +254,7 @@ impl Chain {
             interval: genesis.interval.into(),
             candidate: None,
             pool: Pool::default(),
+            accusations: BTreeMap::new(),
             refused: VecDeque::new(),
             threads,
         })
@@ -302,6 +334,26 @@ impl Chain {
         certificate.verify(self.network(), self.deciders.as_slice())
     }
 
+    /// Takes in evidence for a later block. Gives whether it is new.
+    ///
+    /// # Errors
+    ///
+    /// When the rules convict nobody by it.
+    pub fn accuse(&mut self, proven: Proven) -> Result<bool, Refusal> {
+        let accused = proven.evidence().validator;
+        if self.accusations.contains_key(&accused) {
+            return Ok(false);
+        }
+        try_convict(self.state(), &proven)?;
+        self.accusations.insert(accused, proven);
+        Ok(true)
+    }
+
+    /// Evidence that waits for a block.
+    pub fn accusations(&self) -> impl Iterator<Item = &Evidence> {
+        self.accusations.values().map(Proven::evidence)
+    }
+
     /// Takes in an order for a later block, as `screen`, the check of its signature, and `admit` do one
     /// after the other.
     ///
@@ -367,18 +419,26 @@ impl Chain {
     pub fn propose(&mut self, time: u64, proposer: Hash) -> Result<Proposal, StoreError> {
         self.discard();
         let height = self.tip.height.after(1);
-        let (mut orders, mut events, mut refused) = (vec![], vec![], vec![]);
+        let mut draft = self.begin_draft(self.certificate.clone());
+        for proven in self.accusations.values().take(EVIDENCE_MAX) {
+            // One that no longer convicts is forgotten with the next block.
+            if let Ok(more) = convict(&mut self.state, height, proven) {
+                draft.events.extend(more);
+                draft.evidence.push(proven.evidence().clone());
+            }
+        }
+        let mut refused = vec![];
         let mut room = BLOCK_SIZE_MAX.saturating_sub(FRAME_SIZE);
         for waiting in self.pool.in_turn() {
             let size = usize::try_from(waiting.verified.size()).unwrap_or(usize::MAX);
-            if orders.len() >= ORDERS_MAX || size > room {
+            if draft.orders.len() >= ORDERS_MAX || size > room {
                 break;
             }
             match apply_verified(&mut self.state, height, &waiting.verified) {
                 Ok(more) => {
                     room = room.saturating_sub(size);
-                    events.extend(more);
-                    orders.push(waiting.signed.clone());
+                    draft.events.extend(more);
+                    draft.orders.push(waiting.signed.clone());
                 }
                 // It waits for an order before it.
                 Err(Refusal::NonceTooHigh) => {}
@@ -392,8 +452,7 @@ impl Chain {
             }
             self.refused.push_back((id, refusal));
         }
-        let (time, certificate) = (time.max(self.due()), self.certificate.clone());
-        self.finish(time, proposer, certificate, orders, events)
+        self.finish(time.max(self.due()), proposer, draft)
     }
 
     /// Checks a block on the tip by executing it. `time` is the clock's.
@@ -422,20 +481,8 @@ impl Chain {
             Some(certificate) if self.tip.height.0 > 0 => self.verify_agreement(certificate)?,
             _ => return Err(Rejected::Header { field: "parent's certificate" }),
         }
-        let orders = block.orders.as_slice();
-        let verified = self.verify(orders)?;
-        let (height, mut events) = (self.tip.height.after(1), vec![]);
-        for (index, verified) in verified.iter().enumerate() {
-            match apply_verified(&mut self.state, height, verified) {
-                Ok(more) => events.extend(more),
-                Err(refusal) => {
-                    self.state.undo();
-                    return Err(Rejected::Order { index, refusal });
-                }
-            }
-        }
-        let certificate = block.certificate.clone();
-        let found = self.finish(time, proposer, certificate, orders.to_vec(), events)?;
+        let draft = self.execute(&block).inspect_err(|_| self.state.undo())?;
+        let found = self.finish(time, proposer, draft)?;
         if found.bytes != bytes {
             let field = self
                 .candidate
@@ -491,6 +538,8 @@ impl Chain {
         self.deciders = candidate.deciders;
         self.certificate = Some(certificate.clone());
         self.pool.tidy(&self.state);
+        let state = &self.state;
+        self.accusations.retain(|_, proven| try_convict(state, proven).is_ok());
         Ok(candidate.events)
     }
 
@@ -526,18 +575,53 @@ impl Chain {
         }
     }
 
-    /// Ends the block whose orders have been applied, and keeps it as the candidate.
-    fn finish(
-        &mut self,
-        time: u64,
-        proposer: Hash,
-        certificate: Option<Certificate>,
-        orders: Vec<Signed>,
-        mut events: Vec<Event>,
-    ) -> Result<Proposal, StoreError> {
+    /// Begins the next block on the state, with who sealed the tip by the tip's certificate.
+    fn begin_draft(&mut self, certificate: Option<Certificate>) -> Draft {
         let height = self.tip.height.after(1);
+        // Before the block changes anything: what it changes holds for later ones.
         let deciders = List::new(self.state.validators_at(height));
         let deciders: Validators = deciders.expect("the ledger admits no more validators");
+        let seals = certificate.as_ref().map_or(&[][..], |it| it.seals.as_slice());
+        let has_sealed = |key: &Hash| seals.iter().any(|seal| seal.validator == *key);
+        let of_tip = self.deciders.as_slice().iter();
+        let attendance: Vec<(Hash, bool)> =
+            of_tip.map(|(key, _)| (*key, has_sealed(key))).collect();
+        let events = begin_block(&mut self.state, height, &attendance);
+        let events = events.expect("the height is the next one");
+        Draft { deciders, certificate, events, ..Draft::default() }
+    }
+
+    /// Executes the evidence and the orders of a block on the state.
+    fn execute(&mut self, block: &Block) -> Result<Draft, Rejected> {
+        let network = self.network();
+        let evidence = block.evidence.as_slice().iter().enumerate();
+        let proven = evidence.map(|(index, it)| {
+            it.clone().verify(&network).map_err(|error| Rejected::Unproven { index, error })
+        });
+        let proven = proven.collect::<Result<Vec<Proven>, Rejected>>()?;
+        let verified = self.verify(block.orders.as_slice())?;
+        let height = self.tip.height.after(1);
+        let mut draft = self.begin_draft(block.certificate.clone());
+        for (index, proven) in proven.iter().enumerate() {
+            let convicted = convict(&mut self.state, height, proven);
+            draft
+                .events
+                .extend(convicted.map_err(|refusal| Rejected::Evidence { index, refusal })?);
+        }
+        for (index, verified) in verified.iter().enumerate() {
+            let applied = apply_verified(&mut self.state, height, verified);
+            draft.events.extend(applied.map_err(|refusal| Rejected::Order { index, refusal })?);
+        }
+        draft.evidence = block.evidence.as_slice().to_vec();
+        draft.orders = block.orders.as_slice().to_vec();
+        Ok(draft)
+    }
+
+    /// Ends the block whose orders have been applied, and keeps it as the candidate.
+    fn finish(&mut self, time: u64, proposer: Hash, draft: Draft) -> Result<Proposal, StoreError> {
+        let Draft { deciders, certificate, evidence, orders, mut events } = draft;
+        let height = self.tip.height.after(1);
+        let evidence = List::new(evidence).expect("both callers keep to the limit of evidence");
         events.extend(end_block(&mut self.state, height).expect("the height is the next one"));
         let changes = self.state.changes();
         let updated =
@@ -554,9 +638,10 @@ impl Chain {
             orders: orders_root(&orders),
             validators: validators_hash(deciders.as_slice()),
             certificate: certificate_hash(&certificate),
+            evidence: evidence_hash(&evidence),
         };
         let orders = List::new(orders).expect("both callers keep to the limit of orders");
-        let (id, block) = (header.id(), Block { header, certificate, orders });
+        let (id, block) = (header.id(), Block { header, certificate, evidence, orders });
         let bytes = encode(&block);
         let candidate =
             Candidate { id, block, bytes: bytes.clone(), deciders, changes, nodes, events };
@@ -645,6 +730,7 @@ fn differing(expected: &Header, found: &Header) -> &'static str {
         ("root of orders", expected.orders != found.orders),
         ("hash of validators", expected.validators != found.validators),
         ("hash of the parent's certificate", expected.certificate != found.certificate),
+        ("hash of the evidence", expected.evidence != found.evidence),
     ];
     fields.iter().find(|(_, differs)| *differs).map_or("header", |(field, _)| field)
 }

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use ledger::{
     DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, MemberCommand,
     NodeFlag, ProposeArguments, RegisterArguments, SendArguments, SignFlags, TestnetArguments,
-    VoteArguments, WorkCommand,
+    ValidatorCommand, VoteArguments, WorkCommand,
 };
 pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
 
@@ -54,6 +54,9 @@ pub(crate) enum Command {
     /// List members, apply, vouch, pay capital in, leave
     #[command(subcommand)]
     Member(MemberCommand),
+    /// List validators, call back your own
+    #[command(subcommand)]
+    Validator(ValidatorCommand),
     /// Put measures to the vote
     Propose(ProposeArguments),
     /// Vote on a proposal

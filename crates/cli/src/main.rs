@@ -68,6 +68,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         }
         Command::Send(send) => order::transfer(&context, &send),
         Command::Member(command) => order::member(&context, &command),
+        Command::Validator(command) => order::validator(&context, &command),
         Command::Propose(propose) => order::propose(&context, &propose),
         Command::Vote(vote) => order::vote(&context, &vote),
         Command::Delegate(delegate) => order::delegate(&context, &delegate),

@@ -15,7 +15,7 @@ use types::measure::{
 };
 use types::transaction::{
     Action, AddCapital, Apply, Delay, Delegate, Leave, Parent, PayForUse, Propose, Register,
-    Retire, Share, Sponsor, Transfer, Undelegate, Vote,
+    Retire, ReturnValidator, Share, Sponsor, Transfer, Undelegate, Vote,
 };
 use types::word::{Choice, Tier, WorkKind};
 use wallet::wallet::Wallet;
@@ -23,7 +23,7 @@ use wallet::wallets::Wallets;
 
 use crate::arguments::{
     DelayArguments, DelegateArguments, MemberCommand, ProposeArguments, RegisterArguments,
-    SendArguments, SignFlags, VoteArguments, WorkCommand,
+    SendArguments, SignFlags, ValidatorCommand, VoteArguments, WorkCommand,
 };
 use crate::ask;
 use crate::client::{Client, hex, number, text};
@@ -102,6 +102,26 @@ pub(crate) fn member(context: &Context, command: &MemberCommand) -> anyhow::Resu
             send(context, sign, |_, _| Ok(Action::AddCapital(AddCapital { amount })))
         }
         MemberCommand::Leave { sign } => send(context, sign, |_, _| Ok(Action::Leave(Leave {}))),
+    }
+}
+
+/// `mashaa validator`.
+pub(crate) fn validator(context: &Context, command: &ValidatorCommand) -> anyhow::Result<Outcome> {
+    match command {
+        ValidatorCommand::List { node } => {
+            ledger::list(context, node, "validators", "/ledger/validators")
+        }
+        ValidatorCommand::Return { sign, key } => {
+            let node_key = match key {
+                Some(key) => node_key(key)?,
+                None => {
+                    let status = Client::of(context, &sign.node).get("/ledger")?;
+                    node_key(text(&status, "node_key")?)?
+                }
+            };
+            let action = Action::ReturnValidator(ReturnValidator { node_key });
+            send(context, sign, |_, _| Ok(action))
+        }
     }
 }
 

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use types::agreement::{Certificate, Statement};
+use types::agreement::Certificate;
+use types::evidence::Evidence;
 use types::id::Hash;
-use types::node_key::NodeSignature;
 
 /// What is agreed on, for one node. Times are milliseconds since 1970 by the node's clock.
 pub trait Application: Send + 'static {
@@ -25,8 +25,8 @@ pub trait Application: Send + 'static {
     /// How long a height lasts, at least: late votes of the block before are gathered until then.
     fn interval(&self) -> Duration;
 
-    /// Who decides the next block: node keys with their powers, ascending by key, at least one.
-    fn validators(&self) -> Vec<(Hash, u32)>;
+    /// Who decides the next block, ascending by key, at least one. Every node gives the same.
+    fn validators(&self) -> Vec<Validator>;
 
     /// Makes a block for the next height.
     ///
@@ -67,7 +67,7 @@ pub trait Application: Send + 'static {
     /// Takes in what another node sent with `Gossip::send`. Returns at once.
     fn received(&mut self, gossip: Vec<u8>);
 
-    /// Takes in the proof that a validator contradicted itself.
+    /// Takes in the proof that a validator contradicted itself, which is not checked.
     fn accuse(&mut self, evidence: Evidence);
 }
 
@@ -91,15 +91,15 @@ pub struct Outline {
     pub proposer: Hash,
 }
 
-/// Two statements of one validator at one height, round and step, of which it may make only one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evidence {
-    /// The validator's node key.
-    pub validator: Hash,
-    /// What it signed.
-    pub first: (Statement, NodeSignature),
-    /// What else it signed.
-    pub second: (Statement, NodeSignature),
+/// One who decides blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validator {
+    /// The node's key.
+    pub key: Hash,
+    /// Its votes.
+    pub power: u32,
+    /// Whether it is passed over when a proposer is chosen, since it was absent.
+    pub rests: bool,
 }
 
 /// The node cannot go on, and why: its disk failed, or a block was decided that breaks the rules.

@@ -15,6 +15,8 @@ use types::amount;
 use types::id::Hash;
 use types::node_key::{NodeSecret, NodeSignature};
 
+use crate::application;
+
 /// Bytes that name something.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Name(pub(crate) [u8; 32]);
@@ -98,6 +100,7 @@ pub(crate) struct NoExtension;
 pub(crate) struct Validator {
     key: Name,
     power: u32,
+    rests: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,17 +283,22 @@ impl core::Validator<Mashaa> for Validator {
 }
 
 impl Validators {
-    pub(crate) fn new(validators: &[(Hash, u32)]) -> Validators {
-        let validators = validators.iter();
-        Validators(validators.map(|&(key, power)| Validator { key: key.into(), power }).collect())
+    pub(crate) fn new(validators: &[application::Validator]) -> Validators {
+        let validator = |it: &application::Validator| {
+            let (key, power, rests) = (it.key.into(), it.power, it.rests);
+            Validator { key, power, rests }
+        };
+        Validators(validators.iter().map(validator).collect())
     }
 
-    /// Who proposes in a round: each in turn, from the next one at each height, so that a height's
-    /// first proposer is not the last height's.
+    /// Who proposes in a round: each who does not rest in turn, from the next one at each height, so
+    /// that a height's first proposer is not the last height's. If all rest, nobody does.
     pub(crate) fn proposer(&self, height: Height, round: Round) -> Option<&Validator> {
-        let count = u64::try_from(self.0.len()).ok()?;
+        let awake: Vec<&Validator> = self.0.iter().filter(|it| !it.rests).collect();
+        let awake = if awake.is_empty() { self.0.iter().collect() } else { awake };
+        let count = u64::try_from(awake.len()).ok()?;
         let turn = height.0.wrapping_add(round.as_u32().unwrap_or(0).into());
-        self.0.get(usize::try_from(turn.checked_rem(count)?).ok()?)
+        awake.get(usize::try_from(turn.checked_rem(count)?).ok()?).copied()
     }
 }
 
@@ -394,3 +402,6 @@ impl core::Context for Mashaa {
         Vote { kind: VoteType::Precommit, height, round, value, voter }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,14 +20,15 @@ use malachite_engine::host::{Next, SyncedValueOutcome};
 use malachite_engine::util::streaming::StreamContent;
 use malachite_sync::RawDecidedValue;
 use malachite_types::{
-    CommitCertificate, ExtendedCommitCertificate, HeightParams, LinearTimeouts, Round, Validity,
-    VoteExtensions,
+    CommitCertificate, ExtendedCommitCertificate, HeightParams, LinearTimeouts, Round,
+    SignedProposal, SignedVote, Validity, VoteExtensions,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender};
 use types::agreement::Certificate;
+use types::evidence::Evidence;
 
-use crate::application::{Application, Evidence, Fault, Outline, Unfit};
+use crate::application::{Application, Fault, Outline, Unfit};
 use crate::codec::{SYNC_MAX, certificate, decided};
 use crate::context::{Head, Height, Mashaa, Name, Part, Sealed, Validators, Value};
 use crate::parts::{BLOCK_SIZE_MAX, Streams, Whole, cut, digest};
@@ -36,8 +37,9 @@ use crate::undecided::Undecided;
 
 /// Blocks of later heights that wait, at most.
 const PARKED_MAX: usize = 8;
-/// Heights that a block may be ahead of the next.
-const AHEAD_MAX: u64 = 4;
+/// Heights that a block may be ahead of the next: a node that catches up takes part again when it is
+/// this near. Malachite keeps votes of ten heights.
+const AHEAD_MAX: u64 = 8;
 /// Bytes of one answer to a node that catches up, at most.
 const SYNC_SIZE_MAX: usize = 8 << 20;
 /// How long a proposer has in a height's first round, and how much longer in each further one.
@@ -265,10 +267,12 @@ impl<A: Application> Driver<A> {
     fn accept(&mut self, block: Whole) -> Result<Option<ProposedValue<Mashaa>>, Fault> {
         let (next, head) = (self.next(), &block.head);
         if head.height > next {
-            if self.parked.len() >= PARKED_MAX {
-                self.parked.remove(0);
-            }
             self.parked.push(block);
+            if self.parked.len() > PARKED_MAX {
+                // The nearest are needed first.
+                self.parked.sort_by_key(|block| block.head.height);
+                self.parked.truncate(PARKED_MAX);
+            }
             return Ok(None);
         }
         if head.height < next {
@@ -370,30 +374,23 @@ impl<A: Application> Driver<A> {
         Ok(SyncedValueOutcome::Verdict(value))
     }
 
+    /// Gives the application what Malachite saw of validators that contradicted themselves.
     fn accuse(&mut self, evidence: &MisbehaviorEvidence<Mashaa>) {
         let mut found = vec![];
         for (of, pairs) in evidence.votes.iter() {
+            let sign = |vote: &SignedVote<Mashaa>| {
+                Some((self.keys.of_vote(&vote.message)?, vote.signature.into()))
+            };
             found.extend(pairs.iter().filter_map(|(first, second)| {
-                let sign = |vote: &malachite_types::SignedVote<Mashaa>| {
-                    Some((self.keys.of_vote(&vote.message)?, vote.signature.into()))
-                };
-                Some(Evidence {
-                    validator: (*of).into(),
-                    first: sign(first)?,
-                    second: sign(second)?,
-                })
+                Evidence::new((*of).into(), &sign(first)?, &sign(second)?)
             }));
         }
         for (of, pairs) in evidence.proposals.iter() {
+            let sign = |proposal: &SignedProposal<Mashaa>| {
+                Some((self.keys.of_proposal(&proposal.message)?, proposal.signature.into()))
+            };
             found.extend(pairs.iter().filter_map(|(first, second)| {
-                let sign = |proposal: &malachite_types::SignedProposal<Mashaa>| {
-                    Some((self.keys.of_proposal(&proposal.message)?, proposal.signature.into()))
-                };
-                Some(Evidence {
-                    validator: (*of).into(),
-                    first: sign(first)?,
-                    second: sign(second)?,
-                })
+                Evidence::new((*of).into(), &sign(first)?, &sign(second)?)
             }));
         }
         found.into_iter().for_each(|evidence| self.app.accuse(evidence));

@@ -36,6 +36,10 @@ use crate::signing::Keys;
 
 /// Bytes of one piece of gossip, at most.
 pub const GOSSIP_SIZE_MAX: usize = 256 << 10;
+/// How often nodes tell each other their heights: once a block, within these bounds.
+const STATUS_MIN: Duration = Duration::from_millis(50);
+/// See `STATUS_MIN`.
+const STATUS_MAX: Duration = Duration::from_secs(1);
 /// Connections from one address, at most: several nodes of one household, or of one test.
 const CONNECTIONS_MAX: usize = 64;
 
@@ -166,7 +170,8 @@ impl Peer {
 }
 
 impl Options {
-    fn settings(&self) -> Result<Settings, StartError> {
+    /// `interval` is how long a height lasts, at least.
+    fn settings(&self, interval: Duration) -> Result<Settings, StartError> {
         // Names of channels have at most 64 bytes; those of protocols hold the whole hash.
         let network = self.network.to_string();
         let short: String = network.chars().skip(2).take(16).collect();
@@ -200,7 +205,9 @@ impl Options {
         p2p.discovery.ip_throttle_duration = Duration::ZERO;
         let consensus = ConsensusConfig { p2p, ..ConsensusConfig::default() };
         let sync = ValueSyncConfig {
-            status_update_interval: Duration::from_secs(1),
+            // A node that is behind learns of each block soon enough to take part in the next: no
+            // proposer waits for it, since whoever was absent rests.
+            status_update_interval: interval.clamp(STATUS_MIN, STATUS_MAX),
             batch_size: 20,
             ..ValueSyncConfig::default()
         };
@@ -214,7 +221,7 @@ impl Options {
 ///
 /// When a directory or an address cannot be used.
 pub async fn start(options: &Options, app: impl Application) -> Result<Running, StartError> {
-    let settings = options.settings()?;
+    let settings = options.settings(app.interval())?;
     let path = options.directory.clone();
     std::fs::create_dir_all(&path)
         .map_err(|source| StartError::Directory { path: path.clone(), source })?;

@@ -44,7 +44,7 @@ record! {
         balance: i128,
         /// How far the balance may fall below zero.
         line: Amount,
-        /// What cannot be spent, for open proposals.
+        /// What cannot be spent: deposits of open proposals, and bonds of validators.
         locked: Amount,
         /// Orders so far.
         nonce: Nonce,
@@ -175,6 +175,15 @@ pub(crate) fn unlock(state: &mut State, address: Address, amount: Amount) {
         account.tighten();
     }
     state.accounts.put(address, account);
+}
+
+/// Takes locked credits away, to the reserve: no member gains by it.
+pub(crate) fn seize(state: &mut State, address: Address, amount: Amount) -> Result<(), Refusal> {
+    let mut account = state.account(&address);
+    account.locked = account.locked.checked_sub(amount).unwrap_or(Amount::ZERO);
+    state.accounts.put(address, account);
+    // What was locked could not be spent, so that it is there.
+    post_some(state, address, RESERVE, amount)
 }
 
 /// Ends the credit of someone whose membership has ended, but for what is owed.

@@ -1,6 +1,7 @@
 //! The one way in: orders of a block in their order, then the end of the block.
 //!
-//! A caller applies the signed orders of a block one after the other, then calls `end_block`, then
+//! A caller says who sealed the parent with `begin_block`, and applies the block's evidence with
+//! `convict` and its signed orders one after the other; then it calls `end_block`, then
 //! `State::changes` for its Merkle tree; `State::seal` when the block is decided, `State::undo` when
 //! it is not.
 //!
@@ -13,7 +14,8 @@
 
 use types::amount::Height;
 use types::envelope::{Signed, Verified};
-use types::id::Address;
+use types::evidence::Proven;
+use types::id::{Address, Hash};
 use types::transaction::Action;
 
 use crate::accounts::{self, charge, outside};
@@ -21,12 +23,59 @@ use crate::channels;
 use crate::coop;
 use crate::event::Event;
 use crate::governance::{self, Task, TaskKind};
-use crate::measures;
 use crate::members;
 use crate::refusal::Refusal;
 use crate::sessions::{self, authorise};
 use crate::state::State;
+use crate::validators;
 use crate::works;
+
+/// Begins the block at `height`: each of those who decided the parent, and whether its seal is in the
+/// parent's certificate.
+///
+/// # Errors
+///
+/// If the block is not the next one; the state is then as it was.
+pub fn begin_block(
+    state: &mut State,
+    height: Height,
+    attendance: &[(Hash, bool)],
+) -> Result<Vec<Event>, Refusal> {
+    if height != state.now() {
+        return Err(Refusal::WrongHeight);
+    }
+    validators::attend(state, attendance);
+    Ok(state.take_events())
+}
+
+/// Convicts a validator in the block at `height`, by evidence that was checked for this state's
+/// network.
+///
+/// # Errors
+///
+/// A refusal; the state is then as it was.
+pub fn convict(state: &mut State, height: Height, proven: &Proven) -> Result<Vec<Event>, Refusal> {
+    if height != state.now() {
+        return Err(Refusal::WrongHeight);
+    }
+    let before = state.savepoint();
+    match validators::convict(state, proven) {
+        Ok(()) => Ok(state.take_events()),
+        Err(refusal) => {
+            state.rollback(&before);
+            Err(refusal)
+        }
+    }
+}
+
+/// Whether evidence would convict a validator in the next block.
+///
+/// # Errors
+///
+/// The refusal that `convict` would give.
+pub fn try_convict(state: &State, proven: &Proven) -> Result<(), Refusal> {
+    validators::accused(state, proven).map(|_| ())
+}
 
 /// Applies a signed order in the block at `height`.
 ///
@@ -90,7 +139,7 @@ pub fn end_block(state: &mut State, height: Height) -> Result<Vec<Event>, Refusa
         perform(state, &task);
     }
     coop::end_epoch(state, height);
-    measures::forget_validators(state);
+    validators::forget(state);
     state.set_meta(|meta| meta.height = height);
     Ok(state.take_events())
 }
@@ -179,5 +228,6 @@ fn act(state: &mut State, account: Address, action: &Action) -> Result<(), Refus
         Action::CloseChannel(it) => channels::close(state, account, it.channel),
         Action::IssueCredits(it) => accounts::issue(state, account, it),
         Action::WithdrawCredits(it) => accounts::withdraw(state, account, it),
+        Action::ReturnValidator(it) => validators::call_back(state, account, it),
     }
 }

@@ -32,8 +32,8 @@ pub enum Broken {
     /// The escrow account is not the sum of what the channels hold.
     #[error("the escrow account has {0} and the channels {1}")]
     Escrow(i128, i128),
-    /// Locked credits are not those of open proposals.
-    #[error("the locked credits of {0} are not its deposits")]
+    /// Locked credits are not those of open proposals and of validators.
+    #[error("the locked credits of {0} are not its deposits and bonds")]
     Locked(Address),
     /// The number of active members is wrong.
     #[error("{0} members are counted and {1} are there")]
@@ -44,6 +44,9 @@ pub enum Broken {
     /// A closed vote's tally is not that of its ballots, or there are more ballots than voters.
     #[error("the tally of proposal {0} is wrong")]
     Tally(u64),
+    /// Nobody has power to agree on blocks.
+    #[error("no validator has power")]
+    Powerless,
     /// A parameter is out of its range.
     #[error("the parameter {0} is out of its range")]
     Parameter(Parameter),
@@ -58,6 +61,9 @@ pub fn check(state: &State) -> Result<(), Broken> {
     balances(state)?;
     pools(state)?;
     votes(state)?;
+    if state.validators.iter().all(|(_, it)| it.power == 0) {
+        return Err(Broken::Powerless);
+    }
     for &parameter in Parameter::ALL {
         let rule = rule(parameter);
         if !(rule.min..=rule.max).contains(&state.parameter(parameter)) {
@@ -100,6 +106,10 @@ fn pools(state: &State) -> Result<(), Broken> {
     for (_, proposal) in open {
         let sum = locked.entry(proposal.proposer).or_default();
         *sum = sum.saturating_add(i128::from(proposal.deposit.millionths()));
+    }
+    for (_, validator) in state.validators.iter() {
+        let sum = locked.entry(validator.account).or_default();
+        *sum = sum.saturating_add(i128::from(validator.bond.millionths()));
     }
     for (address, account) in state.accounts.iter() {
         let wanted = locked.get(address).copied().unwrap_or(0);

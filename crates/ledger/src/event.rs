@@ -12,6 +12,7 @@ use types::word::{Choice, Tier};
 
 use crate::members::Status;
 use crate::refusal::Refusal;
+use crate::validators::Standing;
 use crate::works::WorkStatus;
 
 /// One fact.
@@ -46,8 +47,12 @@ pub enum Event {
     CreditLine { account: Address, line: Amount },
     /// A work was registered or changed.
     Work { work: Cid, status: WorkStatus },
-    /// A validator's power from a height on; zero removes it.
-    Validator { node_key: Hash, power: u32, from: Height },
+    /// A validator's power from a height on, and whether it serves.
+    Validator { node_key: Hash, power: u32, from: Height, standing: Standing },
+    /// A validator rests, or no longer does.
+    Rest { node_key: Hash, rests: bool },
+    /// A validator was convicted of contradicting itself at a height; its bond went to the reserve.
+    Convicted { node_key: Hash, height: Height, bond: Amount },
     /// The guardian was set.
     Guardian { guardian: Option<Address> },
     /// The cashier was set.

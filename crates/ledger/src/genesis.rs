@@ -20,10 +20,11 @@ use types::word::Policy;
 
 use crate::accounts::outside;
 use crate::event::Event;
-use crate::measures::{admit_validator, set_parameter};
+use crate::measures::set_parameter;
 use crate::members;
 use crate::refusal::Refusal;
 use crate::state::{Meta, State};
+use crate::validators;
 
 /// Founders. More can join by the rules.
 pub const FOUNDERS_MAX: usize = 256;
@@ -108,10 +109,10 @@ impl Genesis {
             if state.validators.get(&validator.node_key).is_some() {
                 return Err(Refusal::BadGenesis);
             }
-            admit_validator(&mut state, validator)?;
+            validators::admit(&mut state, validator)?;
             let admitted = state.validators.get(&validator.node_key).cloned();
             if let Some(mut admitted) = admitted {
-                admitted.from = Height(0);
+                (admitted.from, admitted.since) = (Height(0), Height(0));
                 state.validators.put(validator.node_key, admitted);
             }
         }

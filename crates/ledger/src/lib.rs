@@ -25,4 +25,5 @@ pub mod refusal;
 pub mod sessions;
 pub mod state;
 pub mod table;
+pub mod validators;
 pub mod works;

@@ -35,6 +35,8 @@ const QUORUM_MAX: u64 = 600;
 const QUOTA_MIN: u64 = 16_384;
 /// Blocks in a year of one-second blocks: the longest that anything lasts.
 const YEAR: u64 = 31_536_000;
+/// The shortest absence that jails: a node must be able to start again in less.
+const JAIL_MIN: u64 = 20;
 const LARGE: u64 = AMOUNT_MAX;
 const CREDIT: u64 = MILLIONTHS;
 
@@ -83,6 +85,9 @@ pub const fn rule(parameter: Parameter) -> Rule {
         Parameter::ConstitutionThreshold => constitutional(500, 900, 749),
         Parameter::ConstitutionVoting => constitutional(1, YEAR, 1_814_400),
         Parameter::ConstitutionTimelock => constitutional(1, YEAR, 1_209_600),
+        Parameter::ValidatorBond => economic(0, LARGE, 50 * CREDIT),
+        Parameter::RestBlocks => economic(1, YEAR, 8),
+        Parameter::JailBlocks => economic(JAIL_MIN, YEAR, 86_400),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Why a transaction or a measure is refused. Part of the protocol: every node refuses alike.
+//! Why a transaction, a measure or an evidence is refused. Part of the protocol: every node refuses alike.
 //!
 //! A number never changes its meaning. `docs/spec/refusals.md` has a sentence for each in English
 //! and in Arabic, and a test compares the two lists.
@@ -144,6 +144,14 @@ refusals! {
     95 ValidatorUnknown = "there is no such validator",
     /// The network has as many validators as it can have, or the power is zero or too large.
     96 ValidatorsFull = "there are too many validators or too much power",
+    /// The account does not answer for the validator.
+    97 NotValidatorsAccount = "the account does not answer for the validator",
+    /// The validator is not jailed for its absence; only members bring back one that was convicted.
+    98 NotAbsent = "the validator is not jailed for its absence",
+    /// The contradiction is too old, of a block to come, or from before the validator was admitted.
+    99 EvidenceAge = "the contradiction is of a block that the validator no longer answers for",
+    /// The validator was convicted before, and pays once.
+    100 AlreadyConvicted = "the validator was convicted already",
 
     /// The work is registered.
     110 AlreadyRegistered = "the work is registered already",

@@ -57,7 +57,8 @@ fn scope(action: &Action) -> Option<Scope> {
         | Action::Undelegate(_)
         | Action::Delay(_)
         | Action::IssueCredits(_)
-        | Action::WithdrawCredits(_) => None,
+        | Action::WithdrawCredits(_)
+        | Action::ReturnValidator(_) => None,
     }
 }
 

@@ -23,11 +23,11 @@ use crate::channels::Channel;
 use crate::coop::Patronage;
 use crate::event::Event;
 use crate::governance::{Ballot, Delegation, Proposal, Task};
-use crate::measures::Validator;
 use crate::members::Member;
 use crate::parameters;
 use crate::sessions::Session;
 use crate::table::Table;
+use crate::validators::Validator;
 use crate::works::Work;
 
 record! {
@@ -335,6 +335,12 @@ impl State {
     /// All open channels, by number.
     pub fn all_channels(&self) -> impl Iterator<Item = (&u64, &Channel)> {
         self.channels.iter()
+    }
+
+    /// A validator: one that serves, is jailed, or was removed a short time ago.
+    #[must_use]
+    pub fn validator(&self, node_key: &Hash) -> Option<&Validator> {
+        self.validators.get(node_key)
     }
 
     /// All validators, by node key.

@@ -23,16 +23,17 @@ use chain::block::Block;
 use chain::chain::{Chain, ChainError, Rejected, Tip};
 use chain::pool::NotAccepted;
 use chain::store::{Store, StoreError};
-use consensus::application::{Application, Evidence, Fault, Outline, Proposal, Unfit};
+use consensus::application::{Application, Fault, Outline, Proposal, Unfit, Validator};
 use consensus::start::{GOSSIP_SIZE_MAX, Gossip, Options, Peer, Running, StartError, start};
 use ledger::genesis::Genesis;
 use ledger::refusal::Refusal;
 use tokio::sync::watch;
-use types::agreement::Certificate;
+use types::agreement::{Certificate, VALIDATORS_MAX};
 use types::amount::Height;
 use types::bounded::List;
-use types::codec::{decode, encode};
+use types::codec::{Canonical, Malformed, Reader, decode, encode};
 use types::envelope::Signed;
+use types::evidence::Evidence;
 use types::id::Hash;
 use types::node_key::NodeSecret;
 
@@ -45,8 +46,43 @@ const OUTBOX_MAX: usize = 1 << 16;
 /// How long orders are gathered before they are sent.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// Evidence that waits to be sent to other nodes, at most: one for each validator.
+const ACCUSATIONS_MAX: usize = VALIDATORS_MAX;
+
 /// Orders in one message to other nodes.
 type Batch = List<Signed, BATCH_MAX>;
+
+/// What nodes send each other beside blocks and votes. Specified in `docs/spec/block.md`, section 7.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Heard {
+    /// Orders for a later block.
+    Orders(Batch),
+    /// That a validator contradicted itself.
+    Evidence(Evidence),
+}
+
+impl Canonical for Heard {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Heard::Orders(batch) => {
+                out.push(0);
+                batch.write(out);
+            }
+            Heard::Evidence(evidence) => {
+                out.push(1);
+                evidence.write(out);
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match u8::read(reader)? {
+            0 => Canonical::read(reader).map(Heard::Orders),
+            1 => Canonical::read(reader).map(Heard::Evidence),
+            number => Err(Malformed::UnknownVariant { number }),
+        }
+    }
+}
 
 /// The ledger, as this node has it.
 #[derive(Clone, Debug)]
@@ -63,6 +99,8 @@ struct Inner {
     tip: watch::Sender<Tip>,
     /// Own orders that other nodes have not been sent.
     outbox: Mutex<VecDeque<Signed>>,
+    /// Evidence that other nodes are to be sent.
+    accusations: Mutex<VecDeque<Evidence>>,
     has_peers: bool,
 }
 
@@ -140,6 +178,7 @@ impl Ledger {
             tip: watch::Sender::new(chain.tip()),
             chain: Mutex::new(chain),
             outbox: Mutex::default(),
+            accusations: Mutex::default(),
             has_peers: !settings.peers.is_empty(),
         });
         let ledger = Ledger { inner };
@@ -270,31 +309,58 @@ impl Ledger {
         loop {
             let next = messages.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(message) = next else { return };
-            let Ok(batch) = decode::<Batch>(&message) else { continue };
-            for signed in batch.as_slice() {
-                // Refused or known: the sender's own node has told it so.
-                let _ = self.admit(signed.clone());
+            match decode::<Heard>(&message) {
+                Ok(Heard::Orders(batch)) => batch.as_slice().iter().for_each(|signed| {
+                    // Refused or known: the sender's own node has told it so.
+                    let _ = self.admit(signed.clone());
+                }),
+                Ok(Heard::Evidence(evidence)) => self.hear(evidence),
+                Err(_) => {}
             }
         }
     }
 
-    /// Sends own orders to other nodes, many at a time.
+    /// Takes in evidence, and sends it to the others if it is new and convicts someone.
+    fn hear(&self, evidence: Evidence) {
+        let Ok(proven) = evidence.clone().verify(&self.inner.network) else { return };
+        if self.chain().accuse(proven).is_ok_and(|is_new| is_new) {
+            self.tell(vec![evidence]);
+        }
+    }
+
+    /// Sends evidence to the others.
+    fn tell(&self, evidence: Vec<Evidence>) {
+        if self.inner.has_peers {
+            let mut outbox = self.accusations();
+            let room = ACCUSATIONS_MAX.saturating_sub(outbox.len());
+            outbox.extend(evidence.into_iter().take(room));
+        }
+    }
+
+    fn accusations(&self) -> MutexGuard<'_, VecDeque<Evidence>> {
+        self.inner.accusations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends own orders to other nodes, many at a time, and evidence.
     async fn send_out(self, gossip: Gossip) {
         let mut every = tokio::time::interval(GATHER);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             every.tick().await;
-            while let Some(batch) = self.next_batch() {
-                if !gossip.send(batch).await {
+            while let Some(message) = self.next_message() {
+                if !gossip.send(message).await {
                     return;
                 }
             }
         }
     }
 
-    fn next_batch(&self) -> Option<Vec<u8>> {
+    fn next_message(&self) -> Option<Vec<u8>> {
+        if let Some(evidence) = self.accusations().pop_front() {
+            return Some(encode(&Heard::Evidence(evidence)));
+        }
         let mut outbox = self.outbox();
-        let (mut orders, mut size) = (vec![], 4usize);
+        let (mut orders, mut size) = (vec![], 5usize);
         while let Some(signed) = outbox.front() {
             size = size.saturating_add(encode(signed).len());
             if orders.len() >= BATCH_MAX || size > GOSSIP_SIZE_MAX {
@@ -306,7 +372,7 @@ impl Ledger {
             return None;
         }
         let batch: Batch = List::new(orders).expect("no more than a batch holds");
-        Some(encode(&batch))
+        Some(encode(&Heard::Orders(batch)))
     }
 }
 
@@ -344,8 +410,15 @@ impl Application for Node {
         Duration::from_millis(self.ledger.inner.genesis.interval.into())
     }
 
-    fn validators(&self) -> Vec<(Hash, u32)> {
-        self.ledger.chain().validators()
+    fn validators(&self) -> Vec<Validator> {
+        let mut chain = self.ledger.chain();
+        let powers = chain.validators();
+        let state = chain.state();
+        let rests = |key: &Hash| state.validator(key).is_some_and(|it| state.rests(it));
+        powers
+            .into_iter()
+            .map(|(key, power)| Validator { key, power, rests: rests(&key) })
+            .collect()
     }
 
     fn propose(&mut self, time: u64, proposer: Hash) -> Result<Proposal, Fault> {
@@ -377,6 +450,8 @@ impl Application for Node {
                 ))
             })?;
             chain.commit(certificate).map_err(|error| fault(&error))?;
+            // Again with each block until it is in one: gossip may be lost, or come too early.
+            self.ledger.tell(chain.accusations().cloned().collect());
             chain.tip()
         };
         self.ledger.inner.tip.send_replace(tip);
@@ -396,12 +471,16 @@ impl Application for Node {
 
     fn received(&mut self, gossip: Vec<u8>) {
         if let Err(TrySendError::Full(_)) = self.inbox.try_send(gossip) {
-            tracing::warn!("orders of another node were dropped: too many wait for their check");
+            tracing::warn!("what another node sent was dropped: too much waits for its check");
         }
     }
 
     fn accuse(&mut self, evidence: Evidence) {
-        let (validator, step) = (evidence.validator, evidence.first.0.step);
-        tracing::warn!(%validator, %step, "a validator contradicted itself");
+        let Evidence { validator, height, step, .. } = &evidence;
+        tracing::warn!(%validator, height = height.0, %step, "a validator contradicted itself");
+        self.ledger.hear(evidence);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ pub mod amount;
 pub mod bounded;
 pub mod codec;
 pub mod envelope;
+pub mod evidence;
 pub mod id;
 pub mod measure;
 pub mod node_key;

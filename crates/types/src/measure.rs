@@ -275,5 +275,11 @@ words! {
         44 ConstitutionVoting = "constitution_voting",
         /// As for the ordinary tier, for the constitution.
         45 ConstitutionTimelock = "constitution_timelock",
+        /// Millionths that are locked of a validator's account when it is admitted.
+        50 ValidatorBond = "validator_bond",
+        /// Blocks in a row that a validator misses until it rests: it proposes none until it seals one.
+        51 RestBlocks = "rest_blocks",
+        /// Blocks in a row that a validator misses until it is jailed for its absence.
+        52 JailBlocks = "jail_blocks",
     }
 }

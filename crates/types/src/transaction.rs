@@ -7,7 +7,7 @@
 
 use crate::amount::{Amount, Blocks, Height};
 use crate::bounded::{List, Set, Text};
-use crate::id::{Address, Cid};
+use crate::id::{Address, Cid, Hash};
 use crate::measure::Measure;
 use crate::record::Column;
 use crate::signature::Signature;
@@ -277,6 +277,14 @@ shown_record! {
     }
 }
 
+shown_record! {
+    /// Call back one's validator that was jailed for its absence.
+    ReturnValidator {
+        /// The node's public key.
+        node_key: Hash,
+    }
+}
+
 choice! {
     /// What an account asks of the ledger.
     Action {
@@ -302,6 +310,7 @@ choice! {
         43 CloseChannel,
         50 IssueCredits,
         51 WithdrawCredits,
+        60 ReturnValidator,
     }
 }
 

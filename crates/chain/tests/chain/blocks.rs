@@ -87,6 +87,7 @@ fn each_field_of_a_header_is_checked() {
     assert!(matches!(early, Rejected::Time { .. }), "{early}");
     assert_eq!(field(|block| block.header.proposer = OTHER), "proposer");
     assert_eq!(field(|block| block.header.certificate = OTHER), "hash of the parent's certificate");
+    assert_eq!(field(|block| block.header.evidence = OTHER), "hash of the evidence");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 mod blocks;
+mod discipline;
 mod disk;
 mod proofs;
 mod world;

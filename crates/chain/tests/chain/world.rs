@@ -4,10 +4,11 @@ use chain::chain::Chain;
 use chain::store::Store;
 use ledger::genesis::{Founder, Genesis};
 use redb::backends::InMemoryBackend;
-use types::agreement::{Certificate, Seal};
+use types::agreement::{Certificate, Seal, Statement, Step};
 use types::amount::{Amount, Height, Nonce};
 use types::bounded::{List, Text};
 use types::envelope::{Order, Signed};
+use types::evidence::Evidence;
 use types::id::{Address, Hash, keccak256};
 use types::measure::AdmitValidator;
 use types::node_key::NodeSecret;
@@ -32,6 +33,17 @@ pub(crate) fn agreed(height: u64, block: Hash) -> Certificate {
     let seal = Seal { validator: node().key(), signature };
     certificate.seals = List::new(vec![seal]).unwrap();
     certificate
+}
+
+/// Two prevotes of a node at a height, for nothing and for a block.
+pub(crate) fn prevotes(by: &NodeSecret, height: u64) -> Evidence {
+    let (network, height, step) = (genesis(0).hash(), Height(height), Step::Prevote);
+    let vote = |block: Option<Hash>| {
+        let vote = Statement { network, height, round: 0, step, block, earlier: None };
+        let signature = vote.sign(by);
+        (vote, signature)
+    };
+    Evidence::new(by.key(), &vote(None), &vote(Some(network))).unwrap()
 }
 
 pub(crate) fn secret(name: &str) -> Secret {

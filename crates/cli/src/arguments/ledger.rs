@@ -248,6 +248,22 @@ pub(crate) enum MemberCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ValidatorCommand {
+    /// List the validators, and who of them rests or is jailed
+    List {
+        #[command(flatten)]
+        node: NodeFlag,
+    },
+    /// Call a validator of yours back that was jailed for its absence
+    Return {
+        #[command(flatten)]
+        sign: SignFlags,
+        /// Its node's key [default: that of the node that is asked]
+        key: Option<String>,
+    },
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ProposeArguments {
     #[command(flatten)]

@@ -196,6 +196,13 @@ impl Testnet {
         self.json(at, &["ledger", "status"])["height"].as_u64().unwrap()
     }
 
+    /// The keys of the validators that rest.
+    fn resting(&self, at: u16) -> Vec<Value> {
+        let shown = self.json(at, &["ledger", "validators"])["validators"].clone();
+        let resting = shown.as_array().unwrap().iter().filter(|it| it["rests"] == true);
+        resting.map(|it| it["node_key"].clone()).collect()
+    }
+
     /// The other validators' addresses.
     fn peers(&self, except: u16) -> String {
         let ports = (0..4).filter(|at| *at != except).map(|at| self.port + 2 * at + 1);
@@ -226,11 +233,13 @@ fn four_validators_agree_without_one_of_them_and_change_who_they_are_by_vote() {
         );
     }
 
-    // One is killed: blocks go on, and it catches up.
+    // One is killed: blocks go on, soon without waiting for it, and it catches up.
     let process = fs::read_to_string(net.home(3).join("lock")).unwrap();
+    let node_key = net.json(3, &["ledger", "status"])["node_key"].clone();
     assert!(Command::new("kill").args(["-KILL", process.trim()]).status().unwrap().success());
     let before = net.height(0);
     until("four blocks without the fourth", || net.height(0) > before + 4);
+    until("the fourth's rest", || net.resting(0) == [node_key.clone()]);
     let fourth = Node::start(
         &net.home(3),
         &[
@@ -243,6 +252,7 @@ fn four_validators_agree_without_one_of_them_and_change_who_they_are_by_vote() {
     let now = net.height(0);
     until("the fourth's height", || fourth.height() >= now);
     assert_eq!(root(&fourth.home, &fourth.address, now), root(&net.home(0), &net.address(0), now));
+    until("a seal of the fourth's", || net.resting(0).is_empty());
 
     // A node that is no validator follows from the genesis.
     let other = world.path("other");

@@ -7,5 +7,6 @@ mod payments;
 mod random;
 mod refusals;
 mod story;
+mod validators;
 mod votes;
 mod world;

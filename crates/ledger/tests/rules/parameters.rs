@@ -8,6 +8,7 @@ use types::measure::{Measure, Parameter, SetGuardian};
 use types::transaction::*;
 use types::word::{Choice, Fund, Policy, Scope, Tier};
 
+use crate::validators::{Net, call_back};
 use crate::world::*;
 
 /// Tries an action that is accepted, and looks at every parameter.
@@ -33,6 +34,9 @@ fn no_kind_of_order_sets_a_parameter() {
     memberships(it, kinds_ref);
     works_and_channels(it, kinds_ref);
     votes(it, kinds_ref);
+    let mut net = Net::new(Policy::Mutual, 5);
+    net.blocks(23, &[4]);
+    attempt(&mut net.world, kinds_ref, "layla", call_back(4));
     let all: BTreeSet<&str> = Action::tables().into_iter().map(|table| table.name).collect();
     assert_eq!(kinds, all, "every kind was tried");
 }

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use ledger::apply::{apply, end_block};
+use ledger::apply::{apply, begin_block, convict, end_block};
 use ledger::check::check;
 use ledger::event::Event;
 use ledger::state::State;
+use ledger::validators::Standing;
 use types::amount::{Amount, Blocks, Height};
 use types::bounded::{List, Set};
 use types::envelope::{Order, Signed};
-use types::id::{Address, Hash};
+use types::id::Address;
 use types::measure::*;
 use types::transaction::*;
 use types::word::{Choice, Fund, Policy, Scope, Tier};
 
-use crate::world::{World, address, cid, proposal, register, secret, set, text};
+use crate::validators::{Net, call_back, key};
+use crate::world::{address, cid, proposal, register, secret, set, text};
 
 const SEEDS: u64 = 100;
 const STEPS: u64 = 150;
@@ -53,6 +55,10 @@ impl Random {
 
     fn work(&mut self) -> &'static str {
         self.of(&["w1", "w2", "w3", "w4", "w5"])
+    }
+
+    fn validator(&mut self) -> usize {
+        usize::try_from(self.below(6)).unwrap()
     }
 
     fn number(&mut self) -> u64 {
@@ -105,9 +111,10 @@ fn works(rng: &mut Random) -> Action {
 }
 
 fn office(rng: &mut Random, to: Address, amount: Amount) -> Action {
-    match rng.below(3) {
+    match rng.below(4) {
         0 => Action::IssueCredits(IssueCredits { to, amount, reference: text("") }),
         1 => Action::WithdrawCredits(WithdrawCredits { amount, reference: text("") }),
+        2 => call_back(rng.validator()),
         _ => Action::Delay(Delay { proposal: rng.number() }),
     }
 }
@@ -115,7 +122,7 @@ fn office(rng: &mut Random, to: Address, amount: Amount) -> Action {
 fn measure(rng: &mut Random) -> Measure {
     let (account, amount, work) = (address(rng.person()), rng.amount(), cid(rng.work()));
     let (to, purpose) = (account, text(""));
-    let node_key = Hash([u8::try_from(1 + rng.below(3)).unwrap(); 32]);
+    let node_key = key(rng.validator());
     match rng.below(17) {
         0..3 => parameter(rng),
         3 => Measure::AdmitMember(AdmitMember { account }),
@@ -185,12 +192,28 @@ struct Counts {
     refused: u64,
     executed: u64,
     dividends: u64,
+    jailed: u64,
+    returned: u64,
+    convicted: u64,
+}
+
+impl Counts {
+    const NONE: Counts = Counts {
+        accepted: 0,
+        refused: 0,
+        executed: 0,
+        dividends: 0,
+        jailed: 0,
+        returned: 0,
+        convicted: 0,
+    };
 }
 
 /// A network whose people can pay.
-fn begin(rng: &mut Random) -> World {
+fn begin(rng: &mut Random) -> Net {
     let policy = rng.of(&[Policy::Mutual, Policy::Mutual, Policy::Prepaid, Policy::Issued]);
-    let mut world = World::new(policy, &PEOPLE[..5]);
+    let mut net = Net::new(policy, 6);
+    let world = &mut net.world;
     for name in PEOPLE {
         let (to, amount) = (address(name), crate::world::credits("90"));
         match policy {
@@ -198,18 +221,19 @@ fn begin(rng: &mut Random) -> World {
                 let issue = IssueCredits { to, amount, reference: text("") };
                 world.act("cashier", Action::IssueCredits(issue));
             }
-            Policy::Mutual if !PEOPLE[..5].contains(&name) => {
+            Policy::Mutual if !PEOPLE[..6].contains(&name) => {
                 world.act("layla", crate::world::transfer(name, "9"));
             }
             _ => {}
         }
     }
-    world
+    net
 }
 
 fn run(seed: u64, counts: &mut Counts) -> Entries {
     let mut rng = Random(seed);
-    let World { mut state } = begin(&mut rng);
+    let Net { world, .. } = begin(&mut rng);
+    let mut state = world.state;
     let mut copy: Entries = state.entries();
     state.seal();
     let mut done: Vec<Signed> = vec![];
@@ -221,6 +245,7 @@ fn run(seed: u64, counts: &mut Counts) -> Entries {
         assert_eq!(parameters(&before), parameters(&state), "{place}: a parameter changed");
         if outcome.is_ok() {
             counts.accepted += 1;
+            counts.returned += u64::from(signed.order.action.name() == "ReturnValidator");
             done.push(signed);
         } else {
             counts.refused += 1;
@@ -234,7 +259,7 @@ fn run(seed: u64, counts: &mut Counts) -> Entries {
             campaign(&mut rng, &mut state, &mut done);
         }
         if rng.below(5) == 0 {
-            block(&mut state, &place, counts);
+            block(&mut rng, &mut state, &place, counts);
             keep_up(&mut copy, &mut state);
             assert_eq!(copy.len(), state.entries().len(), "{place}");
         }
@@ -261,9 +286,19 @@ fn campaign(rng: &mut Random, state: &mut State, done: &mut Vec<Signed>) {
     }
 }
 
-fn block(state: &mut State, place: &str, counts: &mut Counts) {
+fn block(rng: &mut Random, state: &mut State, place: &str, counts: &mut Counts) {
     let (before, now) = (parameters(state), state.now());
-    let events = end_block(state, now).unwrap();
+    let mut events = end_block(state, now).unwrap();
+    // The next block begins: one validator is never there, and the others nearly always.
+    let deciders = state.validators_at(now).into_iter();
+    let attendance: Vec<_> =
+        deciders.map(|(node, _)| (node, node != key(4) && rng.below(9) > 0)).collect();
+    events.extend(begin_block(state, now.after(1), &attendance).unwrap());
+    if rng.below(40) == 0 {
+        let accused = rng.validator();
+        let proven = crate::validators::prevotes(state, accused, now.0);
+        events.extend(convict(state, now.after(1), &proven).unwrap_or_default());
+    }
     check(state).unwrap_or_else(|broken| panic!("{place}: {broken}"));
     let count = |test: fn(&Event) -> bool| {
         u64::try_from(events.iter().filter(|event| test(event)).count()).unwrap()
@@ -272,11 +307,15 @@ fn block(state: &mut State, place: &str, counts: &mut Counts) {
     assert!(executed > 0 || before == parameters(state), "{place}: a parameter changed");
     counts.executed += executed;
     counts.dividends += count(|event| matches!(event, Event::Dividend { .. }));
+    let absent =
+        |event: &Event| matches!(event, Event::Validator { standing: Standing::Absent, .. });
+    counts.jailed += count(absent);
+    counts.convicted += count(|event| matches!(event, Event::Convicted { .. }));
 }
 
 #[test]
 fn invariants_hold_whatever_is_tried() {
-    let mut counts = Counts { accepted: 0, refused: 0, executed: 0, dividends: 0 };
+    let mut counts = Counts::NONE;
     for seed in 0..SEEDS {
         run(seed, &mut counts);
     }
@@ -285,10 +324,13 @@ fn invariants_hold_whatever_is_tried() {
     assert!(counts.refused > 3_000, "{} orders refused", counts.refused);
     assert!(counts.executed > 40, "{} proposals executed", counts.executed);
     assert!(counts.dividends > 5, "{} dividends paid", counts.dividends);
+    assert!(counts.jailed > 5, "{} validators jailed", counts.jailed);
+    assert!(counts.returned > 0, "{} validators returned", counts.returned);
+    assert!(counts.convicted > 10, "{} validators convicted", counts.convicted);
 }
 
 #[test]
 fn one_seed_gives_one_state() {
-    let mut counts = Counts { accepted: 0, refused: 0, executed: 0, dividends: 0 };
+    let mut counts = Counts::NONE;
     assert_eq!(run(7, &mut counts), run(7, &mut counts));
 }

@@ -13,6 +13,7 @@ use types::signature::Signature;
 use types::transaction::*;
 use types::word::{Choice, Policy, Scope, Tier};
 
+use crate::validators::{Net, call_back};
 use crate::world::*;
 
 /// Refusals that were seen.
@@ -34,6 +35,7 @@ fn every_refusal_is_reached() {
         part(&mut seen);
     }
     begin(&mut seen);
+    validator(&mut seen);
     let unreached: BTreeSet<Refusal> = UNREACHED.iter().map(|(refusal, _)| *refusal).collect();
     let all: BTreeSet<Refusal> = Refusal::ALL.iter().copied().collect();
     let reached: BTreeSet<Refusal> = seen.union(&unreached).copied().collect();
@@ -381,4 +383,16 @@ fn begin(seen: &mut Seen) {
     let twice = genesis(Policy::Mutual, &["amal", "amal"]);
     assert_eq!(twice.state().map(|_| ()), Err(Refusal::BadGenesis));
     seen.insert(Refusal::BadGenesis);
+}
+
+fn validator(seen: &mut Seen) {
+    let mut net = Net::new(Policy::Mutual, 4);
+    net.blocks(3, &[]);
+    net.world.refuse("amal", call_back(0), Refusal::NotAbsent);
+    net.world.refuse("badr", call_back(0), Refusal::NotValidatorsAccount);
+    seen.extend([Refusal::NotAbsent, Refusal::NotValidatorsAccount]);
+    let proven = net.prevotes(2, 2);
+    seen.extend(net.convict(&net.prevotes(2, 9)).err());
+    net.convict(&proven).unwrap();
+    seen.extend(net.convict(&proven).err());
 }

@@ -458,7 +458,8 @@ async fn channel(State(ledger): State<Ledger>, Path(given): Path<String>) -> Ans
 
 async fn validators(State(ledger): State<Ledger>) -> Answer {
     let mut chain = ledger.chain();
-    let all = chain.state().all_validators().map(|(key, it)| show::validator(key, it));
+    let state = chain.state();
+    let all = state.all_validators().map(|(key, it)| show::validator(key, it, state.rests(it)));
     Ok(Json(json!({"validators": all.collect::<Vec<_>>()})))
 }
 

@@ -10,13 +10,14 @@ use ledger::accounts::Account;
 use ledger::channels::Channel;
 use ledger::event::Event;
 use ledger::governance::Proposal;
-use ledger::measures::Validator;
 use ledger::members::Member;
 use ledger::sessions::Session;
+use ledger::validators::Validator;
 use ledger::works::Work;
 use serde_json::{Value, json};
 use types::amount::{Amount, MILLIONTHS};
 use types::envelope::Signed;
+use types::evidence::{Evidence, Said};
 use types::id::{Address, Cid, Hash};
 use types::typed::{self, Record};
 
@@ -49,6 +50,7 @@ pub(crate) fn header(header: &Header) -> Value {
         "orders_root": header.orders.to_string(),
         "validators_hash": header.validators.to_string(),
         "certificate_hash": header.certificate.to_string(),
+        "evidence_hash": header.evidence.to_string(),
     })
 }
 
@@ -56,6 +58,7 @@ pub(crate) fn block(block: &Block) -> Value {
     let mut value = header(&block.header);
     let orders: Vec<Value> = block.orders.as_slice().iter().map(order).collect();
     value["orders"] = orders.into();
+    value["evidence"] = block.evidence.as_slice().iter().map(evidence).collect();
     if let Some(certificate) = &block.certificate {
         let seals = certificate.seals.as_slice().iter();
         let seals: Vec<String> = seals.map(|seal| seal.validator.to_string()).collect();
@@ -63,6 +66,24 @@ pub(crate) fn block(block: &Block) -> Value {
         value["parent_sealed_by"] = seals.into();
     }
     value
+}
+
+fn evidence(evidence: &Evidence) -> Value {
+    let said = |said: &Said| {
+        json!({
+            "block": said.block.as_ref().map(Hash::to_string),
+            "earlier_round": said.earlier,
+            "signature": said.signature.to_string(),
+        })
+    };
+    json!({
+        "validator": evidence.validator.to_string(),
+        "height": evidence.height.0,
+        "round": evidence.round,
+        "step": evidence.step.word(),
+        "first": said(&evidence.first),
+        "second": said(&evidence.second),
+    })
 }
 
 pub(crate) fn order(signed: &Signed) -> Value {
@@ -196,7 +217,7 @@ pub(crate) fn event(event: &Event) -> String {
         Event::Parameter { parameter, value } => format!("{} is {value}", parameter.word()),
         Event::CreditLine { account, line } => format!("the credit line of {account} is {line}"),
         Event::Work { work, status } => format!("{work} is now {}", status.word()),
-        Event::Validator { node_key, power, from } => {
+        Event::Validator { node_key, power, from, .. } => {
             format!("the validator {node_key} has the power {power} from block {}", from.0)
         }
         Event::Guardian { guardian: Some(guardian) } => format!("the guardian is {guardian}"),
@@ -209,12 +230,16 @@ pub(crate) fn event(event: &Event) -> String {
     }
 }
 
-pub(crate) fn validator(key: &Hash, validator: &Validator) -> Value {
+pub(crate) fn validator(key: &Hash, validator: &Validator, rests: bool) -> Value {
     json!({
         "node_key": key.to_string(),
         "account": validator.account.to_string(),
         "power": validator.power,
         "power_before": validator.old,
         "from": validator.from.0,
+        "standing": validator.standing.word(),
+        "bond": amount(validator.bond),
+        "missed": validator.missed,
+        "rests": rests,
     })
 }

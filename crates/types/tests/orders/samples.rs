@@ -87,6 +87,7 @@ fn actions() -> Vec<Action> {
         Action::CloseChannel(CloseChannel { channel: 1 }),
         Action::IssueCredits(IssueCredits { to, amount, reference: text("invoice 12") }),
         Action::WithdrawCredits(WithdrawCredits { amount, reference: text("invoice 13") }),
+        Action::ReturnValidator(ReturnValidator { node_key: Hash([7; 32]) }),
     ]
 }
 
