@@ -55,6 +55,8 @@ pub struct Chain {
     tip: Tip,
     /// Who decided the tip.
     deciders: Validators,
+    /// Who decides the block after it.
+    next: Vec<(Hash, u32)>,
     /// That they did; none before the first block.
     certificate: Option<Certificate>,
     /// Milliseconds between blocks, at least.
@@ -213,11 +215,13 @@ impl Chain {
         }
         let (deciders, certificate) = last_agreement(&store, tip.height)?;
         let threads = threads.clamp(1, THREADS_MAX);
+        let next = state.validators_at(tip.height.after(1));
         Ok(Chain {
             store,
             state,
             tip,
             deciders,
+            next,
             certificate,
             interval: genesis.interval.into(),
             candidate: None,
@@ -256,10 +260,11 @@ impl Chain {
         &self.store
     }
 
-    /// Who decides the block after the tip: node keys and powers, by key.
-    pub fn validators(&mut self) -> Vec<(Hash, u32)> {
-        let height = self.tip.height.after(1);
-        self.state().validators_at(height)
+    /// Who decides the block after the tip: node keys and powers, by key. Whoever asks leaves the block
+    /// that was tried as it is: it would have to be executed again.
+    #[must_use]
+    pub fn validators(&self) -> &[(Hash, u32)] {
+        &self.next
     }
 
     /// Who decided the block at a height; none before the first block.
@@ -394,8 +399,7 @@ impl Chain {
         if time < after || time > before {
             return Err(Rejected::Time { time, after, before });
         }
-        let validators = self.state.validators_at(self.tip.height.after(1));
-        if !validators.iter().any(|(key, _)| *key == proposer) {
+        if !self.next.iter().any(|(key, _)| *key == proposer) {
             return Err(Rejected::Header { field: "proposer" });
         }
         match &block.certificate {
@@ -470,6 +474,7 @@ impl Chain {
         self.state.seal();
         self.tip = Tip { height: header.height, id, time: header.time, state: header.state };
         self.deciders = candidate.deciders;
+        self.next = self.state.validators_at(self.tip.height.after(1));
         self.certificate = Some(certificate.clone());
         self.pool.tidy(&self.state);
         Ok(candidate.events)
@@ -517,7 +522,7 @@ impl Chain {
         mut events: Vec<Event>,
     ) -> Result<Proposal, StoreError> {
         let height = self.tip.height.after(1);
-        let deciders = List::new(self.state.validators_at(height));
+        let deciders = List::new(self.next.clone());
         let deciders: Validators = deciders.expect("the ledger admits no more validators");
         events.extend(end_block(&mut self.state, height).expect("the height is the next one"));
         let changes = self.state.changes();

@@ -240,7 +240,8 @@ async fn submit(State(ledger): State<Ledger>, body: Result<Json<Orders>, JsonRej
     }
     let taker = ledger.clone();
     let taken = tokio::task::spawn_blocking(move || {
-        signed.into_iter().map(|order| (order.id(), taker.submit(order))).collect::<Vec<_>>()
+        let outcomes = taker.submit(&signed);
+        signed.iter().map(Signed::id).zip(outcomes).collect::<Vec<_>>()
     });
     let taken = taken.await.map_err(|error| Refused {
         status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -252,6 +253,7 @@ async fn submit(State(ledger): State<Ledger>, body: Result<Json<Orders>, JsonRej
     for (id, outcome) in taken {
         results.push(match outcome {
             Err(refusal) => not_accepted(&id, &refusal),
+            Ok(_) if wait == 0 => fate(&id, Fate::Waiting),
             Ok(_) => {
                 let left = end.saturating_duration_since(tokio::time::Instant::now());
                 fate(&id, ledger.settled(&id, left).await?)
