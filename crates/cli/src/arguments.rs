@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use ledger::{
-    DelegateArguments, InitArguments, LedgerCommand, MemberCommand, NodeFlag, ProposeArguments,
-    RegisterArguments, SendArguments, SignFlags, TestnetArguments, VoteArguments, WorkCommand,
+    DelegateArguments, InitArguments, LedgerCommand, LoadArguments, MemberCommand, NodeFlag,
+    ProposeArguments, RegisterArguments, SendArguments, SignFlags, TestnetArguments, VoteArguments,
+    WorkCommand,
 };
 
 /// Pool machines, models and data into an AI service that belongs to its members.
@@ -67,7 +68,7 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Check this machine and this home
     Doctor,
-    /// Measure a model's speed on this machine
+    /// Measure a model's speed on this machine, or the members' ledger's
     Bench(BenchArguments),
     /// Hash every bit of a run, to compare machines
     Hash(HashArguments),
@@ -365,6 +366,11 @@ pub(crate) struct BenchArguments {
     /// The GGUF file for it
     #[arg(long, value_name = "FILE")]
     pub(crate) peer_model: Option<PathBuf>,
+    /// Measure the members' ledger instead: payments through a network of processes on this machine
+    #[arg(long, conflicts_with_all = ["model", "peer"])]
+    pub(crate) ledger: bool,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
 }
 
 #[derive(Clone, Debug, Args)]
