@@ -12,7 +12,7 @@
 //!
 //! Not here: who agrees on blocks, clocks, and how blocks and orders reach other nodes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jmt::storage::TreeUpdateBatch;
 use ledger::apply::{apply_verified, begin_block, convict, end_block, try_convict, try_verified};
@@ -58,6 +58,10 @@ pub struct Chain {
     tip: Tip,
     /// Who decided the tip.
     deciders: Validators,
+    /// Who decides the block after it.
+    next: Vec<(Hash, u32)>,
+    /// Those of them that do not propose it, unless all rest.
+    resting: BTreeSet<Hash>,
     /// That they did; none before the first block.
     certificate: Option<Certificate>,
     /// Milliseconds between blocks, at least.
@@ -245,11 +249,15 @@ impl Chain {
         }
         let (deciders, certificate) = last_agreement(&store, tip.height)?;
         let threads = threads.clamp(1, THREADS_MAX);
+        let next = state.validators_at(tip.height.after(1));
+        let resting = resting(&state, &next);
         Ok(Chain {
             store,
             state,
             tip,
             deciders,
+            next,
+            resting,
             certificate,
             interval: genesis.interval.into(),
             candidate: None,
@@ -289,10 +297,17 @@ impl Chain {
         &self.store
     }
 
-    /// Who decides the block after the tip: node keys and powers, by key.
-    pub fn validators(&mut self) -> Vec<(Hash, u32)> {
-        let height = self.tip.height.after(1);
-        self.state().validators_at(height)
+    /// Who decides the block after the tip: node keys and powers, by key. Whoever asks leaves the block
+    /// that was tried as it is: it would have to be executed again.
+    #[must_use]
+    pub fn validators(&self) -> &[(Hash, u32)] {
+        &self.next
+    }
+
+    /// Those of them that are passed over when a proposer is chosen.
+    #[must_use]
+    pub fn resting(&self) -> &BTreeSet<Hash> {
+        &self.resting
     }
 
     /// Who decided the block at a height; none before the first block.
@@ -472,8 +487,7 @@ impl Chain {
         if time < after || time > before {
             return Err(Rejected::Time { time, after, before });
         }
-        let validators = self.state.validators_at(self.tip.height.after(1));
-        if !validators.iter().any(|(key, _)| *key == proposer) {
+        if !self.next.iter().any(|(key, _)| *key == proposer) {
             return Err(Rejected::Header { field: "proposer" });
         }
         match &block.certificate {
@@ -536,6 +550,8 @@ impl Chain {
         self.state.seal();
         self.tip = Tip { height: header.height, id, time: header.time, state: header.state };
         self.deciders = candidate.deciders;
+        self.next = self.state.validators_at(self.tip.height.after(1));
+        self.resting = resting(&self.state, &self.next);
         self.certificate = Some(certificate.clone());
         self.pool.tidy(&self.state);
         let state = &self.state;
@@ -578,8 +594,7 @@ impl Chain {
     /// Begins the next block on the state, with who sealed the tip by the tip's certificate.
     fn begin_draft(&mut self, certificate: Option<Certificate>) -> Draft {
         let height = self.tip.height.after(1);
-        // Before the block changes anything: what it changes holds for later ones.
-        let deciders = List::new(self.state.validators_at(height));
+        let deciders = List::new(self.next.clone());
         let deciders: Validators = deciders.expect("the ledger admits no more validators");
         let seals = certificate.as_ref().map_or(&[][..], |it| it.seals.as_slice());
         let has_sealed = |key: &Hash| seals.iter().any(|seal| seal.validator == *key);
@@ -702,6 +717,12 @@ fn last_agreement(
     let certificate = store.decided(height.0)?.ok_or_else(damaged)?.certificate;
     let deciders = decode(&deciders).map_err(|_| damaged())?;
     Ok((deciders, Some(Certificate::decode(&certificate).map_err(|_| damaged())?)))
+}
+
+/// The validators that rest.
+fn resting(state: &State, validators: &[(Hash, u32)]) -> BTreeSet<Hash> {
+    let keys = validators.iter().map(|(key, _)| *key);
+    keys.filter(|key| state.validator(key).is_some_and(|it| state.rests(it))).collect()
 }
 
 fn tip(store: &Store, network: Hash) -> Result<Tip, StoreError> {

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use ledger::{
-    DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, MemberCommand,
-    NodeFlag, ProposeArguments, RegisterArguments, SendArguments, SignFlags, TestnetArguments,
-    ValidatorCommand, VoteArguments, WorkCommand,
+    DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, LoadArguments,
+    MemberCommand, NodeFlag, ProposeArguments, RegisterArguments, SendArguments, SignFlags,
+    TestnetArguments, ValidatorCommand, VoteArguments, WorkCommand,
 };
 pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
 
@@ -84,7 +84,7 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Check this machine and this home
     Doctor,
-    /// Measure a model's speed on this machine
+    /// Measure a model's speed on this machine, or the members' ledger's
     Bench(BenchArguments),
     /// Hash every bit of a run, to compare machines
     Hash(HashArguments),
@@ -385,6 +385,11 @@ pub(crate) struct BenchArguments {
     /// The GGUF file for it
     #[arg(long, value_name = "FILE")]
     pub(crate) peer_model: Option<PathBuf>,
+    /// Measure the members' ledger instead: payments through a network of processes on this machine
+    #[arg(long, conflicts_with_all = ["model", "peer"])]
+    pub(crate) ledger: bool,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -2,6 +2,11 @@
 //!
 //! Each figure is a median over rounds; with `--peer` a `llama-bench` program runs in turn with the
 //! same number of threads, so that both meet the same noise.
+//!
+//! Not here: the members' ledger (`bench/ledger.rs`).
+
+mod ledger;
+mod load;
 
 use std::path::Path;
 use std::process::Command;
@@ -29,6 +34,9 @@ struct Speed {
 
 /// Measures every combination of instruction set and threads.
 pub(crate) fn run(context: &Context, arguments: &BenchArguments) -> anyhow::Result<Outcome> {
+    if arguments.ledger {
+        return ledger::run(context, &arguments.load);
+    }
     let opened = context.opened(arguments.model.as_deref())?;
     let model = opened.model;
     let weights = model.bytes_per_token() as f64;

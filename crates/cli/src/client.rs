@@ -2,7 +2,7 @@
 //!
 //! Not here: what is asked.
 
-use std::io::Read;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -26,7 +26,11 @@ pub(crate) struct Client {
 impl Client {
     /// The node that is named, or this home's own.
     pub(crate) fn of(context: &Context, flag: &NodeFlag) -> Client {
-        let address = flag.node.as_deref().unwrap_or(context.config.text("listen"));
+        Client::at(flag.node.as_deref().unwrap_or(context.config.text("listen")))
+    }
+
+    /// The node at an address.
+    pub(crate) fn at(address: &str) -> Client {
         let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let settings = ureq::Agent::config_builder()
             .timeout_global(Some(TIME_MAX))
@@ -42,9 +46,22 @@ impl Client {
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.post_text(path, body.to_string())
+    }
+
+    /// Posts what is JSON already.
+    pub(crate) fn post_text(&self, path: &str, body: String) -> anyhow::Result<Value> {
         let request = self.agent.post(format!("http://{}{path}", self.address));
         let request = request.header("content-type", "application/json");
-        self.read(request.send(body.to_string()))
+        self.read(request.send(body))
+    }
+
+    /// The lines of an answer that has no end.
+    pub(crate) fn lines(&self, path: &str) -> anyhow::Result<impl Iterator<Item = String> + use<>> {
+        let request = self.agent.get(format!("http://{}{path}", self.address));
+        let answer = request.config().timeout_global(None).build().call()?;
+        let lines = BufReader::new(answer.into_body().into_reader()).lines();
+        Ok(lines.map_while(Result::ok))
     }
 
     fn read(

@@ -21,12 +21,21 @@ const START: Duration = Duration::from_secs(60);
 /// Between two looks at the validators.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The validators' processes, which end with this value.
-struct Validators(Vec<Child>);
+/// A network's processes, which end with this value.
+pub(crate) struct Network {
+    running: Vec<Child>,
+}
 
-impl Drop for Validators {
+impl Network {
+    /// The numbers of the processes.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = u32> {
+        self.running.iter().map(Child::id)
+    }
+}
+
+impl Drop for Network {
     fn drop(&mut self) {
-        for child in &mut self.0 {
+        for child in &mut self.running {
             // It may have ended by itself.
             let _ = child.kill();
             let _ = child.wait();
@@ -36,37 +45,54 @@ impl Drop for Validators {
 
 /// Begins the network if its folder is new, and runs it until the process is asked to end.
 pub(crate) fn run(context: &Context, it: &TestnetArguments) -> anyhow::Result<Outcome> {
-    if it.validators == 0 || it.validators > VALIDATORS_MAX {
-        let what = format!("--validators is {}, and takes 1 to {VALIDATORS_MAX}", it.validators);
-        return Err(Problem::Usage(what).into());
-    }
     let own = || context.home.path().join("testnet");
     let folder = it.folder.clone().unwrap_or_else(own);
-    let homes: Vec<PathBuf> = (0..it.validators).map(|at| folder.join(at.to_string())).collect();
-    if !folder.join("0/ledger/genesis.toml").exists() {
-        begin(&homes, it)?;
-    }
-    let mut running = Validators(vec![]);
-    for (at, home) in homes.iter().enumerate() {
-        running.0.push(start(home, at, it)?);
-    }
-    wait(context, &mut running, it)?;
+    let mut network = start(context, &folder, it, &[])?;
     eprintln!("{} validators agree; stop with Ctrl-C", it.validators);
-    for (at, home) in homes.iter().enumerate() {
-        eprintln!(
-            "  {at}: http://127.0.0.1:{}/ledger  --home {}",
-            port(it, at, 0)?,
-            home.display()
-        );
+    for (at, home) in homes(&folder, it).iter().enumerate() {
+        eprintln!("  {at}: http://{}/ledger  --home {}", address(it, at)?, home.display());
     }
     // Ctrl-C reaches the validators as well, which are of this process's group.
     loop {
         std::thread::sleep(LOOK);
         let mut is_running = |child: &mut Child| child.try_wait().is_ok_and(|end| end.is_none());
-        if !running.0.iter_mut().any(&mut is_running) {
+        if !network.running.iter_mut().any(&mut is_running) {
             return Ok(Outcome::Done);
         }
     }
+}
+
+/// Begins a network in a folder if the folder is new, with founders beside the validators' own; runs
+/// it, and waits until its validators have agreed once.
+pub(crate) fn start(
+    context: &Context,
+    folder: &Path,
+    it: &TestnetArguments,
+    founders: &[String],
+) -> anyhow::Result<Network> {
+    if it.validators == 0 || it.validators > VALIDATORS_MAX {
+        let what = format!("--validators is {}, and takes 1 to {VALIDATORS_MAX}", it.validators);
+        return Err(Problem::Usage(what).into());
+    }
+    let homes = homes(folder, it);
+    if !folder.join("0/ledger/genesis.toml").exists() {
+        begin(&homes, it, founders)?;
+    }
+    let mut network = Network { running: vec![] };
+    for (at, home) in homes.iter().enumerate() {
+        network.running.push(validator(home, at, it)?);
+    }
+    wait(context, &mut network, it)?;
+    Ok(network)
+}
+
+fn homes(folder: &Path, it: &TestnetArguments) -> Vec<PathBuf> {
+    (0..it.validators).map(|at| folder.join(at.to_string())).collect()
+}
+
+/// Where a validator's API is.
+pub(crate) fn address(it: &TestnetArguments, at: usize) -> anyhow::Result<String> {
+    Ok(format!("127.0.0.1:{}", port(it, at, 0)?))
 }
 
 fn port(it: &TestnetArguments, at: usize, which: u16) -> anyhow::Result<u16> {
@@ -93,7 +119,7 @@ fn output(command: &mut Command) -> anyhow::Result<String> {
 }
 
 /// Makes the homes: a node key and a wallet each, and one genesis.
-fn begin(homes: &[PathBuf], it: &TestnetArguments) -> anyhow::Result<()> {
+fn begin(homes: &[PathBuf], it: &TestnetArguments, founders: &[String]) -> anyhow::Result<()> {
     let mut init = None;
     for (at, home) in homes.iter().enumerate() {
         std::fs::create_dir_all(home).with_context(|| home.display().to_string())?;
@@ -114,7 +140,9 @@ fn begin(homes: &[PathBuf], it: &TestnetArguments) -> anyhow::Result<()> {
         init.args(["--founder", &format!("validator {at}={account}")]);
         init.args(["--validator", &format!("{key}={account}")]);
     }
-    output(&mut init.context("a network has a validator")?)?;
+    let mut init = init.context("a network has a validator")?;
+    init.args(founders.iter().flat_map(|founder| ["--founder", founder]));
+    output(&mut init)?;
     let genesis = homes.first().context("a network has a validator")?.join("ledger/genesis.toml");
     for home in homes.iter().skip(1) {
         output(mashaa(home)?.args(["init", "--genesis"]).arg(&genesis))?;
@@ -122,14 +150,14 @@ fn begin(homes: &[PathBuf], it: &TestnetArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start(home: &Path, at: usize, it: &TestnetArguments) -> anyhow::Result<Child> {
+fn validator(home: &Path, at: usize, it: &TestnetArguments) -> anyhow::Result<Child> {
     let others = (0..it.validators).filter(|other| *other != at);
     let peers = others.map(|other| Ok(format!("127.0.0.1:{}", port(it, other, 1)?)));
     let peers = peers.collect::<anyhow::Result<Vec<_>>>()?.join(",");
     let log = home.join("log");
     let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
     let mut command = mashaa(home)?;
-    command.args(["ledger", "run", "--listen", &format!("127.0.0.1:{}", port(it, at, 0)?)]);
+    command.args(["ledger", "run", "--listen", &address(it, at)?]);
     command.args(["--ledger-listen", &format!("127.0.0.1:{}", port(it, at, 1)?)]);
     if !peers.is_empty() {
         command.args(["--ledger-peers", &peers]);
@@ -138,17 +166,17 @@ fn start(home: &Path, at: usize, it: &TestnetArguments) -> anyhow::Result<Child>
 }
 
 /// Waits until all validators have the first block.
-fn wait(context: &Context, running: &mut Validators, it: &TestnetArguments) -> anyhow::Result<()> {
+fn wait(context: &Context, network: &mut Network, it: &TestnetArguments) -> anyhow::Result<()> {
     let end = Instant::now() + START;
     for at in 0..it.validators {
-        let node = NodeFlag { node: Some(format!("127.0.0.1:{}", port(it, at, 0)?)) };
+        let node = NodeFlag { node: Some(address(it, at)?) };
         let client = Client::of(context, &node);
         loop {
             let height = client.get("/ledger").and_then(|status| number(&status, "height"));
             if height.is_ok_and(|height| height > 0) {
                 break;
             }
-            if let Some(child) = running.0.get_mut(at)
+            if let Some(child) = network.running.get_mut(at)
                 && let Some(status) = child.try_wait()?
             {
                 bail!("validator {at} ended ({status}); see the file `log` in its home");

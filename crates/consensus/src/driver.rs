@@ -370,7 +370,7 @@ impl<A: Application> Driver<A> {
         let head =
             Head { proposer, ..self.head(height, round, Round::Nil, outline.id.into(), &bytes) };
         let value = proposed(&head, true);
-        self.undecided.keep(Whole { head, bytes }, true).map_err(disk)?;
+        self.undecided.hold(Whole { head, bytes }).map_err(disk)?;
         Ok(SyncedValueOutcome::Verdict(value))
     }
 

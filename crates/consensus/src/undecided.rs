@@ -4,7 +4,7 @@
 //! votes that are already out.
 //!
 //! Invariants:
-//! - What `keep` has returned for is on the disk.
+//! - What `keep` has returned for is on the disk, and what `hold` has is in memory.
 //! - At most `BLOCKS_MAX` blocks are held, all of one height.
 //!
 //! Not here: blocks that are decided, which the application has.
@@ -34,6 +34,7 @@ pub(crate) struct Undecided {
 pub(crate) struct Kept {
     pub(crate) block: Whole,
     pub(crate) is_good: bool,
+    is_on_disk: bool,
 }
 
 impl Undecided {
@@ -58,13 +59,8 @@ impl Undecided {
     /// Keeps a block. It is on the disk when this returns.
     pub(crate) fn keep(&mut self, block: Whole, is_good: bool) -> io::Result<()> {
         let name = block.head.block;
-        if !self.blocks.contains_key(&name) {
-            if self.blocks.len() >= BLOCKS_MAX {
-                let oldest = self.blocks.iter().min_by_key(|(_, kept)| kept.block.head.round);
-                if let Some(oldest) = oldest.map(|(name, _)| *name) {
-                    self.forget(&oldest)?;
-                }
-            }
+        if !self.blocks.get(&name).is_some_and(|kept| kept.is_on_disk) {
+            self.make_room(&name)?;
             let mut bytes = vec![];
             block.head.serialize(&mut bytes)?;
             bytes.extend_from_slice(&block.bytes);
@@ -73,7 +69,28 @@ impl Undecided {
             file.sync_all()?;
             File::open(&self.directory)?.sync_all()?;
         }
-        self.blocks.insert(name, Kept { block, is_good });
+        self.blocks.insert(name, Kept { block, is_good, is_on_disk: true });
+        Ok(())
+    }
+
+    /// Holds a block that was decided without this node, in memory only: nobody here votes for it, and
+    /// who gave it gives it again. Writing it would be half of what catching up costs.
+    pub(crate) fn hold(&mut self, block: Whole) -> io::Result<()> {
+        let name = block.head.block;
+        if !self.blocks.contains_key(&name) {
+            self.make_room(&name)?;
+            self.blocks.insert(name, Kept { block, is_good: true, is_on_disk: false });
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self, name: &Name) -> io::Result<()> {
+        if self.blocks.len() >= BLOCKS_MAX && !self.blocks.contains_key(name) {
+            let oldest = self.blocks.iter().min_by_key(|(_, kept)| kept.block.head.round);
+            if let Some(oldest) = oldest.map(|(name, _)| *name) {
+                self.forget(&oldest)?;
+            }
+        }
         Ok(())
     }
 

@@ -41,10 +41,13 @@ use types::node_key::NodeSecret;
 const INBOX_MAX: usize = 64;
 /// Orders of one message, at most: the shortest have about 160 bytes.
 const BATCH_MAX: usize = 2048;
+/// Orders that are taken in under one hold of the chain's lock, at most: about a millisecond.
+const ADMIT_MAX: usize = 256;
 /// Own orders that wait to be sent to other nodes, at most.
 const OUTBOX_MAX: usize = 1 << 16;
-/// How long orders are gathered before they are sent.
-const GATHER: Duration = Duration::from_millis(5);
+/// How long orders are gathered before they are sent: every message costs each node the check of its
+/// sender's signature, and an order waits for its block anyway.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Evidence that waits to be sent to other nodes, at most: one for each validator.
 const ACCUSATIONS_MAX: usize = VALIDATORS_MAX;
@@ -229,20 +232,18 @@ impl Ledger {
         self.inner.tip.subscribe()
     }
 
-    /// Takes in an order of this node's own users, and sends it to the others.
-    ///
-    /// # Errors
-    ///
-    /// When the rules refuse it, or there is no place for it.
-    pub fn submit(&self, signed: Signed) -> Result<Hash, NotAccepted> {
-        let id = self.admit(signed.clone())?;
+    /// Takes in orders of this node's own users, and sends them to the others. Each has its own outcome:
+    /// its name, or why the rules refuse it or there is no place for it.
+    #[must_use]
+    pub fn submit(&self, orders: &[Signed]) -> Vec<Result<Hash, NotAccepted>> {
+        let outcomes = self.admit(orders);
         if self.inner.has_peers {
             let mut outbox = self.outbox();
-            if outbox.len() < OUTBOX_MAX {
-                outbox.push_back(signed);
-            }
+            let taken = orders.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+            let room = OUTBOX_MAX.saturating_sub(outbox.len());
+            outbox.extend(taken.take(room).map(|(signed, _)| signed.clone()));
         }
-        Ok(id)
+        outcomes
     }
 
     /// Whether the rules would accept an order now. Nothing is kept or sent.
@@ -291,13 +292,29 @@ impl Ledger {
         }
     }
 
-    fn admit(&self, signed: Signed) -> Result<Hash, NotAccepted> {
-        if let Some(id) = self.chain().screen(&signed)? {
-            return Ok(id);
+    /// Takes in orders, many at a time, so that threads that check signatures seldom wait for the lock.
+    fn admit(&self, orders: &[Signed]) -> Vec<Result<Hash, NotAccepted>> {
+        let mut screened = vec![];
+        for some in orders.chunks(ADMIT_MAX) {
+            let chain = self.chain();
+            screened.extend(some.iter().map(|signed| chain.screen(signed)));
         }
         // Not under the lock: nearly all of what an order costs.
-        let verified = signed.verify(&self.inner.network)?;
-        self.chain().admit(signed, verified)
+        let checked = orders.iter().zip(screened).map(|(signed, screened)| match screened? {
+            Some(_) => Ok(None),
+            None => Ok(Some(signed.verify(&self.inner.network)?)),
+        });
+        let checked: Vec<Result<_, NotAccepted>> = checked.collect();
+        let (mut checked, mut outcomes) = (checked.into_iter(), vec![]);
+        for some in orders.chunks(ADMIT_MAX) {
+            let mut chain = self.chain();
+            let admit = |(signed, checked): (&Signed, Result<_, _>)| match checked? {
+                Some(verified) => chain.admit(signed.clone(), verified),
+                None => Ok(signed.id()),
+            };
+            outcomes.extend(some.iter().zip(checked.by_ref()).map(admit));
+        }
+        outcomes
     }
 
     fn outbox(&self) -> MutexGuard<'_, VecDeque<Signed>> {
@@ -310,10 +327,8 @@ impl Ledger {
             let next = messages.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(message) = next else { return };
             match decode::<Heard>(&message) {
-                Ok(Heard::Orders(batch)) => batch.as_slice().iter().for_each(|signed| {
-                    // Refused or known: the sender's own node has told it so.
-                    let _ = self.admit(signed.clone());
-                }),
+                // Refused or known: the sender's own node has told it so.
+                Ok(Heard::Orders(batch)) => drop(self.admit(batch.as_slice())),
                 Ok(Heard::Evidence(evidence)) => self.hear(evidence),
                 Err(_) => {}
             }
@@ -411,14 +426,10 @@ impl Application for Node {
     }
 
     fn validators(&self) -> Vec<Validator> {
-        let mut chain = self.ledger.chain();
-        let powers = chain.validators();
-        let state = chain.state();
-        let rests = |key: &Hash| state.validator(key).is_some_and(|it| state.rests(it));
-        powers
-            .into_iter()
-            .map(|(key, power)| Validator { key, power, rests: rests(&key) })
-            .collect()
+        let chain = self.ledger.chain();
+        let rests = |key: &Hash| chain.resting().contains(key);
+        let all = chain.validators().iter();
+        all.map(|&(key, power)| Validator { key, power, rests: rests(&key) }).collect()
     }
 
     fn propose(&mut self, time: u64, proposer: Hash) -> Result<Proposal, Fault> {

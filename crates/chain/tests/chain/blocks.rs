@@ -54,6 +54,15 @@ fn a_block_that_was_not_decided_leaves_nothing() {
     assert_eq!(balance(&mut chain, "badr"), 7);
 }
 
+#[test]
+fn asking_who_decides_leaves_the_block_that_was_tried() {
+    let mut chain = in_memory();
+    let proposal = chain.propose(NOW, node().key()).unwrap();
+    assert_eq!(chain.validators(), [(node().key(), 1)]);
+    chain.commit(&agreed(1, proposal.id)).unwrap();
+    assert_eq!(chain.validators(), [(node().key(), 1)]);
+}
+
 /// The next block of a chain with one payment, after a change.
 fn altered(change: impl FnOnce(&mut Block)) -> Rejected {
     let (mut maker, mut judge) = (in_memory(), in_memory());

@@ -394,3 +394,30 @@ pub(crate) struct TestnetArguments {
     #[arg(long, value_name = "NAME=NUMBER")]
     pub(crate) set: Vec<String>,
 }
+
+/// The load of a network that is measured.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// With --ledger: how many validators
+    #[arg(long, default_value_t = 4, value_name = "N", requires = "ledger")]
+    pub(crate) validators: usize,
+    /// With --ledger: HOST:PORT of the APIs of a network that runs already, comma-separated, whose
+    /// founders the accounts of --payers are
+    #[arg(long, value_name = "NODES", requires = "ledger", value_delimiter = ',')]
+    pub(crate) nodes: Vec<String>,
+    /// With --ledger: print the accounts that pay, as `mashaa init --founder` takes them, and end
+    #[arg(long, requires = "ledger")]
+    pub(crate) payers: bool,
+    /// With --ledger: how many accounts are paid
+    #[arg(long, default_value_t = 1000, value_name = "N", requires = "ledger")]
+    pub(crate) accounts: u64,
+    /// With --ledger: payments a second; 0: as many as the network takes
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "ledger")]
+    pub(crate) rate: u32,
+    /// With --ledger: for how long
+    #[arg(long, default_value_t = 20, value_name = "N", requires = "ledger")]
+    pub(crate) seconds: u32,
+    /// With --ledger: milliseconds between blocks, at least
+    #[arg(long, default_value_t = 500, value_name = "N", requires = "ledger")]
+    pub(crate) interval_ms: u32,
+}

@@ -16,8 +16,8 @@ const PAYEE: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// A running ledger.
-struct Node {
-    child: Child,
+pub(crate) struct Node {
+    pub(crate) child: Child,
     address: String,
     home: PathBuf,
 }
@@ -30,7 +30,7 @@ impl Drop for Node {
     }
 }
 
-fn mashaa(home: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn mashaa(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mashaa"));
     command.env_clear().env("MASHAA_HOME", home).args(arguments).stdin(Stdio::null());
     command
@@ -38,8 +38,17 @@ fn mashaa(home: &Path, arguments: &[&str]) -> Command {
 
 impl Node {
     fn start(home: &Path, arguments: &[&str]) -> Node {
-        let mut command = mashaa(home, &["ledger", "run", "--listen", "127.0.0.1:0"]);
-        let mut child = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        Node::start_at(home, "127.0.0.1:0", arguments)
+    }
+
+    /// Starts the program, and does not wait for it.
+    pub(crate) fn spawn(home: &Path, listen: &str, arguments: &[&str]) -> Child {
+        let mut command = mashaa(home, &["ledger", "run", "--listen", listen]);
+        command.args(arguments).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    pub(crate) fn start_at(home: &Path, listen: &str, arguments: &[&str]) -> Node {
+        let mut child = Node::spawn(home, listen, arguments);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let ready = lines.by_ref().find(|line| line.starts_with("ready: "));
         let ready = ready.expect("the ledger ends before it is ready");
@@ -67,7 +76,7 @@ fn run(home: &Path, address: &str, arguments: &[&str]) -> Ended {
     Ended::of(&mashaa(home, arguments).args(["--node", address]).output().unwrap())
 }
 
-fn json(home: &Path, address: &str, arguments: &[&str]) -> Value {
+pub(crate) fn json(home: &Path, address: &str, arguments: &[&str]) -> Value {
     let ended = run(home, address, &[arguments, &["--json"]].concat());
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.stderr);
     serde_json::from_str(&ended.stdout).unwrap()

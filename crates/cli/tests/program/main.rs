@@ -5,6 +5,8 @@
 mod codes;
 mod kill;
 #[cfg(unix)]
+mod kills;
+#[cfg(unix)]
 mod ledger;
 mod lies;
 mod mirror;

@@ -244,11 +244,11 @@ async fn submit(State(ledger): State<Ledger>, body: Result<Json<Orders>, JsonRej
     }
     let taker = ledger.clone();
     let taken = tokio::task::spawn_blocking(move || {
-        let take = |order: Signed| match dry_run {
-            true => taker.dry_run(&order).map(|()| order.id()),
-            false => taker.submit(order),
+        let outcomes = match dry_run {
+            true => signed.iter().map(|it| taker.dry_run(it).map(|()| it.id())).collect(),
+            false => taker.submit(&signed),
         };
-        signed.into_iter().map(|order| (order.id(), take(order))).collect::<Vec<_>>()
+        signed.iter().map(Signed::id).zip(outcomes).collect::<Vec<_>>()
     });
     let taken = taken.await.map_err(|error| Refused {
         status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -261,6 +261,7 @@ async fn submit(State(ledger): State<Ledger>, body: Result<Json<Orders>, JsonRej
         results.push(match outcome {
             Err(refusal) => not_accepted(&id, &refusal),
             Ok(_) if dry_run => json!({"id": id.to_string(), "status": "accepted"}),
+            Ok(_) if wait == 0 => fate(&id, Fate::Waiting),
             Ok(_) => {
                 let left = end.saturating_duration_since(tokio::time::Instant::now());
                 fate(&id, ledger.settled(&id, left).await?)
