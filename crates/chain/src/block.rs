@@ -12,7 +12,7 @@ use types::amount::Height;
 use types::bounded::List;
 use types::codec::{Malformed, decode, encode};
 use types::envelope::Signed;
-use types::id::Hash;
+use types::id::{Cid, Hash};
 use types::record;
 
 use crate::log;
@@ -54,6 +54,9 @@ record! {
         validators: Hash,
         /// Hash of the parent's certificate.
         certificate: Hash,
+        /// The snapshot of the state after the parent, where the parent's height is a multiple of the
+        /// network's number of blocks between snapshots.
+        snapshot: Option<Cid>,
     }
 }
 

@@ -12,7 +12,8 @@
 //!
 //! Not here: who agrees on blocks, clocks, and how blocks and orders reach other nodes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::path::Path;
 
 use jmt::storage::TreeUpdateBatch;
 use ledger::apply::{apply_verified, end_block, try_verified};
@@ -25,7 +26,7 @@ use types::amount::Height;
 use types::bounded::List;
 use types::codec::{Malformed, decode, encode};
 use types::envelope::{Signed, Verified};
-use types::id::Hash;
+use types::id::{Cid, Hash};
 use types::signature::Unsigned;
 
 use crate::block::{
@@ -33,7 +34,8 @@ use crate::block::{
     validators_hash,
 };
 use crate::pool::{NotAccepted, Pool};
-use crate::store::{Decided, Store, StoreError, Writes};
+use crate::snapshot::{Named, Snapshots};
+use crate::store::{Changes, Decided, Store, StoreError, Writes};
 use crate::tree;
 
 /// Bytes that a block has beside its orders, at most: its header, and a seal of each validator.
@@ -59,6 +61,9 @@ pub struct Chain {
     certificate: Option<Certificate>,
     /// Milliseconds between blocks, at least.
     interval: u64,
+    snapshots: Snapshots,
+    /// Blocks that are kept; all if 0.
+    blocks_kept: u64,
     candidate: Option<Candidate>,
     pool: Pool,
     /// Orders that waited and were refused, the last ones.
@@ -87,7 +92,7 @@ struct Candidate {
     bytes: Vec<u8>,
     /// Who decides it.
     deciders: Validators,
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    changes: Changes,
     nodes: TreeUpdateBatch,
     events: Vec<Event>,
 }
@@ -166,6 +171,16 @@ pub enum ChainError {
         /// The network that was asked for.
         expected: Hash,
     },
+    /// Too few blocks are to be kept.
+    #[error(
+        "{count} blocks are to be kept, and a network with these snapshots needs {min} or more, or 0 for all"
+    )]
+    TooFewBlocks {
+        /// How many.
+        count: u64,
+        /// The fewest.
+        min: u64,
+    },
     /// The block that was decided is not the one that was tried last.
     #[error("block {id} was decided but not tried; check it first")]
     NotTried {
@@ -212,6 +227,7 @@ impl Chain {
             return Err(StoreError::Damaged("the state is of another block".to_owned()).into());
         }
         let (deciders, certificate) = last_agreement(&store, tip.height)?;
+        let snapshots = Snapshots::open(&store, tip.height, genesis)?;
         let threads = threads.clamp(1, THREADS_MAX);
         Ok(Chain {
             store,
@@ -220,11 +236,52 @@ impl Chain {
             deciders,
             certificate,
             interval: genesis.interval.into(),
+            snapshots,
+            blocks_kept: 0,
             candidate: None,
             pool: Pool::default(),
             refused: VecDeque::new(),
             threads,
         })
+    }
+
+    /// Keeps snapshots in a folder, and makes the one that is due after the tip.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be used.
+    pub fn keep_snapshots(&mut self, folder: &Path) -> Result<(), StoreError> {
+        self.snapshots.keep_in(folder)?;
+        self.snapshot().map(drop)
+    }
+
+    /// The last snapshots that blocks name, oldest first.
+    #[must_use]
+    pub fn snapshots(&self) -> &[Named] {
+        self.snapshots.named()
+    }
+
+    /// Keeps so many blocks from now on; 0 keeps all.
+    ///
+    /// # Errors
+    ///
+    /// When they are so few that nobody could begin from a snapshot.
+    pub fn keep_blocks(&mut self, count: u64) -> Result<(), ChainError> {
+        let min = self.snapshots.blocks_min();
+        if count > 0 && count < min {
+            return Err(ChainError::TooFewBlocks { count, min });
+        }
+        self.blocks_kept = count;
+        Ok(())
+    }
+
+    /// The first block that is kept; 1 before there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the file fails.
+    pub fn first(&self) -> Result<Height, StoreError> {
+        self.store.first().map(Height)
     }
 
     /// The last committed block.
@@ -434,7 +491,8 @@ impl Chain {
     /// # Errors
     ///
     /// When another block was tried, the certificate is not one, or the file fails; the chain is then
-    /// as before.
+    /// as before. When the block is committed but the snapshot that is due after it cannot be written;
+    /// no block can follow until it can.
     pub fn commit(&mut self, certificate: &Certificate) -> Result<Vec<Event>, ChainError> {
         let id = certificate.block;
         let Some(candidate) = self.candidate.take_if(|candidate| candidate.id == id) else {
@@ -462,6 +520,7 @@ impl Chain {
             orders: &orders,
             changes: &candidate.changes,
             nodes: &candidate.nodes,
+            first: self.first_kept(header.height),
         };
         if let Err(error) = self.store.write(&writes) {
             self.state.undo();
@@ -472,6 +531,8 @@ impl Chain {
         self.deciders = candidate.deciders;
         self.certificate = Some(certificate.clone());
         self.pool.tidy(&self.state);
+        self.snapshots.note(id, header.height, header.snapshot);
+        self.snapshot()?;
         Ok(candidate.events)
     }
 
@@ -507,6 +568,20 @@ impl Chain {
         }
     }
 
+    /// The snapshot that the block after the tip names, if it must.
+    fn snapshot(&mut self) -> Result<Option<Cid>, StoreError> {
+        let network = self.network();
+        self.snapshots.of_tip(&self.store, network, &self.tip)
+    }
+
+    /// The first block that is kept once there is one of this height.
+    fn first_kept(&self, height: Height) -> u64 {
+        match self.blocks_kept {
+            0 => 0,
+            kept => height.0.saturating_add(1).saturating_sub(kept),
+        }
+    }
+
     /// Ends the block whose orders have been applied, and keeps it as the candidate.
     fn finish(
         &mut self,
@@ -524,6 +599,8 @@ impl Chain {
         let updated =
             self.store.read().and_then(|read| Ok(tree::update(&read, height.0, &changes)?));
         let (root, nodes) = updated.inspect_err(|_| self.state.undo())?;
+        let snapshot = self.snapshot();
+        let snapshot = snapshot.inspect_err(|_| self.state.undo())?;
         let header = Header {
             version: VERSION,
             network: self.network(),
@@ -535,6 +612,7 @@ impl Chain {
             orders: orders_root(&orders),
             validators: validators_hash(deciders.as_slice()),
             certificate: certificate_hash(&certificate),
+            snapshot,
         };
         let orders = List::new(orders).expect("both callers keep to the limit of orders");
         let (id, block) = (header.id(), Block { header, certificate, orders });
@@ -626,6 +704,7 @@ fn differing(expected: &Header, found: &Header) -> &'static str {
         ("root of orders", expected.orders != found.orders),
         ("hash of validators", expected.validators != found.validators),
         ("hash of the parent's certificate", expected.certificate != found.certificate),
+        ("snapshot", expected.snapshot != found.snapshot),
     ];
     fields.iter().find(|(_, differs)| *differs).map_or("header", |(field, _)| field)
 }

@@ -4,4 +4,6 @@
 mod blocks;
 mod disk;
 mod proofs;
+mod pruning;
+mod snapshots;
 mod world;

@@ -47,6 +47,7 @@ pub(crate) fn header(header: &Header) -> Value {
         "orders_root": header.orders.to_string(),
         "validators_hash": header.validators.to_string(),
         "certificate_hash": header.certificate.to_string(),
+        "snapshot": header.snapshot.map(|cid| cid.to_string()),
     })
 }
 
