@@ -79,13 +79,12 @@ fn the_file_of_a_pruned_chain_stops_growing() {
         let path = folder.path().join(format!("{kept}.redb"));
         let mut chain = open(Store::open(&path).unwrap());
         chain.keep_blocks(kept).unwrap();
-        let sizes = [50, 100].map(|blocks| {
+        [50, 100].map(|blocks| {
             for _ in 0..blocks {
                 full(&mut chain, ACCOUNT_MAX);
             }
             std::fs::metadata(&path).unwrap().len()
-        });
-        sizes
+        })
     };
     let (archive, pruned) = (size(0), size(KEPT));
     assert!(archive[1] > archive[0], "{archive:?}");
