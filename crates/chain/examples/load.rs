@@ -1,12 +1,15 @@
-//! How many payments a second one validator takes in, executes, proves and writes to the disk.
+//! How many payments a second one validator takes in, executes, proves and writes to the disk, and how
+//! long a snapshot of all these accounts takes to make and to begin from.
 //!
 //! `cargo run --release -p chain --example load -- ACCOUNTS ORDERS DIRECTORY`
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement prints times")]
 
 use std::error::Error;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chain::chain::Chain;
+use chain::snapshot::Base;
 use chain::store::Store;
 use ledger::genesis::{Founder, Genesis};
 use types::agreement::{Certificate, Seal};
@@ -32,12 +35,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: load ACCOUNTS ORDERS DIRECTORY".into());
     };
     let directory = arguments.next().unwrap_or_else(|| ".".to_owned());
-    let path = std::path::Path::new(&directory).join(format!("load-{accounts}.redb"));
+    let path = Path::new(&directory).join(format!("load-{accounts}.redb"));
     if path.exists() {
         std::fs::remove_file(&path)?;
     }
     let payers: Vec<Secret> = (0..PAYERS).map(key).collect();
-    let genesis = genesis(&payers)?;
+    // More blocks than the run has, so that the only snapshot is the one at its end.
+    let blocks = u32::try_from(2 * (accounts + orders) / (PAYERS * BURST) + 8)?;
+    let genesis = genesis(&payers, blocks)?;
     let mut chain = Chain::open(Store::open(&path)?, &genesis, 2)?;
     // Fill the state: each account is paid once.
     let began = Instant::now();
@@ -54,7 +59,42 @@ fn main() -> Result<(), Box<dyn Error>> {
          (signature), {propose:.1} executed and proved, {commit:.1} written",
         rate(all)
     );
+    snapshot(&mut chain, &genesis, &path)?;
     std::fs::remove_file(&path)?;
+    Ok(())
+}
+
+/// Makes empty blocks until a snapshot is due, and begins another chain with it.
+fn snapshot(chain: &mut Chain, genesis: &Genesis, path: &Path) -> Result<(), Box<dyn Error>> {
+    let folder = path.with_extension("snapshots");
+    chain.keep_snapshots(&folder)?;
+    let mut took = Duration::ZERO;
+    while chain.snapshots().is_empty() {
+        let proposal = chain.propose(1, node().key())?;
+        let certificate = agreed(chain, proposal.id)?;
+        let began = Instant::now();
+        chain.commit(&certificate)?;
+        took = took.max(began.elapsed());
+    }
+    let named = *chain.snapshots().last().ok_or("no snapshot")?;
+    let file = folder.join(named.cid.to_string());
+    let size = std::fs::metadata(&file)?.len();
+    println!("snapshot of {:.1} MB: its block took {:.2} s", size as f64 / 1e6, took.as_secs_f64());
+    let parent = Height(named.height.0 - 1);
+    let decided = chain.decided(named.height)?.ok_or("no block")?;
+    let base = Base {
+        block: decided.block,
+        certificate: Certificate::decode(&decided.certificate)?,
+        parent: chain.decided(parent)?.ok_or("no block")?.block,
+        deciders: chain.validators_of(parent)?.ok_or("no validators")?,
+    };
+    let other = path.with_extension("other");
+    let began = Instant::now();
+    let checked = base.check(chain.network(), &named.block)?;
+    checked.install(&Store::open(&other)?, genesis, std::fs::File::open(&file)?)?;
+    println!("begun from it in {:.1} s", began.elapsed().as_secs_f64());
+    std::fs::remove_file(other)?;
+    std::fs::remove_dir_all(folder)?;
     Ok(())
 }
 
@@ -108,7 +148,7 @@ fn pay(payer: &Secret, nonce: Nonce, to: u64, network: &Hash) -> Signed {
     Order { account: payer.address(), nonce, valid_until, action }.sign(payer, network)
 }
 
-fn genesis(payers: &[Secret]) -> Result<Genesis, Box<dyn Error>> {
+fn genesis(payers: &[Secret], snapshot_blocks: u32) -> Result<Genesis, Box<dyn Error>> {
     let founder = |payer: &Secret| Founder { account: payer.address(), name: Text::default() };
     let founders: Vec<Founder> = payers.iter().map(founder).collect();
     let validator =
@@ -118,6 +158,7 @@ fn genesis(payers: &[Secret]) -> Result<Genesis, Box<dyn Error>> {
         name: Text::new("load")?,
         made: 0,
         interval: 1000,
+        snapshot_blocks,
         policy: Policy::Mutual,
         constitution: None,
         founders: List::new(founders)?,

@@ -13,7 +13,7 @@ use types::bounded::List;
 use types::codec::{Malformed, decode, encode};
 use types::envelope::Signed;
 use types::evidence::Evidence;
-use types::id::Hash;
+use types::id::{Cid, Hash};
 use types::record;
 
 use crate::log;
@@ -60,6 +60,9 @@ record! {
         certificate: Hash,
         /// Hash of the evidence.
         evidence: Hash,
+        /// The snapshot of the state after the parent, where the parent's height is a multiple of the
+        /// network's number of blocks between snapshots.
+        snapshot: Option<Cid>,
     }
 }
 

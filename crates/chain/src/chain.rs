@@ -13,6 +13,7 @@
 //! Not here: who agrees on blocks, clocks, and how blocks and orders reach other nodes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 
 use jmt::storage::TreeUpdateBatch;
 use ledger::apply::{apply_verified, begin_block, convict, end_block, try_convict, try_verified};
@@ -27,7 +28,7 @@ use types::bounded::List;
 use types::codec::{Malformed, decode, encode};
 use types::envelope::{Signed, Verified};
 use types::evidence::{EVIDENCE_SIZE_MAX, Evidence, Proven, Unproven};
-use types::id::Hash;
+use types::id::{Cid, Hash};
 use types::signature::Unsigned;
 
 use crate::block::{
@@ -35,7 +36,8 @@ use crate::block::{
     evidence_hash, orders_root, validators_hash,
 };
 use crate::pool::{NotAccepted, Pool};
-use crate::store::{Decided, Store, StoreError, Writes};
+use crate::snapshot::{Named, Snapshots};
+use crate::store::{Changes, Decided, Store, StoreError, Writes};
 use crate::tree;
 
 /// Bytes that a block has beside its orders, at most: its header, a seal of each validator, and its
@@ -66,6 +68,9 @@ pub struct Chain {
     certificate: Option<Certificate>,
     /// Milliseconds between blocks, at least.
     interval: u64,
+    snapshots: Snapshots,
+    /// Blocks that are kept; all if 0.
+    blocks_kept: u64,
     candidate: Option<Candidate>,
     pool: Pool,
     /// Evidence that waits, by the accused: one for each, since a validator is convicted once.
@@ -96,7 +101,7 @@ struct Candidate {
     bytes: Vec<u8>,
     /// Who decides it.
     deciders: Validators,
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    changes: Changes,
     nodes: TreeUpdateBatch,
     events: Vec<Event>,
 }
@@ -202,6 +207,16 @@ pub enum ChainError {
         /// The network that was asked for.
         expected: Hash,
     },
+    /// Too few blocks are to be kept.
+    #[error(
+        "{count} blocks are to be kept, and a network with these snapshots needs {min} or more, or 0 for all"
+    )]
+    TooFewBlocks {
+        /// How many.
+        count: u64,
+        /// The fewest.
+        min: u64,
+    },
     /// The block that was decided is not the one that was tried last.
     #[error("block {id} was decided but not tried; check it first")]
     NotTried {
@@ -248,6 +263,7 @@ impl Chain {
             return Err(StoreError::Damaged("the state is of another block".to_owned()).into());
         }
         let (deciders, certificate) = last_agreement(&store, tip.height)?;
+        let snapshots = Snapshots::open(&store, tip.height, genesis)?;
         let threads = threads.clamp(1, THREADS_MAX);
         let next = state.validators_at(tip.height.after(1));
         let resting = resting(&state, &next);
@@ -260,12 +276,53 @@ impl Chain {
             resting,
             certificate,
             interval: genesis.interval.into(),
+            snapshots,
+            blocks_kept: 0,
             candidate: None,
             pool: Pool::default(),
             accusations: BTreeMap::new(),
             refused: VecDeque::new(),
             threads,
         })
+    }
+
+    /// Keeps snapshots in a folder, and makes the one that is due after the tip.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be used.
+    pub fn keep_snapshots(&mut self, folder: &Path) -> Result<(), StoreError> {
+        self.snapshots.keep_in(folder)?;
+        self.snapshot().map(drop)
+    }
+
+    /// The last snapshots that blocks name, oldest first.
+    #[must_use]
+    pub fn snapshots(&self) -> &[Named] {
+        self.snapshots.named()
+    }
+
+    /// Keeps so many blocks from now on; 0 keeps all.
+    ///
+    /// # Errors
+    ///
+    /// When they are so few that nobody could begin from a snapshot.
+    pub fn keep_blocks(&mut self, count: u64) -> Result<(), ChainError> {
+        let min = self.snapshots.blocks_min();
+        if count > 0 && count < min {
+            return Err(ChainError::TooFewBlocks { count, min });
+        }
+        self.blocks_kept = count;
+        Ok(())
+    }
+
+    /// The first block that is kept; 1 before there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the file fails.
+    pub fn first(&self) -> Result<Height, StoreError> {
+        self.store.first().map(Height)
     }
 
     /// The last committed block.
@@ -514,7 +571,8 @@ impl Chain {
     /// # Errors
     ///
     /// When another block was tried, the certificate is not one, or the file fails; the chain is then
-    /// as before.
+    /// as before. When the block is committed but the snapshot that is due after it cannot be written;
+    /// no block can follow until it can.
     pub fn commit(&mut self, certificate: &Certificate) -> Result<Vec<Event>, ChainError> {
         let id = certificate.block;
         let Some(candidate) = self.candidate.take_if(|candidate| candidate.id == id) else {
@@ -542,6 +600,7 @@ impl Chain {
             orders: &orders,
             changes: &candidate.changes,
             nodes: &candidate.nodes,
+            first: self.first_kept(header.height),
         };
         if let Err(error) = self.store.write(&writes) {
             self.state.undo();
@@ -556,6 +615,8 @@ impl Chain {
         self.pool.tidy(&self.state);
         let state = &self.state;
         self.accusations.retain(|_, proven| try_convict(state, proven).is_ok());
+        self.snapshots.note(id, header.height, header.snapshot);
+        self.snapshot()?;
         Ok(candidate.events)
     }
 
@@ -588,6 +649,20 @@ impl Chain {
     fn discard(&mut self) {
         if self.candidate.take().is_some() {
             self.state.undo();
+        }
+    }
+
+    /// The snapshot that the block after the tip names, if it must.
+    fn snapshot(&mut self) -> Result<Option<Cid>, StoreError> {
+        let network = self.network();
+        self.snapshots.of_tip(&self.store, network, &self.tip)
+    }
+
+    /// The first block that is kept once there is one of this height.
+    fn first_kept(&self, height: Height) -> u64 {
+        match self.blocks_kept {
+            0 => 0,
+            kept => height.0.saturating_add(1).saturating_sub(kept),
         }
     }
 
@@ -642,6 +717,8 @@ impl Chain {
         let updated =
             self.store.read().and_then(|read| Ok(tree::update(&read, height.0, &changes)?));
         let (root, nodes) = updated.inspect_err(|_| self.state.undo())?;
+        let snapshot = self.snapshot();
+        let snapshot = snapshot.inspect_err(|_| self.state.undo())?;
         let header = Header {
             version: VERSION,
             network: self.network(),
@@ -654,6 +731,7 @@ impl Chain {
             validators: validators_hash(deciders.as_slice()),
             certificate: certificate_hash(&certificate),
             evidence: evidence_hash(&evidence),
+            snapshot,
         };
         let orders = List::new(orders).expect("both callers keep to the limit of orders");
         let (id, block) = (header.id(), Block { header, certificate, evidence, orders });
@@ -752,6 +830,7 @@ fn differing(expected: &Header, found: &Header) -> &'static str {
         ("hash of validators", expected.validators != found.validators),
         ("hash of the parent's certificate", expected.certificate != found.certificate),
         ("hash of the evidence", expected.evidence != found.evidence),
+        ("snapshot", expected.snapshot != found.snapshot),
     ];
     fields.iter().find(|(_, differs)| *differs).map_or("header", |(field, _)| field)
 }

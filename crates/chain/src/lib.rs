@@ -14,5 +14,6 @@ pub mod chain;
 pub mod log;
 pub mod pool;
 pub mod proof;
+pub mod snapshot;
 pub mod store;
 mod tree;

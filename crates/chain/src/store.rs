@@ -17,10 +17,15 @@ use redb::{
 };
 use types::id::Hash;
 
+use crate::block::Block;
 use crate::tree::place;
 
 /// Memory for pages of the file, in bytes.
 const CACHE_SIZE: usize = 64 << 20;
+
+/// Blocks that one commit removes, at most: more than come in, so that a node which is told to keep
+/// fewer gets there, and few enough that no commit takes long.
+const PRUNED_MAX: usize = 4;
 
 /// The genesis, by the key 0.
 const GENESIS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("genesis");
@@ -33,7 +38,7 @@ const CERTIFICATES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("cert
 /// Where orders are: height and place in the block, by the order's name.
 const ORDERS: TableDefinition<'_, [u8; 32], (u64, u32)> = TableDefinition::new("orders");
 /// The state's entries.
-const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
+pub(crate) const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
 /// The nodes of the state's tree.
 pub(crate) const NODES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nodes");
 /// The values of the state's tree, by the hash of their key.
@@ -79,9 +84,27 @@ pub(crate) struct Writes<'a> {
     pub(crate) validators: Option<&'a [u8]>,
     /// The orders' names, in their order.
     pub(crate) orders: &'a [Hash],
-    pub(crate) changes: &'a BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub(crate) changes: &'a Changes,
+    pub(crate) nodes: &'a TreeUpdateBatch,
+    /// Blocks under this height are no longer kept.
+    pub(crate) first: u64,
+}
+
+/// What a store begins with that does not begin at the genesis.
+#[derive(Debug)]
+pub(crate) struct Install<'a> {
+    pub(crate) genesis: &'a [u8],
+    /// The block after which the state is that of the entries.
+    pub(crate) height: u64,
+    pub(crate) block: &'a [u8],
+    pub(crate) certificate: &'a [u8],
+    pub(crate) validators: &'a [u8],
+    pub(crate) entries: &'a Changes,
     pub(crate) nodes: &'a TreeUpdateBatch,
 }
+
+/// New values of entries; none where the entry is gone.
+pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// An entry of the state: its key and value.
 type Entry = (Vec<u8>, Vec<u8>);
@@ -159,6 +182,12 @@ impl Store {
         Ok(blocks.last()?.map_or(0, |(height, _)| height.value()))
     }
 
+    /// The height of the first block that is kept; 1 before the first.
+    pub(crate) fn first(&self) -> Result<u64, StoreError> {
+        let blocks = self.read()?.open_table(BLOCKS)?;
+        Ok(blocks.first()?.map_or(1, |(height, _)| height.value()))
+    }
+
     /// A committed block.
     pub(crate) fn decided(&self, height: u64) -> Result<Option<Decided>, StoreError> {
         let read = self.read()?;
@@ -197,7 +226,7 @@ impl Store {
     pub(crate) fn begin(
         &self,
         genesis: &[u8],
-        changes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+        changes: &Changes,
         nodes: &TreeUpdateBatch,
     ) -> Result<(), StoreError> {
         let write = self.database.begin_write()?;
@@ -222,15 +251,59 @@ impl Store {
             }
         }
         write_state(&write, writes.changes, writes.nodes)?;
+        prune(&write, writes.first)?;
+        write.commit()?;
+        Ok(())
+    }
+
+    /// Begins the file with a state that others have reached, in place of what was there.
+    pub(crate) fn install(&self, it: &Install<'_>) -> Result<(), StoreError> {
+        let write = self.database.begin_write()?;
+        write.delete_table(VALIDATORS)?;
+        write.delete_table(ENTRIES)?;
+        write.delete_table(NODES)?;
+        write.delete_table(VALUES)?;
+        write.open_table(GENESIS)?.insert(0, it.genesis)?;
+        write.open_table(BLOCKS)?.insert(it.height, it.block)?;
+        write.open_table(CERTIFICATES)?.insert(it.height, it.certificate)?;
+        write.open_table(VALIDATORS)?.insert(it.height, it.validators)?;
+        write_state(&write, it.entries, it.nodes)?;
         write.commit()?;
         Ok(())
     }
 }
 
+/// Removes the oldest blocks under a height, and what leads to their orders.
+fn prune(write: &redb::WriteTransaction, below: u64) -> Result<(), StoreError> {
+    let (mut blocks, mut certificates) =
+        (write.open_table(BLOCKS)?, write.open_table(CERTIFICATES)?);
+    let (mut orders, mut validators) = (write.open_table(ORDERS)?, write.open_table(VALIDATORS)?);
+    let old = blocks.range(..below)?.take(PRUNED_MAX);
+    let old = old.map(|entry| entry.map(|(height, _)| height.value()));
+    for height in old.collect::<Result<Vec<u64>, _>>()? {
+        let block = blocks.remove(height)?.map(|bytes| Block::decode(bytes.value()));
+        let block = block.transpose();
+        let block =
+            block.map_err(|error| StoreError::Damaged(format!("block {height}: {error}")))?;
+        for order in block.iter().flat_map(|block| block.orders.as_slice()) {
+            orders.remove(order.id().0)?;
+        }
+        certificates.remove(height)?;
+    }
+    // The validators of the first block that is left may stand under an earlier height.
+    let first = blocks.first()?.map_or(0, |(height, _)| height.value());
+    let old = validators.range(..=first)?.rev().skip(1).take(PRUNED_MAX);
+    let old = old.map(|entry| entry.map(|(height, _)| height.value()));
+    for height in old.collect::<Result<Vec<u64>, _>>()? {
+        validators.remove(height)?;
+    }
+    Ok(())
+}
+
 /// Writes changed entries and the tree's new nodes, and removes the nodes that they replace.
 fn write_state(
     write: &redb::WriteTransaction,
-    changes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    changes: &Changes,
     batch: &TreeUpdateBatch,
 ) -> Result<(), StoreError> {
     let mut entries = write.open_table(ENTRIES)?;

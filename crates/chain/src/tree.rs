@@ -6,8 +6,6 @@
 //!
 //! Not here: writing it (`store`).
 
-use std::collections::BTreeMap;
-
 use anyhow::Context as _;
 use jmt::storage::{LeafNode, Node, NodeKey, TreeReader, TreeUpdateBatch};
 use jmt::{JellyfishMerkleTree, KeyHash, OwnedValue, Version};
@@ -15,7 +13,7 @@ use redb::ReadTransaction;
 use sha2::{Digest, Sha256};
 use types::id::Hash;
 
-use crate::store::{NODES, VALUES};
+use crate::store::{Changes, NODES, VALUES};
 
 /// The tree of SHA-256.
 pub(crate) type Tree<'a> = JellyfishMerkleTree<'a, Nodes<'a>, Sha256>;
@@ -32,12 +30,37 @@ pub(crate) fn place(key: &[u8]) -> KeyHash {
 pub(crate) fn update(
     read: &ReadTransaction,
     height: u64,
-    changes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    changes: &Changes,
 ) -> anyhow::Result<(Hash, TreeUpdateBatch)> {
     let nodes = Nodes(read);
     let set = changes.iter().map(|(key, value)| (place(key), value.clone()));
     let (root, batch) = Tree::new(&nodes).put_value_set(set, height)?;
     Ok((Hash(root.0), batch))
+}
+
+/// The tree of a whole state, as if all of it had been written at one height.
+pub(crate) fn build(height: u64, entries: &Changes) -> anyhow::Result<(Hash, TreeUpdateBatch)> {
+    let set = entries.iter().map(|(key, value)| (place(key), value.clone()));
+    let (root, batch) =
+        JellyfishMerkleTree::<'_, _, Sha256>::new(&Nothing).put_value_set(set, height)?;
+    Ok((Hash(root.0), batch))
+}
+
+/// A tree with no entries at any height.
+struct Nothing;
+
+impl TreeReader for Nothing {
+    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
+        Ok(key.nibble_path().is_empty().then_some(Node::Null))
+    }
+
+    fn get_value_option(&self, _: Version, _: KeyHash) -> anyhow::Result<Option<OwnedValue>> {
+        Ok(None)
+    }
+
+    fn get_rightmost_leaf(&self) -> anyhow::Result<Option<(NodeKey, LeafNode)>> {
+        Ok(None)
+    }
 }
 
 impl TreeReader for Nodes<'_> {

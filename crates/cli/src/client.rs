@@ -40,6 +40,11 @@ impl Client {
         Client { agent: settings.into(), address }
     }
 
+    /// Where the node is.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
         let answer = self.agent.get(format!("http://{}{path}", self.address)).call();
         self.read(answer)

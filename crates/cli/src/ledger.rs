@@ -26,6 +26,7 @@ use crate::client::{Client, number, text, unhex};
 use crate::context::{Context, cores};
 use crate::network;
 use crate::outcome::{Outcome, Problem};
+use crate::sync;
 
 /// Bytes of a proof's file, at most.
 const PROOF_SIZE_MAX: u64 = 1 << 20;
@@ -68,6 +69,7 @@ pub(crate) fn run(context: &Context, command: &LedgerCommand) -> anyhow::Result<
         }
         LedgerCommand::Prove { node, id, to } => prove(context, node, id, to.as_deref()),
         LedgerCommand::Check { proof, header } => check(context, proof, header),
+        LedgerCommand::Sync { from, header } => sync::run(context, from, header),
         LedgerCommand::Replay(node) => replay(context, node),
         LedgerCommand::Recount { node, number } => recount(context, node, *number),
     }
@@ -231,7 +233,14 @@ fn compute(client: &Client, mut see: impl FnMut(&Block)) -> anyhow::Result<Chain
     let bytes = unhex(text(&answer, "bytes")?).context("the node's genesis is no hexadecimal")?;
     let genesis: Genesis = decode(&bytes).context("the node's genesis")?;
     let mut chain = Chain::open(Store::in_memory()?, &genesis, cores())?;
-    let last = number(&client.get("/ledger")?, "height")?;
+    let status = client.get("/ledger")?;
+    let (first, last) = (number(&status, "first")?, number(&status, "height")?);
+    if first > 1 {
+        let what = format!(
+            "the node's record begins at block {first}; ask an archive: a node that began with the genesis and whose ledger_keep_blocks is 0"
+        );
+        return Err(Problem::NotFound(what).into());
+    }
     for height in 1..=last {
         let answer = client.get(&format!("/ledger/blocks/{height}/raw"))?;
         let [block, certificate] = ["block", "certificate"].map(|field| {

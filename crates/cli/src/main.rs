@@ -25,6 +25,7 @@ mod order;
 mod outcome;
 mod progress;
 mod random;
+mod sync;
 mod testnet;
 mod up;
 mod wallet;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use engine::import::{Options, Precision};
-use node::catalogue::Entry;
+use node::catalogue::{Entry, SourceEntry};
 use node::importer::{self, Terms};
 use node::models::{ModelRecord, check_name};
 use node::source::Source;
@@ -58,7 +58,7 @@ pub(crate) fn pull(
             return Ok(record);
         }
     }
-    fetch(context, entry, from.or_else(|| context.mirror()))?;
+    fetch(context, &entry.source, from.or_else(|| context.mirror()))?;
     let terms = Terms {
         name: entry.name.clone(),
         licence: Some(entry.licence.clone()),
@@ -87,18 +87,23 @@ fn not_in_catalogue(name: &str) -> Problem {
     ))
 }
 
-fn fetch(context: &Context, entry: &Entry, from: Option<PathBuf>) -> anyhow::Result<()> {
+/// Fetches a file that is named by its content, and tells how it goes.
+pub(crate) fn fetch(
+    context: &Context,
+    source: &SourceEntry,
+    from: Option<PathBuf>,
+) -> anyhow::Result<()> {
     use node::pull::Progress as Event;
-    let mut progress = Progress::new(&format!("fetching {}", entry.source.file));
+    let mut progress = Progress::new(&format!("fetching {}", source.file));
     let mut report = |event: Event<'_>| match event {
         Event::Received { done, total } => progress.update(done, total),
         Event::Trying { mirror } => eprintln!("from {mirror}"),
         Event::Package { package } => eprintln!("fetching the package {package}"),
-        Event::Checking => eprintln!("checking {}", entry.source.cid),
+        Event::Checking => eprintln!("checking {}", source.cid),
         Event::Failed { mirror, reason } => eprintln!("{mirror}: {}", reason.with_causes()),
     };
     let staging = context.home.work();
-    node::pull::pull_source(&context.blobs, &entry.source, from.as_deref(), &staging, &mut report)?;
+    node::pull::pull_source(&context.blobs, source, from.as_deref(), &staging, &mut report)?;
     Ok(())
 }
 

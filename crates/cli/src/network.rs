@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ::ledger::genesis::{Founder, Genesis};
+use ::ledger::genesis::{Founder, Genesis, SNAPSHOT_BLOCKS};
 use anyhow::Context as _;
 use consensus::start::Peer;
 use node::ledger::{Ledger, Settings, genesis_file, node_key};
@@ -38,9 +38,14 @@ pub(crate) fn secret(context: &Context) -> anyhow::Result<NodeSecret> {
     Ok(node_key::open(&folder.join("node.key"))?)
 }
 
+/// What the network of this home begins with, if it has one.
+pub(crate) fn own_genesis(context: &Context) -> anyhow::Result<Option<Genesis>> {
+    read(&genesis_path(&context.home.ledger()))
+}
+
 /// The network of this home, if it has one.
 pub(crate) fn own_network(context: &Context) -> anyhow::Result<Option<Hash>> {
-    Ok(read(&genesis_path(&context.home.ledger()))?.map(|genesis| genesis.hash()))
+    Ok(own_genesis(context)?.map(|genesis| genesis.hash()))
 }
 
 /// How the ledger of this home is run. A home without one begins a network of its own.
@@ -62,7 +67,9 @@ pub(crate) fn settings(context: &Context) -> anyhow::Result<Settings> {
     let peers = context.config.text("ledger_peers").split(',').map(str::trim);
     let peers = peers.filter(|peer| !peer.is_empty()).map(Peer::parse).collect::<Result<_, _>>()?;
     let threads = cores().clamp(1, THREADS_MAX);
-    Ok(Settings { folder, genesis, secret, listen, peers, threads })
+    let wanted = "0 or a number of blocks";
+    let blocks_kept = context.config.number("ledger_keep_blocks", 0..=u64::MAX, wanted)?;
+    Ok(Settings { folder, genesis, secret, listen, peers, threads, blocks_kept })
 }
 
 /// `mashaa init`: begins a network, or takes in the genesis of another.
@@ -172,6 +179,7 @@ fn own(context: &Context, arguments: &InitArguments) -> anyhow::Result<Genesis> 
         name: Text::new(name).map_err(|error| usage(format!("--name: {error}")))?,
         made,
         interval: arguments.interval_ms.unwrap_or(INTERVAL),
+        snapshot_blocks: arguments.snapshot_blocks.unwrap_or(SNAPSHOT_BLOCKS),
         policy,
         constitution: None,
         founders: List::new(founders).map_err(|error| usage(format!("--founder: {error}")))?,

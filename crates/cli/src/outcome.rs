@@ -6,10 +6,12 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+use chain::snapshot::NotInstalled;
 use engine::artifact::ArtifactError;
 use engine::import::ImportError;
 use node::config::{ConfigError, Origin};
 use node::importer::ImporterError;
+use node::ledger::sync::NotBegun;
 use node::models::ModelsError;
 use node::opened::OpenError;
 use node::pull::PullError;
@@ -87,6 +89,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Outcome> {
         .or_else(|| cause.downcast_ref().map(|_: &ArtifactError| Outcome::Refused))
         .or_else(|| cause.downcast_ref().and_then(of_wallets))
         .or_else(|| cause.downcast_ref().and_then(of_file))
+        .or_else(|| cause.downcast_ref().and_then(of_snapshot))
+        .or_else(|| cause.downcast_ref().and_then(of_beginning))
         .or_else(|| cause.downcast_ref().and_then(of_keystore))
         .or_else(|| cause.downcast_ref().map(|_: &PassphraseError| Outcome::Refused))
         .or_else(|| cause.downcast_ref().map(|_: &PhraseError| Outcome::Refused))
@@ -176,6 +180,20 @@ fn of_file(error: &FileError) -> Option<Outcome> {
         FileError::System { .. } => None,
         FileError::Exists { .. } => Some(Outcome::Usage),
         _ => Some(Outcome::Refused),
+    }
+}
+
+fn of_snapshot(error: &NotInstalled) -> Option<Outcome> {
+    match error {
+        NotInstalled::Store(_) | NotInstalled::Read(_) => None,
+        _ => Some(Outcome::Refused),
+    }
+}
+
+fn of_beginning(error: &NotBegun) -> Option<Outcome> {
+    match error {
+        NotBegun::Snapshot(error) => of_snapshot(error),
+        NotBegun::Ledger(_) | NotBegun::Block(_) => None,
     }
 }
 

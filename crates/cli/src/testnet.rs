@@ -133,6 +133,9 @@ fn begin(homes: &[PathBuf], it: &TestnetArguments, founders: &[String]) -> anyho
         };
         if at == 0 {
             init.args(["init", "--name", "testnet", "--interval-ms", &it.interval_ms.to_string()]);
+            if let Some(blocks) = it.snapshot_blocks {
+                init.args(["--snapshot-blocks", &blocks.to_string()]);
+            }
             for set in &it.set {
                 init.args(["--set", set]);
             }

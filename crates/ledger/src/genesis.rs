@@ -34,6 +34,13 @@ pub const GENESIS_PARAMETERS_MAX: usize = 64;
 pub const INTERVAL_MIN: u32 = 10;
 /// See `INTERVAL_MIN`.
 pub const INTERVAL_MAX: u32 = 60_000;
+/// The fewest blocks from one snapshot of the state to the next: with fewer, one would be gone before
+/// another node has fetched it.
+pub const SNAPSHOT_BLOCKS_MIN: u32 = 4;
+/// The most: eleven days of blocks a second apart, which is what a joining node then computes at most.
+pub const SNAPSHOT_BLOCKS_MAX: u32 = 1_000_000;
+/// See `SNAPSHOT_BLOCKS_MIN`: an hour, where nothing else is said.
+pub const SNAPSHOT_BLOCKS: u32 = 3600;
 /// Separates this hash from others over the same bytes.
 const TAG: &[u8] = b"mashaa/ledger/genesis/v1";
 
@@ -46,6 +53,8 @@ record! {
         made: u64,
         /// Milliseconds between blocks, at least: what a block of waiting lasts, at the shortest.
         interval: u32,
+        /// Blocks from one snapshot of the state to the next.
+        snapshot_blocks: u32,
         /// How credits come into being.
         policy: Policy,
         /// The constitution's text, if there is one.
@@ -82,14 +91,17 @@ impl Genesis {
     ///
     /// # Errors
     ///
-    /// When a parameter or the interval is out of range, or founders or validators are missing or named
-    /// twice.
+    /// When a parameter, the interval or the number of blocks between snapshots is out of range, or
+    /// founders or validators are missing or named twice.
     pub fn state(&self) -> Result<State, Refusal> {
         let mut state = State::new(self.meta());
         if self.founders.as_slice().is_empty() || self.validators.as_slice().is_empty() {
             return Err(Refusal::BadGenesis);
         }
         if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&self.interval) {
+            return Err(Refusal::BadGenesis);
+        }
+        if !(SNAPSHOT_BLOCKS_MIN..=SNAPSHOT_BLOCKS_MAX).contains(&self.snapshot_blocks) {
             return Err(Refusal::BadGenesis);
         }
         if self.cashier.is_some() && self.policy != Policy::Prepaid {

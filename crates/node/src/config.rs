@@ -28,7 +28,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 11] = [
+pub const SETTINGS: [Setting; 12] = [
     Setting { key: "listen", default: "127.0.0.1:8420", help: "address and port of the API" },
     Setting { key: "model", default: "", help: "model to serve; empty: the catalogue's default" },
     Setting { key: "threads", default: "0", help: "threads that compute; 0: one a core" },
@@ -44,6 +44,11 @@ pub const SETTINGS: [Setting; 11] = [
         key: "ledger_peers",
         default: "",
         help: "HOST:PORT of other nodes' ledgers, comma-separated",
+    },
+    Setting {
+        key: "ledger_keep_blocks",
+        default: "0",
+        help: "blocks of the ledger that are kept; 0: all, an archive",
     },
     Setting { key: "api_keys", default: "", help: "keys that open the API, comma-separated" },
     Setting { key: "catalogue", default: "", help: "a catalogue file instead of the built-in one" },

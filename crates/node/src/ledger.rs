@@ -11,6 +11,7 @@ pub mod explorer;
 pub mod genesis_file;
 mod json;
 pub mod node_key;
+pub mod sync;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -34,7 +35,7 @@ use types::bounded::List;
 use types::codec::{Canonical, Malformed, Reader, decode, encode};
 use types::envelope::Signed;
 use types::evidence::Evidence;
-use types::id::Hash;
+use types::id::{Cid, Hash};
 use types::node_key::NodeSecret;
 
 /// Messages of other nodes that wait for their signatures to be checked, at most.
@@ -51,6 +52,11 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// Evidence that waits to be sent to other nodes, at most: one for each validator.
 const ACCUSATIONS_MAX: usize = VALIDATORS_MAX;
+
+/// The file of the chain, in the ledger's folder.
+const FILE: &str = "ledger.redb";
+/// The folder of snapshots, in the ledger's.
+const SNAPSHOTS: &str = "snapshots";
 
 /// Orders in one message to other nodes.
 type Batch = List<Signed, BATCH_MAX>;
@@ -105,6 +111,8 @@ struct Inner {
     /// Evidence that other nodes are to be sent.
     accusations: Mutex<VecDeque<Evidence>>,
     has_peers: bool,
+    /// Where snapshots are.
+    snapshots: PathBuf,
 }
 
 /// Where the ledger's files are, and whom the node talks to.
@@ -122,6 +130,8 @@ pub struct Settings {
     pub peers: Vec<Peer>,
     /// Threads that check signatures.
     pub threads: usize,
+    /// Blocks that are kept; all if 0.
+    pub blocks_kept: u64,
 }
 
 /// Why the ledger cannot start.
@@ -172,8 +182,11 @@ impl Ledger {
         let path = settings.folder.clone();
         std::fs::create_dir_all(&path)
             .map_err(|source| LedgerError::Folder { path: path.clone(), source })?;
-        let store = Store::open(&path.join("ledger.redb"))?;
-        let chain = Chain::open(store, &settings.genesis, settings.threads)?;
+        let store = Store::open(&path.join(FILE))?;
+        let mut chain = Chain::open(store, &settings.genesis, settings.threads)?;
+        chain.keep_blocks(settings.blocks_kept)?;
+        let snapshots = path.join(SNAPSHOTS);
+        chain.keep_snapshots(&snapshots)?;
         let inner = Arc::new(Inner {
             network: chain.network(),
             genesis: settings.genesis.clone(),
@@ -183,6 +196,7 @@ impl Ledger {
             outbox: Mutex::default(),
             accusations: Mutex::default(),
             has_peers: !settings.peers.is_empty(),
+            snapshots,
         });
         let ledger = Ledger { inner };
         let (inbox, messages) = sync_channel(INBOX_MAX);
@@ -224,6 +238,12 @@ impl Ledger {
     /// The chain, for as long as the guard lives. Nothing else moves on until then.
     pub fn chain(&self) -> MutexGuard<'_, Chain> {
         self.inner.chain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a snapshot is, if it is here.
+    #[must_use]
+    pub fn snapshot(&self, cid: &Cid) -> PathBuf {
+        self.inner.snapshots.join(cid.to_string())
     }
 
     /// Tells of each new block.
@@ -414,7 +434,9 @@ impl Application for Node {
     }
 
     fn first(&self) -> u64 {
-        1
+        let chain = self.ledger.chain();
+        // A file that fails has no blocks to give, but for what the next write will say.
+        chain.first().map_or(chain.tip().height.0, |first| first.0)
     }
 
     fn due(&self) -> u64 {

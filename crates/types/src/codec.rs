@@ -151,7 +151,7 @@ pub fn decode<T: Canonical>(bytes: &[u8]) -> Result<T, Malformed> {
 }
 
 /// Writes a length. Lists and texts are bounded far below 2^32 by their types.
-pub(crate) fn write_length(length: usize, out: &mut Vec<u8>) {
+pub fn write_length(length: usize, out: &mut Vec<u8>) {
     u32::try_from(length).expect("every bound is under 2^32").write(out);
 }
 

@@ -87,6 +87,12 @@ impl Cid {
         Cid { codec: 0x55, digest }
     }
 
+    /// The CID of a UnixFS node, dag-pb, with this SHA-256.
+    #[must_use]
+    pub fn node(digest: Hash) -> Cid {
+        Cid { codec: 0x70, digest }
+    }
+
     /// Reads the text form, `b` and base 32 in lower case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Cid> {

@@ -12,7 +12,7 @@ use crate::tree::Tree;
 const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("types", &[]),
     ("ledger", &["types"]),
-    ("chain", &["types", "ledger"]),
+    ("chain", &["types", "ledger", "store"]),
     ("consensus", &["types"]),
     ("wallet", &["types"]),
     ("engine", &[]),

@@ -63,7 +63,28 @@ impl Content {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Disk(Arc<Mutex<Content>>);
+pub(crate) struct Disk(Arc<Mutex<Content>>);
+
+impl Disk {
+    /// A disk that stops after so many operations.
+    pub(crate) fn stopping_after(operations: u64) -> Disk {
+        let disk = Disk::default();
+        disk.0.lock().unwrap().left = Some(operations);
+        disk
+    }
+
+    /// How many operations there were.
+    pub(crate) fn operations(&self) -> u64 {
+        self.0.lock().unwrap().done
+    }
+
+    /// The disk as a restart finds it.
+    pub(crate) fn restarted(&self, luck: u64) -> Disk {
+        let found = self.0.lock().unwrap().after_a_crash(luck);
+        let content = Content { live: found.clone(), synced: found, ..Content::default() };
+        Disk(Arc::new(Mutex::new(content)))
+    }
+}
 
 impl StorageBackend for Disk {
     fn len(&self) -> Result<u64, Error> {
@@ -122,24 +143,16 @@ fn run(disk: &Disk) -> u64 {
 fn a_disk_that_stops_at_any_write_loses_nothing_that_was_acknowledged() {
     let healthy = Disk::default();
     assert_eq!(run(&healthy), BLOCKS);
-    let operations = healthy.0.lock().unwrap().done;
+    let operations = healthy.operations();
     assert!(operations > 30, "{operations} operations");
     let mut seen = [0u64; BLOCKS as usize + 1];
     for stop in 0..operations {
-        let disk = Disk::default();
-        disk.0.lock().unwrap().left = Some(stop);
+        let disk = Disk::stopping_after(stop);
         let acknowledged = run(&disk);
         seen[usize::try_from(acknowledged).unwrap()] += 1;
         for luck in [0, 0b10_1101, 0xff] {
-            let found = disk.0.lock().unwrap().after_a_crash(luck);
-            let restarted = Disk::default();
-            {
-                let mut content = restarted.0.lock().unwrap();
-                content.live = found.clone();
-                content.synced = found;
-            }
             let place = format!("stopped after {stop}, luck {luck}");
-            let store = match Store::open_on(restarted) {
+            let store = match Store::open_on(disk.restarted(luck)) {
                 Ok(store) => store,
                 // A file that was never begun whole has nothing to lose.
                 Err(error) => {

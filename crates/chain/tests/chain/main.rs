@@ -5,4 +5,6 @@ mod blocks;
 mod discipline;
 mod disk;
 mod proofs;
+mod pruning;
+mod snapshots;
 mod world;

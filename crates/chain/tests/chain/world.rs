@@ -61,6 +61,7 @@ pub(crate) fn genesis(made: u64) -> Genesis {
         name: Text::new("test").unwrap(),
         made,
         interval: 1000,
+        snapshot_blocks: 4,
         policy: Policy::Mutual,
         constitution: None,
         founders: List::new(NAMES.iter().map(founder).collect()).unwrap(),

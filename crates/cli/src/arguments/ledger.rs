@@ -24,6 +24,9 @@ pub(crate) struct InitArguments {
     /// Milliseconds between blocks, at least [default: 1000]
     #[arg(long, value_name = "N")]
     pub(crate) interval_ms: Option<u32>,
+    /// Blocks from one snapshot of the state to the next [default: 3600]
+    #[arg(long, value_name = "N")]
+    pub(crate) snapshot_blocks: Option<u32>,
     /// A first member; repeat for more [default: the wallet `main`]
     #[arg(long, value_name = "NAME=ADDRESS")]
     pub(crate) founder: Vec<String>,
@@ -147,6 +150,16 @@ pub(crate) enum LedgerCommand {
         #[arg(long, value_name = "NAME")]
         header: String,
     },
+    /// Begin with another node's snapshot of the state, instead of with the genesis
+    Sync {
+        /// Address of the other node's API; it need not be trusted
+        #[arg(long, value_name = "HOST:PORT")]
+        from: String,
+        /// The name of a block that names a snapshot, which you have from someone whom you trust:
+        /// `mashaa ledger status` shows the newest
+        #[arg(long, value_name = "NAME")]
+        header: String,
+    },
     /// Fetch every block, and compute the whole state again from the genesis
     Replay(NodeFlag),
     /// Count a proposal's ballots again, from the blocks
@@ -185,6 +198,9 @@ pub(crate) struct LedgerFlags {
     /// HOST:PORT of other nodes' ledgers, comma-separated
     #[arg(long, value_name = "PEERS")]
     pub(crate) ledger_peers: Option<String>,
+    /// Blocks that are kept; 0: all
+    #[arg(long, value_name = "N")]
+    pub(crate) ledger_keep_blocks: Option<String>,
 }
 
 impl LedgerFlags {
@@ -193,6 +209,7 @@ impl LedgerFlags {
         vec![
             ("ledger_listen", self.ledger_listen.clone()),
             ("ledger_peers", self.ledger_peers.clone()),
+            ("ledger_keep_blocks", self.ledger_keep_blocks.clone()),
         ]
     }
 }
@@ -387,6 +404,9 @@ pub(crate) struct TestnetArguments {
     /// Milliseconds between blocks, at least
     #[arg(long, default_value_t = 1000)]
     pub(crate) interval_ms: u32,
+    /// Blocks from one snapshot of the state to the next [default: 3600]
+    #[arg(long, value_name = "N")]
+    pub(crate) snapshot_blocks: Option<u32>,
     /// First port; each validator takes two
     #[arg(long, default_value_t = 18_420)]
     pub(crate) port: u16,

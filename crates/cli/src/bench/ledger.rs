@@ -124,6 +124,7 @@ fn begin(
         validators: it.validators,
         folder: None,
         interval_ms: it.interval_ms,
+        snapshot_blocks: None,
         port: port(it.validators)?,
         // Members' quotas are for people; this is what a network can do.
         set: vec!["quota_bytes=4294967296".to_owned()],

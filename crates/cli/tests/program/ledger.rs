@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,15 +12,15 @@ use serde_json::Value;
 use crate::world::{Ended, World};
 
 /// The first account of development chains.
-const PAYEE: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+pub(crate) const PAYEE: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 /// How long anything here may take.
 const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// A running ledger.
 pub(crate) struct Node {
     pub(crate) child: Child,
-    address: String,
-    home: PathBuf,
+    pub(crate) address: String,
+    pub(crate) home: PathBuf,
 }
 
 impl Drop for Node {
@@ -37,7 +38,7 @@ pub(crate) fn mashaa(home: &Path, arguments: &[&str]) -> Command {
 }
 
 impl Node {
-    fn start(home: &Path, arguments: &[&str]) -> Node {
+    pub(crate) fn start(home: &Path, arguments: &[&str]) -> Node {
         Node::start_at(home, "127.0.0.1:0", arguments)
     }
 
@@ -59,15 +60,15 @@ impl Node {
         Node { child, address, home: home.to_path_buf() }
     }
 
-    fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         run(&self.home, &self.address, arguments)
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         json(&self.home, &self.address, arguments)
     }
 
-    fn height(&self) -> u64 {
+    pub(crate) fn height(&self) -> u64 {
         self.json(&["ledger", "status"])["height"].as_u64().unwrap()
     }
 }
@@ -83,7 +84,7 @@ pub(crate) fn json(home: &Path, address: &str, arguments: &[&str]) -> Value {
 }
 
 /// Waits until something holds.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + TIME_MAX;
     while !holds() {
         assert!(Instant::now() < end, "{what} has not come to hold");
@@ -155,7 +156,7 @@ fn proofs(world: &World, node: &Node, id: &str) {
 }
 
 /// A network of four validators in processes of their own, on ports of this test's own.
-struct Testnet {
+pub(crate) struct Testnet {
     child: Child,
     folder: PathBuf,
     port: u16,
@@ -171,9 +172,12 @@ impl Drop for Testnet {
 }
 
 impl Testnet {
-    fn start(folder: &Path, settings: &[&str]) -> Testnet {
+    pub(crate) fn start(folder: &Path, settings: &[&str]) -> Testnet {
         use std::os::unix::process::CommandExt;
-        let port = 20_000 + u16::try_from(std::process::id() % 2_000).unwrap() * 20;
+        static COUNT: AtomicU16 = AtomicU16::new(0);
+        // Two networks at once, of eight ports each.
+        let part = COUNT.fetch_add(1, Ordering::Relaxed) % 2 * 10;
+        let port = 20_000 + u16::try_from(std::process::id() % 2_000).unwrap() * 20 + part;
         let mut command = mashaa(folder, &["testnet", "--validators", "4"]);
         command.args(["--interval-ms", "100", "--port", &port.to_string(), "--folder"]);
         command.arg(folder).args(settings).process_group(0).stderr(Stdio::piped());
@@ -189,19 +193,19 @@ impl Testnet {
         Testnet { child, folder: folder.to_path_buf(), port }
     }
 
-    fn home(&self, at: u16) -> PathBuf {
+    pub(crate) fn home(&self, at: u16) -> PathBuf {
         self.folder.join(at.to_string())
     }
 
-    fn address(&self, at: u16) -> String {
+    pub(crate) fn address(&self, at: u16) -> String {
         format!("127.0.0.1:{}", self.port + 2 * at)
     }
 
-    fn json(&self, at: u16, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, at: u16, arguments: &[&str]) -> Value {
         json(&self.home(at), &self.address(at), arguments)
     }
 
-    fn height(&self, at: u16) -> u64 {
+    pub(crate) fn height(&self, at: u16) -> u64 {
         self.json(at, &["ledger", "status"])["height"].as_u64().unwrap()
     }
 
@@ -213,14 +217,14 @@ impl Testnet {
     }
 
     /// The other validators' addresses.
-    fn peers(&self, except: u16) -> String {
+    pub(crate) fn peers(&self, except: u16) -> String {
         let ports = (0..4).filter(|at| *at != except).map(|at| self.port + 2 * at + 1);
         ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
     }
 }
 
 /// The state's root after a block, as a node shows it.
-fn root(home: &Path, address: &str, height: u64) -> Value {
+pub(crate) fn root(home: &Path, address: &str, height: u64) -> Value {
     json(home, address, &["ledger", "block", &height.to_string()])["state"].clone()
 }
 

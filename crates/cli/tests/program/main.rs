@@ -11,6 +11,8 @@ mod ledger;
 mod lies;
 mod mirror;
 #[cfg(unix)]
+mod snapshots;
+#[cfg(unix)]
 mod up;
 #[cfg(unix)]
 mod wallet;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ledger::apply::{apply, end_block};
+use ledger::genesis::{Genesis, SNAPSHOT_BLOCKS_MAX, SNAPSHOT_BLOCKS_MIN};
 use ledger::refusal::Refusal;
 use ledger::sessions::SESSIONS_MAX;
 use types::amount::{AMOUNT_MAX, Amount, Blocks, Height, Nonce};
@@ -382,6 +383,14 @@ fn begin(seen: &mut Seen) {
     assert_eq!(without.state().map(|_| ()), Err(Refusal::BadGenesis));
     let twice = genesis(Policy::Mutual, &["amal", "amal"]);
     assert_eq!(twice.state().map(|_| ()), Err(Refusal::BadGenesis));
+    for snapshot_blocks in [0, SNAPSHOT_BLOCKS_MIN - 1, SNAPSHOT_BLOCKS_MAX + 1] {
+        let outside = Genesis { snapshot_blocks, ..genesis(Policy::Mutual, &["amal"]) };
+        assert_eq!(outside.state().map(|_| ()), Err(Refusal::BadGenesis), "{snapshot_blocks}");
+    }
+    for snapshot_blocks in [SNAPSHOT_BLOCKS_MIN, SNAPSHOT_BLOCKS_MAX] {
+        let at = Genesis { snapshot_blocks, ..genesis(Policy::Mutual, &["amal"]) };
+        assert!(at.state().is_ok(), "{snapshot_blocks}");
+    }
     seen.insert(Refusal::BadGenesis);
 }
 

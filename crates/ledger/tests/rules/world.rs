@@ -74,6 +74,7 @@ pub(crate) fn genesis(policy: Policy, names: &[&str]) -> Genesis {
         name: text("test"),
         made: 0,
         interval: 1000,
+        snapshot_blocks: 3600,
         policy,
         constitution: None,
         founders: List::new(names.iter().map(founder).collect()).unwrap(),

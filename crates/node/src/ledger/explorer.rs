@@ -19,6 +19,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use chain::chain::Chain;
 use chain::pool::NotAccepted;
 use chain::store::StoreError;
 use futures_util::Stream;
@@ -32,6 +33,8 @@ use types::id::{Address, Cid, Hash};
 use types::measure::Parameter;
 
 use super::{Fate, Ledger, json as show};
+
+mod snapshots;
 
 /// Entries of one page, at most.
 pub const PAGE_MAX: usize = 100;
@@ -135,6 +138,8 @@ pub fn router(ledger: Ledger) -> Router {
         .route("/ledger/blocks", get(blocks))
         .route("/ledger/blocks/{height}", get(block))
         .route("/ledger/blocks/{height}/raw", get(raw))
+        .route("/ledger/snapshots", get(snapshots::list))
+        .route("/ledger/snapshots/{cid}", get(snapshots::file))
         .route("/ledger/orders", axum::routing::post(submit))
         .route("/ledger/orders/{id}", get(order))
         .route("/ledger/orders/{id}/proof", get(order_proof))
@@ -159,6 +164,8 @@ async fn status(State(ledger): State<Ledger>) -> Answer {
     let mut chain = ledger.chain();
     let (tip, waiting) = (chain.tip(), chain.pool().count());
     let validators = chain.validators().len();
+    let first = chain.first()?;
+    let snapshot = chain.snapshots().last().map(snapshots::show);
     let state = chain.state();
     let sum: i128 = state.all_accounts().map(|(_, account)| account.balance).sum();
     let meta = state.meta();
@@ -179,6 +186,8 @@ async fn status(State(ledger): State<Ledger>) -> Answer {
         "accounts": state.all_accounts().count(),
         "sum": show::credits(sum),
         "waiting": waiting,
+        "first": first.0,
+        "snapshot": snapshot,
     })))
 }
 
@@ -204,23 +213,44 @@ async fn blocks(State(ledger): State<Ledger>, page: PageQuery) -> Answer {
         found.push(value);
     }
     let next = top.saturating_sub(u64::try_from(found.len()).unwrap_or(0));
-    let before = (next > 0).then(|| next.saturating_add(1));
+    let before = (next >= chain.first()?.0).then(|| next.saturating_add(1));
     Ok(Json(json!({"blocks": found, "before": before})))
 }
 
 async fn block(State(ledger): State<Ledger>, Path(height): Path<String>) -> Answer {
     let height = number(&height)?;
-    let block = ledger.chain().block(Height(height))?;
-    let block = block.ok_or_else(|| Refused::unknown(format_args!("block {height}")))?;
-    Ok(Json(show::block(&block)))
+    let chain = ledger.chain();
+    match chain.block(Height(height))? {
+        Some(block) => Ok(Json(show::block(&block))),
+        None => Err(no_block(&chain, height)?),
+    }
 }
 
-/// A block as it is on the disk, for those who replay it.
+/// Why a block is not here: it is to come, or is no longer kept.
+fn no_block(chain: &Chain, height: u64) -> Result<Refused, StoreError> {
+    let first = chain.first()?.0;
+    if height == 0 || height >= first {
+        return Ok(Refused::unknown(format_args!("block {height}")));
+    }
+    let message = format!(
+        "block {height} is not here: this node's record begins at block {first}; ask an archive"
+    );
+    Ok(Refused { status: StatusCode::NOT_FOUND, code: "not_found", message })
+}
+
+/// A block as it is on the disk, and who decided it, for those who replay it or begin from it.
 async fn raw(State(ledger): State<Ledger>, Path(height): Path<String>) -> Answer {
     let height = number(&height)?;
-    let decided = ledger.chain().decided(Height(height))?;
-    let decided = decided.ok_or_else(|| Refused::unknown(format_args!("block {height}")))?;
-    Ok(Json(json!({"block": hex(&decided.block), "certificate": hex(&decided.certificate)})))
+    let chain = ledger.chain();
+    let Some(decided) = chain.decided(Height(height))? else {
+        return Err(no_block(&chain, height)?);
+    };
+    let deciders = chain.validators_of(Height(height))?.unwrap_or_default();
+    Ok(Json(json!({
+        "block": hex(&decided.block),
+        "certificate": hex(&decided.certificate),
+        "deciders": hex(&encode(&deciders)),
+    })))
 }
 
 async fn submit(State(ledger): State<Ledger>, body: Result<Json<Orders>, JsonRejection>) -> Answer {

@@ -9,7 +9,7 @@
 
 use std::fmt::Write as _;
 
-use ledger::genesis::{Founder, Genesis};
+use ledger::genesis::{Founder, Genesis, SNAPSHOT_BLOCKS};
 use ledger::parameters::rule;
 use serde::Deserialize;
 use types::bounded::{List, Text};
@@ -48,6 +48,8 @@ struct File {
     made: u64,
     #[serde(default = "interval")]
     interval: u32,
+    #[serde(default = "snapshot_blocks")]
+    snapshot_blocks: u32,
     #[serde(default = "policy")]
     policy: String,
     constitution: Option<String>,
@@ -78,6 +80,10 @@ struct ValidatorEntry {
 
 fn interval() -> u32 {
     1000
+}
+
+fn snapshot_blocks() -> u32 {
+    SNAPSHOT_BLOCKS
 }
 
 fn policy() -> String {
@@ -144,6 +150,7 @@ pub fn read(from: &str) -> Result<Genesis, NoGenesis> {
         name: text("name", &file.name)?,
         made: file.made,
         interval: file.interval,
+        snapshot_blocks: file.snapshot_blocks,
         policy: value("policy", &file.policy, format!("one of {policies}"), Policy::parse)?,
         constitution: file.constitution.as_ref().map(cid).transpose()?,
         founders: list("founders", founders)?,
@@ -167,6 +174,10 @@ pub fn write(genesis: &Genesis) -> String {
     line(format_args!("name = {}", quote(genesis.name.as_str())));
     line(format_args!("made = {}  # seconds since 1970", genesis.made));
     line(format_args!("interval = {}  # milliseconds between blocks, at least", genesis.interval));
+    let snapshots = genesis.snapshot_blocks;
+    line(format_args!(
+        "snapshot_blocks = {snapshots}  # from one snapshot of the state to the next"
+    ));
     line(format_args!("policy = {}", quote(genesis.policy.word())));
     if let Some(constitution) = &genesis.constitution {
         line(format_args!("constitution = \"{constitution}\""));

@@ -51,6 +51,7 @@ pub(crate) fn header(header: &Header) -> Value {
         "validators_hash": header.validators.to_string(),
         "certificate_hash": header.certificate.to_string(),
         "evidence_hash": header.evidence.to_string(),
+        "snapshot": header.snapshot.map(|cid| cid.to_string()),
     })
 }
 

@@ -28,6 +28,7 @@ fn genesis() -> Genesis {
         name: Text::new("test").unwrap(),
         made: 0,
         interval: 20,
+        snapshot_blocks: 3600,
         policy: Policy::Mutual,
         constitution: None,
         founders: List::new(vec![Founder { account, name: Text::new("amal").unwrap() }]).unwrap(),
@@ -93,6 +94,7 @@ fn evidence_that_one_node_has_is_in_a_block_that_another_makes() {
         listen: addresses[at],
         peers: vec![Peer::parse(&addresses[1 - at].to_string()).unwrap()],
         threads: 1,
+        blocks_kept: 0,
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
