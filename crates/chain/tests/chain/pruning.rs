@@ -13,9 +13,9 @@ const KEPT: u64 = 8;
 
 /// Commits a block full of payments; the name of the first.
 fn full(chain: &mut Chain, payments: u64) -> Hash {
-    let nonce = chain.state().nonce(&address("amal")).0;
+    let nonce = chain.state().nonce(&address("badr")).0;
     let ids: Vec<Hash> = (nonce..nonce + payments)
-        .map(|nonce| chain.submit(pay("amal", nonce, "badr", 1)).unwrap())
+        .map(|nonce| chain.submit(pay("badr", nonce, "amal", 1)).unwrap())
         .collect();
     block(chain);
     ids[0]
@@ -68,7 +68,7 @@ fn a_pruned_chain_has_its_last_blocks_and_their_orders_and_goes_on() {
     check(&mut chain, &ids);
     chain.keep_blocks(KEPT).unwrap();
     full(&mut chain, 2);
-    assert_eq!(balance(&mut chain, "badr"), 92);
+    assert_eq!(balance(&mut chain, "amal"), 92);
     ledger::check::check(chain.state()).unwrap();
 }
 
