@@ -159,7 +159,15 @@ impl<A: Application> Driver<A> {
             ..LinearTimeouts::default()
         };
         let validators = Validators::new(&self.app.validators());
-        HeightParams::new(validators, timeouts, Some(self.app.interval()))
+        HeightParams::new(validators, timeouts, Some(self.gathering()))
+    }
+
+    /// How long the next height lasts, at least: until the block after it is due. A node that is
+    /// behind does not wait for late votes, or it would stay behind for ever.
+    fn gathering(&self) -> Duration {
+        let interval = self.app.interval();
+        let end = Duration::from_millis(self.app.due()).saturating_add(interval);
+        end.saturating_sub(Duration::from_millis(clock())).min(interval)
     }
 
     /// Checks what waited for this height; gives what is known for the round.

@@ -67,7 +67,7 @@ enum Heard {
     /// Orders for a later block.
     Orders(Batch),
     /// That a validator contradicted itself.
-    Evidence(Evidence),
+    Evidence(Box<Evidence>),
 }
 
 impl Canonical for Heard {
@@ -87,7 +87,7 @@ impl Canonical for Heard {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         match u8::read(reader)? {
             0 => Canonical::read(reader).map(Heard::Orders),
-            1 => Canonical::read(reader).map(Heard::Evidence),
+            1 => Evidence::read(reader).map(|it| Heard::Evidence(Box::new(it))),
             number => Err(Malformed::UnknownVariant { number }),
         }
     }
@@ -349,7 +349,7 @@ impl Ledger {
             match decode::<Heard>(&message) {
                 // Refused or known: the sender's own node has told it so.
                 Ok(Heard::Orders(batch)) => drop(self.admit(batch.as_slice())),
-                Ok(Heard::Evidence(evidence)) => self.hear(evidence),
+                Ok(Heard::Evidence(evidence)) => self.hear(*evidence),
                 Err(_) => {}
             }
         }
@@ -392,7 +392,7 @@ impl Ledger {
 
     fn next_message(&self) -> Option<Vec<u8>> {
         if let Some(evidence) = self.accusations().pop_front() {
-            return Some(encode(&Heard::Evidence(evidence)));
+            return Some(encode(&Heard::Evidence(Box::new(evidence))));
         }
         let mut outbox = self.outbox();
         let (mut orders, mut size) = (vec![], 5usize);

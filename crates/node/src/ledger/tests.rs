@@ -51,7 +51,7 @@ fn evidence(node: u8, height: u64) -> Evidence {
 
 #[test]
 fn every_cut_and_flip_of_gossip_is_refused_or_read_back() {
-    for heard in [Heard::Orders(List::default()), Heard::Evidence(evidence(2, 1))] {
+    for heard in [Heard::Orders(List::default()), Heard::Evidence(Box::new(evidence(2, 1)))] {
         let bytes = encode(&heard);
         assert_eq!(decode::<Heard>(&bytes), Ok(heard));
         for length in 0..bytes.len() {
