@@ -112,8 +112,10 @@ fn gather(from: &Receiver<Hash>, moment: Instant, to: &mut Vec<Hash>) {
     loop {
         match from.recv_timeout(moment.saturating_duration_since(Instant::now())) {
             Ok(name) => to.push(name),
-            Err(RecvTimeoutError::Timeout) => return,
-            Err(RecvTimeoutError::Disconnected) => panic!("nobody pays any more"),
+            Err(error) => {
+                assert_eq!(error, RecvTimeoutError::Timeout, "nobody pays any more");
+                return;
+            }
         }
     }
 }

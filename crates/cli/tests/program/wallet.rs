@@ -227,6 +227,8 @@ fn a_wallet_is_neither_replaced_nor_opened_with_a_wrong_passphrase() {
 struct Typist {
     child: std::process::Child,
     seen: String,
+    /// The file with the terminal's name.
+    named: std::path::PathBuf,
 }
 
 #[cfg(target_os = "linux")]
@@ -234,10 +236,12 @@ impl Typist {
     fn new(world: &World, command: &str) -> Typist {
         let program = env!("CARGO_BIN_EXE_mashaa");
         let mut script = Command::new("script");
-        script.args(["--quiet", "--return", "--command", &format!("{program} wallet {command}")]);
+        let named = world.path("tty");
+        let line = format!("tty > {}; exec {program} wallet {command}", named.display());
+        script.args(["--quiet", "--return", "--command", &line]);
         script.arg("/dev/null").env("MASHAA_HOME", world.path("home"));
         let child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        Typist { child, seen: String::new() }
+        Typist { child, seen: String::new(), named }
     }
 
     /// Waits for a question, and answers it.
@@ -248,6 +252,17 @@ impl Typist {
             let read = self.child.stdout.as_mut().unwrap().read(&mut byte).unwrap();
             assert_eq!(read, 1, "{question:?} was not asked: {}", self.seen);
             self.seen.push(byte[0].into());
+        }
+        // A question is shown a moment before the terminal stops showing what is typed, which nobody
+        // is quick enough to see but a test.
+        let terminal = fs::read_to_string(&self.named).unwrap();
+        let hides = || {
+            let shown = Command::new("stty").args(["-F", terminal.trim(), "-a"]).output().unwrap();
+            String::from_utf8(shown.stdout).unwrap().split_whitespace().any(|word| word == "-echo")
+        };
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !hides() {
+            assert!(std::time::Instant::now() < end, "the terminal shows what is typed");
         }
         self.child.stdin.as_mut().unwrap().write_all(answer.as_bytes()).unwrap();
     }
