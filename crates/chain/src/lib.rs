@@ -11,6 +11,7 @@
 
 pub mod block;
 pub mod chain;
+pub mod error;
 pub mod log;
 pub mod pool;
 pub mod proof;

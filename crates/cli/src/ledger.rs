@@ -55,15 +55,16 @@ pub(crate) fn run(context: &Context, command: &LedgerCommand) -> anyhow::Result<
             };
             show(context, node, &format!("/ledger/accounts/{address}"))
         }
-        LedgerCommand::Accounts { node, offset } => {
-            list(context, node, "accounts", &format!("/ledger/accounts?offset={offset}"))
+        LedgerCommand::Accounts { node, after } => {
+            list_after(context, node, "accounts", after.as_deref())
         }
         LedgerCommand::Validators(node) => list(context, node, "validators", "/ledger/validators"),
         LedgerCommand::Parameters(node) => list(context, node, "parameters", "/ledger/parameters"),
-        LedgerCommand::Proposals { node, number: None, .. } => {
-            list(context, node, "proposals", "/ledger/proposals")
+        LedgerCommand::Proposals { node, number: None, before, .. } => {
+            let before = before.map_or(String::new(), |before| format!("?before={before}"));
+            list(context, node, "proposals", &format!("/ledger/proposals{before}"))
         }
-        LedgerCommand::Proposals { node, number: Some(number), dry_run } => {
+        LedgerCommand::Proposals { node, number: Some(number), dry_run, .. } => {
             let what = if *dry_run { "/dry-run" } else { "" };
             show(context, node, &format!("/ledger/proposals/{number}{what}"))
         }
@@ -85,6 +86,25 @@ pub(crate) fn show(context: &Context, node: &NodeFlag, path: &str) -> anyhow::Re
     Ok(Outcome::Done)
 }
 
+/// Prints the page of a list that begins after an entry.
+pub(crate) fn list_after(
+    context: &Context,
+    node: &NodeFlag,
+    name: &str,
+    after: Option<&str>,
+) -> anyhow::Result<Outcome> {
+    let plain = |c: char| c.is_ascii_alphanumeric();
+    let after = match after {
+        Some(after) if !after.chars().all(plain) => {
+            let what = format!("--after {after:?} is no address and no CID");
+            return Err(Problem::Usage(what).into());
+        }
+        Some(after) => format!("?after={after}"),
+        None => String::new(),
+    };
+    list(context, node, name, &format!("/ledger/{name}{after}"))
+}
+
 /// Prints a page of a list, an entry a line.
 pub(crate) fn list(
     context: &Context,
@@ -103,9 +123,9 @@ pub(crate) fn list(
             words.map(|(key, value)| format!("{key}={}", plain(value))).collect();
         println!("{}", words.join("  "));
     }
-    for (more, flag) in [("before", "--before"), ("offset", "--offset")] {
-        if let Some(next) = value[more].as_u64() {
-            eprintln!("more: {flag} {next}");
+    for (more, flag) in [("before", "--before"), ("after", "--after")] {
+        if !value[more].is_null() {
+            eprintln!("more: {flag} {}", plain(&value[more]));
         }
     }
     Ok(Outcome::Done)

@@ -86,8 +86,8 @@ pub(crate) fn transfer(context: &Context, it: &SendArguments) -> anyhow::Result<
 /// `mashaa member`.
 pub(crate) fn member(context: &Context, command: &MemberCommand) -> anyhow::Result<Outcome> {
     match command {
-        MemberCommand::List { node, offset } => {
-            ledger::list(context, node, "members", &format!("/ledger/members?offset={offset}"))
+        MemberCommand::List { node, after } => {
+            ledger::list_after(context, node, "members", after.as_deref())
         }
         MemberCommand::Apply { sign, name } => {
             let name = plain("the name", name)?;
@@ -166,8 +166,8 @@ pub(crate) fn delegate(context: &Context, it: &DelegateArguments) -> anyhow::Res
 /// `mashaa work`.
 pub(crate) fn work(context: &Context, command: &WorkCommand) -> anyhow::Result<Outcome> {
     match command {
-        WorkCommand::List { node, offset } => {
-            ledger::list(context, node, "works", &format!("/ledger/works?offset={offset}"))
+        WorkCommand::List { node, after } => {
+            ledger::list_after(context, node, "works", after.as_deref())
         }
         WorkCommand::Show { node, cid: of } => {
             ledger::show(context, node, &format!("/ledger/works/{}", cid(of)?))

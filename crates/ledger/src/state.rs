@@ -10,6 +10,7 @@
 //! `changes`.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use types::amount::{Amount, Epoch, Height, Nonce, Period};
 use types::codec::{Canonical, Malformed, Reader, decode, encode};
@@ -92,7 +93,12 @@ macro_rules! tables {
             }
         }
 
-        impl State {
+        /// The keys beyond one, or all.
+fn beyond<K>(after: Option<K>) -> (Bound<K>, Bound<K>) {
+    (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
+}
+
+impl State {
             /// An empty state but for what there is one of.
             pub(crate) fn new(meta: Meta) -> State {
                 let mut state = State {
@@ -306,9 +312,31 @@ impl State {
         self.accounts.iter()
     }
 
+    /// Those of them after a key, for lists that come in pages.
+    pub fn accounts_after(
+        &self,
+        after: Option<Address>,
+    ) -> impl Iterator<Item = (&Address, &Account)> {
+        self.accounts.range(beyond(after))
+    }
+
+    /// How many accounts were ever used.
+    #[must_use]
+    pub fn accounts_count(&self) -> usize {
+        self.accounts.count()
+    }
+
     /// All who are, were or want to be members, by address.
     pub fn all_members(&self) -> impl Iterator<Item = (&Address, &Member)> {
         self.members.iter()
+    }
+
+    /// Those of them after a key, for lists that come in pages.
+    pub fn members_after(
+        &self,
+        after: Option<Address>,
+    ) -> impl Iterator<Item = (&Address, &Member)> {
+        self.members.range(beyond(after))
     }
 
     /// Session keys of an account, by address; those that have expired stay until another is granted.
@@ -317,9 +345,9 @@ impl State {
         self.sessions.range(keys).map(|((_, key), session)| (key, session))
     }
 
-    /// All proposals, by number.
-    pub fn all_proposals(&self) -> impl DoubleEndedIterator<Item = (&u64, &Proposal)> {
-        self.proposals.iter()
+    /// The proposals under a number, the newest first.
+    pub fn proposals_before(&self, before: u64) -> impl Iterator<Item = (&u64, &Proposal)> {
+        self.proposals.range(..before).rev()
     }
 
     /// All ballots, by proposal and voter.
@@ -330,6 +358,11 @@ impl State {
     /// All works, by CID.
     pub fn all_works(&self) -> impl Iterator<Item = (&Cid, &Work)> {
         self.works.iter()
+    }
+
+    /// Those of them after a key, for lists that come in pages.
+    pub fn works_after(&self, after: Option<Cid>) -> impl Iterator<Item = (&Cid, &Work)> {
+        self.works.range(beyond(after))
     }
 
     /// All open channels, by number.

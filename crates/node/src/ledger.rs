@@ -21,13 +21,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chain::block::Block;
-use chain::chain::{Chain, ChainError, Rejected, Tip};
+use chain::chain::{Chain, Tip};
+use chain::error::{ChainError, Rejected};
 use chain::pool::NotAccepted;
 use chain::store::{Store, StoreError};
 use consensus::application::{Application, Fault, Outline, Proposal, Unfit, Validator};
 use consensus::start::{GOSSIP_SIZE_MAX, Gossip, Options, Peer, Running, StartError, start};
 use ledger::genesis::Genesis;
 use ledger::refusal::Refusal;
+use ledger::state::State;
 use tokio::sync::watch;
 use types::agreement::{Certificate, VALIDATORS_MAX};
 use types::amount::Height;
@@ -111,6 +113,8 @@ struct Inner {
     /// Evidence that other nodes are to be sent.
     accusations: Mutex<VecDeque<Evidence>>,
     has_peers: bool,
+    /// The sum of all balances after the block of this name: it takes a look at every account.
+    sum: Mutex<Option<(Hash, i128)>>,
     /// Where snapshots are.
     snapshots: PathBuf,
 }
@@ -195,6 +199,7 @@ impl Ledger {
             chain: Mutex::new(chain),
             outbox: Mutex::default(),
             accusations: Mutex::default(),
+            sum: Mutex::default(),
             has_peers: !settings.peers.is_empty(),
             snapshots,
         });
@@ -335,6 +340,19 @@ impl Ledger {
             outcomes.extend(some.iter().zip(checked.by_ref()).map(admit));
         }
         outcomes
+    }
+
+    /// The sum of all balances of the state after a block, added up once for each block.
+    fn sum(&self, block: &Hash, state: &State) -> i128 {
+        let mut kept = self.inner.sum.lock().unwrap_or_else(PoisonError::into_inner);
+        match *kept {
+            Some((of, sum)) if of == *block => sum,
+            _ => {
+                let sum = state.all_accounts().map(|(_, account)| account.balance).sum();
+                *kept = Some((*block, sum));
+                sum
+            }
+        }
     }
 
     fn outbox(&self) -> MutexGuard<'_, VecDeque<Signed>> {

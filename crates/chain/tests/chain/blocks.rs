@@ -1,7 +1,8 @@
 //! Blocks that are made, checked, thrown away and altered, and orders that wait for one.
 
 use chain::block::{Block, DRIFT_MAX, certificate_hash, orders_root};
-use chain::chain::{ChainError, Proposal, Rejected};
+use chain::chain::Proposal;
+use chain::error::{ChainError, Rejected};
 use chain::pool::{ACCOUNT_MAX, NotAccepted};
 use chain::store::Store;
 use ledger::refusal::Refusal;

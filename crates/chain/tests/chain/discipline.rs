@@ -1,7 +1,8 @@
 //! Who sealed a block, and who contradicted itself: four validators, one of whom is absent or lies.
 
 use chain::block::{Block, evidence_hash};
-use chain::chain::{Chain, Rejected};
+use chain::chain::Chain;
+use chain::error::Rejected;
 use chain::store::Store;
 use ledger::event::Event;
 use ledger::genesis::Genesis;

@@ -1,6 +1,7 @@
 //! A chain that keeps its last blocks only.
 
-use chain::chain::{Chain, ChainError};
+use chain::chain::Chain;
+use chain::error::ChainError;
 use chain::pool::ACCOUNT_MAX;
 use chain::store::Store;
 use types::amount::Height;

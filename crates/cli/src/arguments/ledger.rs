@@ -114,9 +114,9 @@ pub(crate) enum LedgerCommand {
     Accounts {
         #[command(flatten)]
         node: NodeFlag,
-        /// How many to leave out
-        #[arg(long, default_value_t = 0)]
-        offset: usize,
+        /// Those after this one, which the page before names
+        #[arg(long, value_name = "ONE")]
+        after: Option<String>,
     },
     /// List the validators
     Validators(NodeFlag),
@@ -128,6 +128,9 @@ pub(crate) enum LedgerCommand {
         node: NodeFlag,
         /// Its number
         number: Option<u64>,
+        /// Those under this number
+        #[arg(long, value_name = "NUMBER", conflicts_with = "number")]
+        before: Option<u64>,
         /// Show what its measures would do if they were executed now
         #[arg(long, requires = "number")]
         dry_run: bool,
@@ -233,9 +236,9 @@ pub(crate) enum MemberCommand {
     List {
         #[command(flatten)]
         node: NodeFlag,
-        /// How many to leave out
-        #[arg(long, default_value_t = 0)]
-        offset: usize,
+        /// Those after this one, which the page before names
+        #[arg(long, value_name = "ONE")]
+        after: Option<String>,
     },
     /// Ask to become a member
     Apply {
@@ -336,9 +339,9 @@ pub(crate) enum WorkCommand {
     List {
         #[command(flatten)]
         node: NodeFlag,
-        /// How many to leave out
-        #[arg(long, default_value_t = 0)]
-        offset: usize,
+        /// Those after this one, which the page before names
+        #[arg(long, value_name = "ONE")]
+        after: Option<String>,
     },
     /// Show one
     Show {

@@ -73,7 +73,7 @@ impl Node {
     }
 }
 
-fn run(home: &Path, address: &str, arguments: &[&str]) -> Ended {
+pub(crate) fn run(home: &Path, address: &str, arguments: &[&str]) -> Ended {
     Ended::of(&mashaa(home, arguments).args(["--node", address]).output().unwrap())
 }
 

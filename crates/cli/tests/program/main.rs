@@ -11,6 +11,8 @@ mod ledger;
 mod lies;
 mod mirror;
 #[cfg(unix)]
+mod money;
+#[cfg(unix)]
 mod snapshots;
 #[cfg(unix)]
 mod up;

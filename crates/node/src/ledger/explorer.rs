@@ -10,6 +10,7 @@
 //! Not here: the rules, and pages for people.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -23,6 +24,7 @@ use chain::chain::Chain;
 use chain::pool::NotAccepted;
 use chain::store::StoreError;
 use futures_util::Stream;
+use ledger::accounts::Account;
 use ledger::parameters::rule;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -103,9 +105,10 @@ impl IntoResponse for Refused {
 struct Page {
     /// How many entries.
     limit: Option<usize>,
-    /// Blocks: those under this height. Other lists: how many entries to leave out.
+    /// Blocks and proposals, newest first: those under this number.
     before: Option<u64>,
-    offset: Option<usize>,
+    /// Other lists: those after this address or CID.
+    after: Option<String>,
 }
 
 impl Page {
@@ -167,7 +170,7 @@ async fn status(State(ledger): State<Ledger>) -> Answer {
     let first = chain.first()?;
     let snapshot = chain.snapshots().last().map(snapshots::show);
     let state = chain.state();
-    let sum: i128 = state.all_accounts().map(|(_, account)| account.balance).sum();
+    let sum = ledger.sum(&tip.id, state);
     let meta = state.meta();
     Ok(Json(json!({
         "network": ledger.network().to_string(),
@@ -183,7 +186,7 @@ async fn status(State(ledger): State<Ledger>) -> Answer {
         "period": meta.period.0,
         "members": meta.members_active,
         "validators": validators,
-        "accounts": state.all_accounts().count(),
+        "accounts": state.accounts_count(),
         "sum": show::credits(sum),
         "waiting": waiting,
         "first": first.0,
@@ -380,26 +383,40 @@ async fn entry_proof(State(ledger): State<Ledger>, Path(key): Path<String>) -> A
 }
 
 /// A page of a list.
-fn page<T>(
+fn page<'a, K: Display + 'a, V: 'a>(
     name: &'static str,
     page: &Page,
-    all: impl Iterator<Item = T>,
-    show: impl Fn(T) -> Value,
-) -> Answer {
-    let offset = page.offset.unwrap_or(0);
-    let mut rest = all.skip(offset);
-    let found: Vec<Value> = rest.by_ref().take(page.limit()).map(show).collect();
-    let next = rest.next().map(|_| offset.saturating_add(found.len()));
-    Ok(Json(json!({name: found, "offset": next})))
+    mut all: impl Iterator<Item = (&'a K, &'a V)>,
+    show: impl Fn(&K, &V) -> Value,
+) -> Json<Value> {
+    let mut last = None;
+    let mut found: Vec<Value> = vec![];
+    for (key, value) in all.by_ref().take(page.limit()) {
+        found.push(show(key, value));
+        last = Some(key);
+    }
+    let more = all.next().and(last).map(ToString::to_string);
+    Json(json!({name: found, "after": more}))
+}
+
+/// Where a page begins.
+fn after<K>(page: &Page, parse: impl Fn(&str) -> Option<K>) -> Result<Option<K>, Refused> {
+    let Some(text) = &page.after else { return Ok(None) };
+    let key = parse(text).ok_or_else(|| {
+        Refused::bad(format!("after is {text:?}, which is none that this list is ordered by"))
+    });
+    key.map(Some)
 }
 
 async fn accounts(State(ledger): State<Ledger>, query: PageQuery) -> Answer {
     let Query(query) = query?;
+    let after = after(&query, Address::parse)?;
     let mut chain = ledger.chain();
     let state = chain.state();
-    page("accounts", &query, state.all_accounts(), |(address, account)| {
+    let show = |address: &Address, account: &Account| {
         show::account(address, account, state.member(address))
-    })
+    };
+    Ok(page("accounts", &query, state.accounts_after(after), show))
 }
 
 async fn account(State(ledger): State<Ledger>, Path(address): Path<String>) -> Answer {
@@ -420,15 +437,21 @@ async fn account(State(ledger): State<Ledger>, Path(address): Path<String>) -> A
 
 async fn members(State(ledger): State<Ledger>, query: PageQuery) -> Answer {
     let Query(query) = query?;
+    let after = after(&query, Address::parse)?;
     let mut chain = ledger.chain();
-    page("members", &query, chain.state().all_members(), |(address, it)| show::member(address, it))
+    Ok(page("members", &query, chain.state().members_after(after), show::member))
 }
 
 async fn proposals(State(ledger): State<Ledger>, query: PageQuery) -> Answer {
     let Query(query) = query?;
     let mut chain = ledger.chain();
-    let newest = chain.state().all_proposals().rev();
-    page("proposals", &query, newest, |(number, it)| show::proposal(*number, it))
+    let mut all = chain.state().proposals_before(query.before.unwrap_or(u64::MAX));
+    let (mut found, mut last) = (vec![], None);
+    for (number, it) in all.by_ref().take(query.limit()) {
+        found.push(show::proposal(*number, it));
+        last = Some(*number);
+    }
+    Ok(Json(json!({"proposals": found, "before": all.next().and(last)})))
 }
 
 async fn proposal(State(ledger): State<Ledger>, Path(given): Path<String>) -> Answer {
@@ -467,8 +490,9 @@ async fn dry_run(State(ledger): State<Ledger>, Path(given): Path<String>) -> Ans
 
 async fn works(State(ledger): State<Ledger>, query: PageQuery) -> Answer {
     let Query(query) = query?;
+    let after = after(&query, Cid::parse)?;
     let mut chain = ledger.chain();
-    page("works", &query, chain.state().all_works(), |(cid, it)| show::work(cid, it))
+    Ok(page("works", &query, chain.state().works_after(after), show::work))
 }
 
 async fn work(State(ledger): State<Ledger>, Path(cid): Path<String>) -> Answer {

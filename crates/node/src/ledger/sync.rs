@@ -7,7 +7,8 @@
 use std::fs::File;
 use std::path::Path;
 
-use chain::chain::{Chain, ChainError, Rejected, Tip};
+use chain::chain::{Chain, Tip};
+use chain::error::{ChainError, Rejected};
 use chain::snapshot::{Checked, NotInstalled};
 use chain::store::{Store, StoreError};
 use ledger::genesis::Genesis;
