@@ -2,6 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 mod blocks;
-mod disk;
 mod proofs;
 mod world;
