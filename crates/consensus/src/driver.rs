@@ -6,11 +6,10 @@
 //! - A block for a height that the application has not reached waits (at most `PARKED_MAX` do): it
 //!   cannot be checked against a parent that is not there.
 //!
-//! Not here: the protocol, timers and sockets, which are Malachite's.
+//! Not here: the protocol and sockets, which are Malachite's; clock and files (`machine`).
 
 use std::io;
-use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use malachite::{AppMsg, NetworkMsg};
 use malachite_app::types::streaming::StreamMessage;
@@ -23,7 +22,6 @@ use malachite_types::{
     CommitCertificate, ExtendedCommitCertificate, HeightParams, LinearTimeouts, Round,
     SignedProposal, SignedVote, Validity, VoteExtensions,
 };
-use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender};
 use types::agreement::Certificate;
 use types::evidence::Evidence;
@@ -31,6 +29,7 @@ use types::evidence::Evidence;
 use crate::application::{Application, Fault, Outline, Unfit};
 use crate::codec::{SYNC_MAX, certificate, decided};
 use crate::context::{Head, Height, Mashaa, Name, Part, Sealed, Validators, Value};
+use crate::machine::Machine;
 use crate::parts::{BLOCK_SIZE_MAX, Streams, Whole, cut, digest};
 use crate::signing::Keys;
 use crate::undecided::Undecided;
@@ -48,39 +47,36 @@ const PROPOSE: Duration = Duration::from_millis(1000);
 const VOTE: Duration = Duration::from_millis(500);
 const LONGER: Duration = Duration::from_millis(500);
 
-pub(crate) struct Driver<A> {
+pub(crate) struct Driver<A, M> {
     app: A,
     keys: Keys,
     me: Name,
     network: Sender<NetworkMsg<Mashaa>>,
-    runtime: Handle,
+    machine: M,
     streams: Streams,
     undecided: Undecided,
     parked: Vec<Whole>,
-}
-
-/// Milliseconds since 1970 by this machine's clock.
-pub(crate) fn clock() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn disk(error: io::Error) -> Fault {
     Fault(format!("a block could not be written: {error}; free the disk and start again"))
 }
 
-impl<A: Application> Driver<A> {
+impl<A: Application, M: Machine> Driver<A, M> {
     pub(crate) fn new(
         app: A,
         keys: Keys,
-        directory: &Path,
+        mut machine: M,
         network: Sender<NetworkMsg<Mashaa>>,
-        runtime: Handle,
-    ) -> io::Result<Driver<A>> {
-        let (undecided, parked) = Undecided::open(directory, app.height())?;
+    ) -> io::Result<Driver<A, M>> {
+        let (undecided, parked) = Undecided::open(&mut machine, app.height())?;
         let me = keys.secret.key().into();
         let streams = Streams::default();
-        Ok(Driver { app, keys, me, network, runtime, streams, undecided, parked })
+        Ok(Driver { app, keys, me, network, machine, streams, undecided, parked })
+    }
+
+    pub(crate) fn app(&self) -> &A {
+        &self.app
     }
 
     /// Answers until Malachite ends, or the node cannot go on.
@@ -92,7 +88,7 @@ impl<A: Application> Driver<A> {
     }
 
     /// An answer that nobody waits for any more is dropped: Malachite is ending.
-    fn answer(&mut self, question: AppMsg<Mashaa>) -> Result<(), Fault> {
+    pub(crate) fn answer(&mut self, question: AppMsg<Mashaa>) -> Result<(), Fault> {
         match question {
             AppMsg::ConsensusReady { reply } => {
                 let _ = reply.send((self.next(), self.parameters()));
@@ -167,7 +163,7 @@ impl<A: Application> Driver<A> {
     fn gathering(&self) -> Duration {
         let interval = self.app.interval();
         let end = Duration::from_millis(self.app.due()).saturating_add(interval);
-        end.saturating_sub(Duration::from_millis(clock())).min(interval)
+        end.saturating_sub(Duration::from_millis(self.machine.now())).min(interval)
     }
 
     /// Checks what waited for this height; gives what is known for the round.
@@ -189,10 +185,10 @@ impl<A: Application> Driver<A> {
                 format!("a block for height {height} was asked for after {}", self.app.height());
             return Err(Fault(text));
         }
-        let proposal = self.app.propose(clock(), self.me.into())?;
+        let proposal = self.app.propose(self.machine.now(), self.me.into())?;
         let head = self.head(height, round, Round::Nil, proposal.id.into(), &proposal.bytes);
         let block = Whole { head: head.clone(), bytes: proposal.bytes };
-        self.undecided.keep(block, true).map_err(disk)?;
+        self.undecided.keep(&mut self.machine, block, true).map_err(disk)?;
         Ok(head)
     }
 
@@ -289,7 +285,7 @@ impl<A: Application> Driver<A> {
         let is_good = self.check(&block)?;
         let value = proposed(head, is_good);
         if is_good {
-            self.undecided.keep(block, is_good).map_err(disk)?;
+            self.undecided.keep(&mut self.machine, block, is_good).map_err(disk)?;
         }
         Ok(Some(value))
     }
@@ -303,7 +299,7 @@ impl<A: Application> Driver<A> {
         if outline.id != head.block.into() || !is_own {
             return Ok(false);
         }
-        match self.app.check(clock(), &block.bytes) {
+        match self.app.check(self.machine.now(), &block.bytes) {
             Ok(_) => Ok(true),
             Err(Unfit::Rejected(reason)) => {
                 tracing::warn!(height = head.height.0, proposer = %head.proposer, reason, "block rejected");
@@ -329,7 +325,7 @@ impl<A: Application> Driver<A> {
         let full = sealed(decision, extensions);
         let full = full.ok_or_else(|| Fault("a block was decided in no round".to_owned()))?;
         self.app.commit(&kept.block.bytes, &full)?;
-        self.undecided.clear().map_err(disk)?;
+        self.undecided.clear(&mut self.machine).map_err(disk)?;
         self.streams.tidy(full.height.0);
         Ok(())
     }
@@ -342,11 +338,11 @@ impl<A: Application> Driver<A> {
             return;
         }
         let next = Next::Start(self.next(), parameters);
-        let wait = Duration::from_millis(self.app.due().saturating_sub(clock()));
-        self.runtime.spawn(async move {
-            tokio::time::sleep(wait).await;
+        let wait = Duration::from_millis(self.app.due().saturating_sub(self.machine.now()));
+        let begin = move || {
             let _ = reply.send(next);
-        });
+        };
+        self.machine.after(wait, Box::new(begin));
     }
 
     fn decided(&self, first: u64, last: u64) -> Result<Vec<RawDecidedValue<Mashaa>>, Fault> {
@@ -378,7 +374,7 @@ impl<A: Application> Driver<A> {
         let head =
             Head { proposer, ..self.head(height, round, Round::Nil, outline.id.into(), &bytes) };
         let value = proposed(&head, true);
-        self.undecided.hold(Whole { head, bytes }).map_err(disk)?;
+        self.undecided.hold(&mut self.machine, Whole { head, bytes }).map_err(disk)?;
         Ok(SyncedValueOutcome::Verdict(value))
     }
 

@@ -31,7 +31,8 @@ use types::node_key::NodeSecret;
 use crate::application::{Application, Fault};
 use crate::codec::Wire;
 use crate::context::{Mashaa, Name, Part};
-use crate::driver::{Driver, clock};
+use crate::driver::Driver;
+use crate::machine::{Real, clock};
 use crate::signing::Keys;
 
 /// Bytes of one piece of gossip, at most.
@@ -240,7 +241,8 @@ pub async fn start(options: &Options, app: impl Application) -> Result<Running, 
     );
     let (channels, engine) = started.await.map_err(|error| engine_error(&error))?;
     let blocks = path.join("undecided");
-    let driver = Driver::new(app, keys, &blocks, channels.network.clone(), Handle::current())
+    let driver = Real::new(&blocks, Handle::current())
+        .and_then(|machine| Driver::new(app, keys, machine, channels.network.clone()))
         .map_err(|source| StartError::Directory { path: blocks, source })?;
     let (tell, fault) = watch::channel(None);
     let thread = std::thread::Builder::new().name("agreement".to_owned());

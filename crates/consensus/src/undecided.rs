@@ -10,22 +10,20 @@
 //! Not here: blocks that are decided, which the application has.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::context::{Head, Name};
+use crate::machine::Machine;
 use crate::parts::{Whole, digest};
 
 /// Blocks of one height that are held, at most: one of each of its last rounds.
 const BLOCKS_MAX: usize = 16;
 
 /// The blocks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Undecided {
-    directory: PathBuf,
     blocks: BTreeMap<Name, Kept>,
 }
 
@@ -38,36 +36,38 @@ pub(crate) struct Kept {
 }
 
 impl Undecided {
-    /// Opens the directory; gives what it holds of blocks after `height`, unchecked.
-    pub(crate) fn open(directory: &Path, height: u64) -> io::Result<(Undecided, Vec<Whole>)> {
-        fs::create_dir_all(directory)?;
+    /// Looks through the machine's files; gives what they hold of blocks after `height`, unchecked.
+    pub(crate) fn open(
+        machine: &mut impl Machine,
+        height: u64,
+    ) -> io::Result<(Undecided, Vec<Whole>)> {
         let mut found = vec![];
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            match read(&fs::read(&path)?) {
+        for name in machine.files()? {
+            match read(&machine.read(&name)?) {
                 Some(block) if block.head.height.0 > height && found.len() < BLOCKS_MAX => {
                     found.push(block);
                 }
                 // Decided since, or torn by a crash, and so never voted for.
-                _ => fs::remove_file(&path)?,
+                _ => machine.remove(&name)?,
             }
         }
-        let directory = directory.to_path_buf();
-        Ok((Undecided { directory, blocks: BTreeMap::new() }, found))
+        Ok((Undecided::default(), found))
     }
 
     /// Keeps a block. It is on the disk when this returns.
-    pub(crate) fn keep(&mut self, block: Whole, is_good: bool) -> io::Result<()> {
+    pub(crate) fn keep(
+        &mut self,
+        machine: &mut impl Machine,
+        block: Whole,
+        is_good: bool,
+    ) -> io::Result<()> {
         let name = block.head.block;
         if !self.blocks.get(&name).is_some_and(|kept| kept.is_on_disk) {
-            self.make_room(&name)?;
+            self.make_room(machine, &name)?;
             let mut bytes = vec![];
             block.head.serialize(&mut bytes)?;
             bytes.extend_from_slice(&block.bytes);
-            let mut file = File::create(self.path(&name))?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            File::open(&self.directory)?.sync_all()?;
+            machine.write(&name.to_string(), &bytes)?;
         }
         self.blocks.insert(name, Kept { block, is_good, is_on_disk: true });
         Ok(())
@@ -75,20 +75,20 @@ impl Undecided {
 
     /// Holds a block that was decided without this node, in memory only: nobody here votes for it, and
     /// who gave it gives it again. Writing it would be half of what catching up costs.
-    pub(crate) fn hold(&mut self, block: Whole) -> io::Result<()> {
+    pub(crate) fn hold(&mut self, machine: &mut impl Machine, block: Whole) -> io::Result<()> {
         let name = block.head.block;
         if !self.blocks.contains_key(&name) {
-            self.make_room(&name)?;
+            self.make_room(machine, &name)?;
             self.blocks.insert(name, Kept { block, is_good: true, is_on_disk: false });
         }
         Ok(())
     }
 
-    fn make_room(&mut self, name: &Name) -> io::Result<()> {
+    fn make_room(&mut self, machine: &mut impl Machine, name: &Name) -> io::Result<()> {
         if self.blocks.len() >= BLOCKS_MAX && !self.blocks.contains_key(name) {
             let oldest = self.blocks.iter().min_by_key(|(_, kept)| kept.block.head.round);
             if let Some(oldest) = oldest.map(|(name, _)| *name) {
-                self.forget(&oldest)?;
+                self.forget(machine, &oldest)?;
             }
         }
         Ok(())
@@ -103,21 +103,14 @@ impl Undecided {
     }
 
     /// Forgets all blocks: their height is decided.
-    pub(crate) fn clear(&mut self) -> io::Result<()> {
+    pub(crate) fn clear(&mut self, machine: &mut impl Machine) -> io::Result<()> {
         let names: Vec<Name> = self.blocks.keys().copied().collect();
-        names.iter().try_for_each(|name| self.forget(name))
+        names.iter().try_for_each(|name| self.forget(machine, name))
     }
 
-    fn forget(&mut self, name: &Name) -> io::Result<()> {
+    fn forget(&mut self, machine: &mut impl Machine, name: &Name) -> io::Result<()> {
         self.blocks.remove(name);
-        match fs::remove_file(self.path(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    fn path(&self, name: &Name) -> PathBuf {
-        self.directory.join(name.to_string())
+        machine.remove(&name.to_string())
     }
 }
 

@@ -345,6 +345,11 @@ impl State {
         self.sessions.range(keys).map(|((_, key), session)| (key, session))
     }
 
+    /// All proposals, by number.
+    pub fn all_proposals(&self) -> impl DoubleEndedIterator<Item = (&u64, &Proposal)> {
+        self.proposals.iter()
+    }
+
     /// The proposals under a number, the newest first.
     pub fn proposals_before(&self, before: u64) -> impl Iterator<Item = (&u64, &Proposal)> {
         self.proposals.range(..before).rev()

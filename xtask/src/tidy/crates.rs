@@ -9,11 +9,12 @@ use super::Finding;
 use crate::tree::Tree;
 
 /// Each crate, and the crates of ours it may use. An arrow that is not here does not exist.
-const DIRECTIONS: [(&str, &[&str]); 12] = [
+const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("types", &[]),
     ("ledger", &["types"]),
     ("chain", &["types", "ledger", "store"]),
     ("consensus", &["types"]),
+    ("sim", &["types", "ledger", "chain", "consensus"]),
     ("wallet", &["types"]),
     ("engine", &[]),
     ("text", &["engine"]),

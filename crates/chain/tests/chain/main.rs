@@ -3,6 +3,8 @@
 
 mod blocks;
 mod discipline;
+#[path = "../../../sim/src/disk.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the simulator, whose it is, uses all of it")]
 mod disk;
 mod proofs;
 mod pruning;

@@ -262,11 +262,12 @@ fn a_disk_that_stops_while_a_snapshot_is_installed_has_all_of_it_or_nothing() {
     install(&healthy).unwrap();
     let (mut whole, mut none) = (0, 0);
     for stop in 0..healthy.operations() {
-        let disk = Disk::stopping_after(stop);
+        let disk = Disk::default();
+        disk.stop_after(stop);
         let is_done = install(&disk).is_ok();
         for luck in [0, 0b10_1101, 0xff] {
             let place = format!("stopped after {stop}, luck {luck}");
-            let Ok(store) = Store::open_on(disk.restarted(luck)) else {
+            let Ok(store) = Store::open_on(disk.after_a_crash(luck)) else {
                 assert!(!is_done, "{place}");
                 continue;
             };

@@ -1,7 +1,17 @@
+use std::fs;
+use std::path::Path;
+
 use malachite_types::Round;
 
 use super::*;
 use crate::context::{Height, Sealed};
+use crate::machine::Real;
+
+/// A machine whose files are in a folder, and which does nothing later.
+fn machine(folder: &Path) -> Real {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    Real::new(folder, runtime.handle().clone()).unwrap()
+}
 
 fn whole(height: u64, round: u32, bytes: &[u8]) -> Whole {
     let head = Head {
@@ -20,14 +30,15 @@ fn whole(height: u64, round: u32, bytes: &[u8]) -> Whole {
 #[test]
 fn a_block_that_was_kept_is_there_after_a_crash() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut undecided, found) = Undecided::open(folder.path(), 4).unwrap();
+    let mut machine = machine(folder.path());
+    let (mut undecided, found) = Undecided::open(&mut machine, 4).unwrap();
     assert_eq!(found, []);
-    undecided.keep(whole(5, 0, b"first"), true).unwrap();
+    undecided.keep(&mut machine, whole(5, 0, b"first"), true).unwrap();
     drop(undecided);
-    let (_, found) = Undecided::open(folder.path(), 4).unwrap();
+    let (_, found) = Undecided::open(&mut machine, 4).unwrap();
     assert_eq!(found, [whole(5, 0, b"first")]);
     // Once its height is decided nobody needs it.
-    let (_, found) = Undecided::open(folder.path(), 5).unwrap();
+    let (_, found) = Undecided::open(&mut machine, 5).unwrap();
     assert_eq!(found, []);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -35,13 +46,14 @@ fn a_block_that_was_kept_is_there_after_a_crash() {
 #[test]
 fn a_torn_file_is_no_block_and_is_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut undecided, _) = Undecided::open(folder.path(), 4).unwrap();
-    undecided.keep(whole(5, 0, b"first"), true).unwrap();
-    let path = undecided.path(&whole(5, 0, b"first").head.block);
+    let mut machine = machine(folder.path());
+    let (mut undecided, _) = Undecided::open(&mut machine, 4).unwrap();
+    undecided.keep(&mut machine, whole(5, 0, b"first"), true).unwrap();
+    let path = folder.path().join(whole(5, 0, b"first").head.block.to_string());
     let bytes = fs::read(&path).unwrap();
     for end in 0..bytes.len() {
         fs::write(&path, &bytes[..end]).unwrap();
-        let (_, found) = Undecided::open(folder.path(), 4).unwrap();
+        let (_, found) = Undecided::open(&mut machine, 4).unwrap();
         assert_eq!(found, [], "{end} bytes");
         assert!(!path.exists());
     }
@@ -50,14 +62,15 @@ fn a_torn_file_is_no_block_and_is_removed() {
 #[test]
 fn of_too_many_blocks_the_one_of_the_oldest_round_goes() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut undecided, _) = Undecided::open(folder.path(), 4).unwrap();
+    let mut machine = machine(folder.path());
+    let (mut undecided, _) = Undecided::open(&mut machine, 4).unwrap();
     let count = u32::try_from(BLOCKS_MAX).unwrap();
     for round in 0..=count {
-        undecided.keep(whole(5, round, &round.to_le_bytes()), true).unwrap();
+        undecided.keep(&mut machine, whole(5, round, &round.to_le_bytes()), true).unwrap();
     }
     assert_eq!(undecided.iter().count(), BLOCKS_MAX);
     assert!(undecided.get(&whole(5, 0, &0u32.to_le_bytes()).head.block).is_none());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), BLOCKS_MAX);
-    undecided.clear().unwrap();
+    undecided.clear(&mut machine).unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -1,0 +1,15 @@
+//! Run whole networks in one thread from one seed, and let everything go wrong.
+//!
+//! The tests run two hundred seeds; `cargo run --release -p sim --example seeds -- 0 10000` runs more by
+//! hand, and `--validators 4` and `--liar withholder` choose among networks.
+
+pub mod byzantine;
+pub mod check;
+pub mod disk;
+pub mod flaw;
+pub mod machine;
+pub mod node;
+pub mod people;
+pub mod random;
+pub mod record;
+pub mod world;

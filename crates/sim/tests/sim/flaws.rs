@@ -1,0 +1,33 @@
+//! Rules that are broken on purpose: some seed shows each of them.
+
+use sim::byzantine::Kind;
+use sim::flaw::Flaw;
+use sim::world::{Plan, run};
+
+/// Seeds that may be needed to show a flaw.
+const SEEDS_MAX: u64 = 150;
+
+fn plan(flaw: Flaw, seed: u64) -> Plan {
+    let validators = 4;
+    let liars = match flaw {
+        Flaw::AcceptsAnyBlock | Flaw::AcceptsAnyTime => vec![Kind::InvalidProposer],
+        Flaw::TooManyLiars => vec![Kind::Equivocator; 2],
+        _ => vec![],
+    };
+    Plan { seed, validators, liars, flaw: Some(flaw) }
+}
+
+/// The first seed that shows the flaw to the check that must notice it.
+fn shown(flaw: Flaw, check: &str) -> Option<u64> {
+    let is_shown = |seed: &u64| {
+        run(&plan(flaw, *seed)).violations.iter().any(|violation| violation.check == check)
+    };
+    (0..SEEDS_MAX).find(is_shown)
+}
+
+#[test]
+fn some_seed_shows_each_broken_rule() {
+    let missed: Vec<_> =
+        Flaw::ALL.into_iter().filter(|(flaw, check)| shown(*flaw, check).is_none()).collect();
+    assert!(missed.is_empty(), "no seed shows {missed:?}");
+}

@@ -1,0 +1,7 @@
+//! Whole networks: what holds whatever goes wrong, and that the checks would notice if it did not.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+
+mod checks;
+mod disk;
+mod flaws;
+mod seeds;
