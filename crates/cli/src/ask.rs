@@ -41,8 +41,13 @@ pub(crate) fn hidden(what: &str, flag: &str) -> anyhow::Result<Zeroizing<String>
         let what = format!("there is no terminal to ask for this: {what}; give {flag} FILE");
         return Err(Problem::Usage(what).into());
     }
-    let typed = rpassword::prompt_password(format!("{what}: "));
-    Ok(Zeroizing::new(typed.context("the terminal cannot be read")?))
+    match rpassword::prompt_password(format!("{what}: ")) {
+        Ok(typed) => Ok(Zeroizing::new(typed)),
+        Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+            Err(Problem::Interrupted.into())
+        }
+        Err(error) => Err(error).context("the terminal cannot be read"),
+    }
 }
 
 /// Whether there is someone to ask: `rpassword` opens the same file.

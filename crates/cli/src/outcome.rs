@@ -38,6 +38,8 @@ pub(crate) enum Outcome {
     NotFound = 3,
     /// Something was found not to be what it should be.
     Refused = 4,
+    /// A person pressed Ctrl-C where the signal itself is ignored; as the shell tells the signal.
+    Interrupted = 130,
 }
 
 /// What only the command line knows to be wrong.
@@ -49,6 +51,8 @@ pub(crate) enum Problem {
     NotFound(String),
     /// Something was found not to be what it should be.
     Refused(String),
+    /// A person pressed Ctrl-C.
+    Interrupted,
 }
 
 impl fmt::Display for Problem {
@@ -57,6 +61,7 @@ impl fmt::Display for Problem {
             Problem::Usage(what) | Problem::NotFound(what) | Problem::Refused(what) => {
                 f.write_str(what)
             }
+            Problem::Interrupted => f.write_str("interrupted"),
         }
     }
 }
@@ -103,6 +108,7 @@ fn of_problem(problem: &Problem) -> Outcome {
         Problem::Usage(_) => Outcome::Usage,
         Problem::NotFound(_) => Outcome::NotFound,
         Problem::Refused(_) => Outcome::Refused,
+        Problem::Interrupted => Outcome::Interrupted,
     }
 }
 
