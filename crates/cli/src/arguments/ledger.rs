@@ -296,8 +296,8 @@ pub(crate) struct ProposeArguments {
     /// What is done if it passes, all or nothing; repeat for up to 4. One of: set-parameter NAME
     /// NUMBER; admit-member, suspend-member, reinstate-member or expel-member ADDRESS; set-credit-line
     /// ADDRESS CREDITS; spend-commons or spend-treasury ADDRESS CREDITS [PURPOSE...]; admit-work or retire-work CID;
-    /// set-licence CID LICENCE; set-split CID ADDRESS=PARTS...; admit-validator KEY ADDRESS [POWER];
-    /// remove-validator KEY; set-guardian or set-cashier [ADDRESS]; amend-constitution CID
+    /// set-licence CID LICENCE; set-split CID ADDRESS=PARTS...; admit-validator KEY ADDRESS, and a power if it is not 1;
+    /// remove-validator KEY; set-guardian or set-cashier, and ADDRESS or nobody; amend-constitution CID
     #[arg(long = "do", value_name = "MEASURE", required = true, verbatim_doc_comment)]
     pub(crate) measures: Vec<String>,
 }
