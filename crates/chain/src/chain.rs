@@ -361,11 +361,10 @@ impl Chain {
     ///
     /// # Errors
     ///
-    /// When they would not, or its signature names no signer.
-    pub fn dry_run(&mut self, signed: &Signed) -> Result<(), NotAccepted> {
-        let verified = signed.verify(&self.network())?;
+    /// When they would not.
+    pub fn dry_run(&mut self, verified: &Verified) -> Result<(), Refusal> {
         self.discard();
-        Ok(try_verified(&mut self.state, &verified)?)
+        try_verified(&mut self.state, verified)
     }
 
     /// What a proposal's measures would do if they were executed now; none if there is no such proposal.

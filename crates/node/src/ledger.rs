@@ -277,7 +277,9 @@ impl Ledger {
     ///
     /// When they would not, or its signature names no signer.
     pub fn dry_run(&self, signed: &Signed) -> Result<(), NotAccepted> {
-        self.chain().dry_run(signed)
+        // Not under the lock, as in `admit`.
+        let verified = signed.verify(&self.inner.network)?;
+        Ok(self.chain().dry_run(&verified)?)
     }
 
     /// What became of an order.
