@@ -107,12 +107,3 @@ pub(crate) fn text<'a>(value: &'a Value, field: &str) -> anyhow::Result<&'a str>
 pub(crate) fn number(value: &Value, field: &str) -> anyhow::Result<u64> {
     value[field].as_u64().with_context(|| format!("the node's answer has no {field:?}"))
 }
-
-/// Reads `0x` and hexadecimal digits.
-pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    data_encoding::HEXLOWER_PERMISSIVE.decode(text.strip_prefix("0x")?.as_bytes()).ok()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    format!("0x{}", data_encoding::HEXLOWER.encode(bytes))
-}

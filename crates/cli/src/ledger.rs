@@ -12,6 +12,7 @@ use chain::proof::OrderProof;
 use chain::store::Store;
 use ledger_rules::genesis::Genesis;
 use ledger_rules::governance::Stage;
+use node::ledger::unhex;
 use serde_json::{Value, json};
 use types::agreement::Certificate;
 use types::amount::Height;
@@ -22,7 +23,7 @@ use types::word::Choice;
 use wallet::wallets::{MAIN, Wallets};
 
 use crate::arguments::{LedgerCommand, NodeFlag};
-use crate::client::{Client, number, text, unhex};
+use crate::client::{Client, number, text};
 use crate::context::{Context, cores};
 use crate::network;
 use crate::outcome::{Outcome, Problem};

@@ -3,6 +3,7 @@
 //!
 //! Not here: signing and sending (`order`).
 
+use node::ledger::unhex;
 use serde_json::json;
 use types::bounded::Set;
 use types::id::Address;
@@ -14,7 +15,7 @@ use types::transaction::{
 use types::word::{Fund, Scope};
 
 use crate::arguments::{ChannelCommand, CreditsCommand, SessionCommand, SignFlags};
-use crate::client::{Client, text, unhex};
+use crate::client::{Client, text};
 use crate::context::Context;
 use crate::ledger;
 use crate::order::{address, amount, network, open, plain, send, usage};

@@ -2,6 +2,7 @@
 //!
 //! Not here: what the ledger is asked without a signature (`ledger`).
 
+use node::ledger::hex;
 use serde_json::{Value, json};
 use types::amount::{Amount, Height, Nonce};
 use types::bounded::{List, Text};
@@ -26,7 +27,7 @@ use crate::arguments::{
     SendArguments, SignFlags, ValidatorCommand, VoteArguments, WorkCommand,
 };
 use crate::ask;
-use crate::client::{Client, hex, number, text};
+use crate::client::{Client, number, text};
 use crate::context::Context;
 use crate::ledger;
 use crate::outcome::{Outcome, Problem};

@@ -8,13 +8,14 @@ use anyhow::Context as _;
 use chain::snapshot::{Base, Checked, SNAPSHOT_SIZE_MAX};
 use node::catalogue::{Mirror, SourceEntry};
 use node::ledger::sync;
+use node::ledger::unhex;
 use serde_json::{Value, json};
 use types::agreement::Certificate;
 use types::codec::decode;
 use types::id::Hash;
 
 use crate::arguments::NodeFlag;
-use crate::client::{Client, number, text, unhex};
+use crate::client::{Client, number, text};
 use crate::context::Context;
 use crate::outcome::{Outcome, Problem};
 use crate::{model, network};

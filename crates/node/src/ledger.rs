@@ -431,6 +431,18 @@ impl Ledger {
     }
 }
 
+/// Bytes as the API writes them: `0x` and hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    format!("0x{}", data_encoding::HEXLOWER.encode(bytes))
+}
+
+/// Reads what `hex` writes, in capitals too.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    data_encoding::HEXLOWER_PERMISSIVE.decode(text.strip_prefix("0x")?.as_bytes()).ok()
+}
+
 /// A signed order as JSON, as the API shows it.
 #[must_use]
 pub fn shown_order(signed: &Signed) -> serde_json::Value {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, bail};
 use chain::block::Block;
 use chain::pool::ACCOUNT_MAX;
+use node::ledger::{hex, unhex};
 use types::amount::{Amount, Height, Nonce};
 use types::bounded::Text;
 use types::codec::encode;
@@ -25,7 +26,7 @@ use types::signature::Secret;
 use types::transaction::{Action, Transfer};
 
 use crate::arguments::LoadArguments;
-use crate::client::{Client, hex, number, unhex};
+use crate::client::{Client, number};
 
 /// Payments of one payer under way, at most.
 const WINDOW_MAX: u64 = ACCOUNT_MAX;

@@ -74,7 +74,7 @@ fn payment(key: &Secret, nonce: u64, network: &Hash) -> (Hash, String) {
     let action = Action::Transfer(Transfer { to: Address([7; 20]), amount, note: Text::default() });
     let (account, valid_until) = (key.address(), Height(u64::MAX));
     let signed = Order { account, nonce: Nonce(nonce), valid_until, action }.sign(key, network);
-    (signed.id(), format!("0x{}", data_encoding::HEXLOWER.encode(&encode(&signed))))
+    (signed.id(), node::ledger::hex(&encode(&signed)))
 }
 
 fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Value> {

@@ -34,7 +34,7 @@ use types::envelope::Signed;
 use types::id::{Address, Cid, Hash};
 use types::measure::Parameter;
 
-use super::{Fate, Ledger, json as show};
+use super::{Fate, Ledger, hex, json as show, unhex};
 
 mod snapshots;
 
@@ -561,12 +561,4 @@ fn number(text: &str) -> Result<u64, Refused> {
 fn hash(text: &str) -> Result<Hash, Refused> {
     let wanted = || Refused::bad(format!("{text:?} is no name: 0x and 64 hexadecimal digits"));
     Hash::parse(text).ok_or_else(wanted)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    format!("0x{}", data_encoding::HEXLOWER.encode(bytes))
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    data_encoding::HEXLOWER_PERMISSIVE.decode(text.strip_prefix("0x")?.as_bytes()).ok()
 }
