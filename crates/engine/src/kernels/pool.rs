@@ -108,7 +108,7 @@ impl Pool {
         }
         shared.next.store(0, Ordering::Relaxed);
         let epoch = (shared.state.load(Ordering::Relaxed) >> 32).wrapping_add(1);
-        shared.state.store(epoch << 32 | OPEN, Ordering::SeqCst);
+        shared.state.swap(epoch << 32 | OPEN, Ordering::SeqCst);
         for (asleep, worker) in shared.asleep.iter().zip(&self.workers) {
             if asleep.load(Ordering::SeqCst) {
                 worker.thread().unpark();
@@ -162,7 +162,9 @@ impl Shared {
             } else if turn < SPINS + YIELDS {
                 std::thread::yield_now();
             } else {
-                self.caller_waits.store(true, Ordering::SeqCst);
+                // A swap, not a store: on both sides of a sleep a flag is written and another one
+                // read, and emulated ARM (qemu on x86) lets the read overtake a plain store.
+                self.caller_waits.swap(true, Ordering::SeqCst);
                 if self.state.load(Ordering::SeqCst) & ACTIVE != 0 {
                     std::thread::park();
                 }
@@ -201,7 +203,8 @@ impl Shared {
             } else if turn < SPINS + YIELDS {
                 std::thread::yield_now();
             } else {
-                self.asleep[index].store(true, Ordering::SeqCst);
+                // A swap, for the reason in `close`.
+                self.asleep[index].swap(true, Ordering::SeqCst);
                 let state = self.state.load(Ordering::SeqCst);
                 if (state & OPEN == 0 || state >> 32 == done) && !self.stop.load(Ordering::SeqCst) {
                     std::thread::park();
