@@ -9,18 +9,22 @@ use super::Finding;
 use crate::tree::Tree;
 
 /// Each crate, and the crates of ours it may use. An arrow that is not here does not exist.
-const DIRECTIONS: [(&str, &[&str]); 13] = [
+const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("types", &[]),
     ("ledger", &["types"]),
     ("chain", &["types", "ledger", "store"]),
     ("consensus", &["types"]),
+    ("network", &["types"]),
     ("sim", &["types", "ledger", "chain", "consensus"]),
     ("wallet", &["types"]),
     ("engine", &[]),
     ("text", &["engine"]),
     ("store", &[]),
     ("gateway", &["engine", "text"]),
-    ("node", &["types", "ledger", "chain", "consensus", "engine", "text", "store", "gateway"]),
+    (
+        "node",
+        &["types", "ledger", "chain", "consensus", "network", "engine", "text", "store", "gateway"],
+    ),
     (
         "cli",
         &[
@@ -28,6 +32,7 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
             "ledger",
             "chain",
             "consensus",
+            "network",
             "wallet",
             "engine",
             "text",
@@ -39,7 +44,7 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("xtask", &[]),
 ];
 /// The crates that may know a runtime.
-const SHELL: [&str; 4] = ["consensus", "gateway", "node", "cli"];
+const SHELL: [&str; 5] = ["consensus", "network", "gateway", "node", "cli"];
 
 /// What the rules need of a `Cargo.toml`.
 #[derive(Debug, Default)]

@@ -1,0 +1,1 @@
+//! Reach other nodes, wherever they are, and know who they are.
