@@ -140,6 +140,7 @@ fn rate(engine: &mut Engine, count: u32, prompt: u32, generate: u32) -> anyhow::
     for index in 0..count {
         engine.submit(Request {
             prompt: (0..prompt).map(|i| (i * 37 + index * 101 + 3) % vocabulary).collect(),
+            said: Vec::new(),
             sampling: engine::sampling::Sampling::default(),
             // One token at least, so that the prompt's last logits count.
             tokens_max: generate.max(1),

@@ -66,6 +66,7 @@ fn answer(
     }
     let id = engine.submit(Request {
         prompt,
+        said: Vec::new(),
         sampling: sampling(arguments)?,
         tokens_max: arguments.max_tokens.min(room as u32),
         end_tokens: served.tokenizer.ends().to_vec(),

@@ -201,7 +201,7 @@ impl Engine {
         self.next_id += 1;
         self.waiting.push_back(Sequence {
             id,
-            tokens: request.prompt.clone(),
+            tokens: [request.prompt.as_slice(), &request.said].concat(),
             request,
             pages: Vec::new(),
             computed: 0,
@@ -223,10 +223,12 @@ impl Engine {
             return Err(Refused::EmptyPrompt);
         }
         let tokens = self.model().vocabulary_size();
-        if let Some(&token) = request.prompt.iter().find(|&&token| token as usize >= tokens) {
+        let mut given = request.prompt.iter().chain(&request.said);
+        if let Some(&token) = given.find(|&&token| token as usize >= tokens) {
             return Err(Refused::UnknownToken { token, tokens });
         }
-        let (prompt, asked) = (request.prompt.len(), request.tokens_max as usize);
+        let prompt = request.prompt.len();
+        let asked = (request.tokens_max as usize).max(request.said.len());
         if prompt.saturating_add(asked) > config.context_max {
             return Err(Refused::TooLong { prompt, asked, room: config.context_max });
         }
@@ -408,7 +410,7 @@ impl Engine {
             let logprobs = core::mem::take(&mut sequence.prompt_logprobs);
             outputs.push((id, Output::Prompt { cached: sequence.cached, logprobs }));
         }
-        sequence.request.tokens_max > 0
+        finish(sequence).is_none()
     }
 
     /// Computes logits of all rows of a part, for the prompt's log-probabilities and the observer.

@@ -93,6 +93,7 @@ pub fn standard_request(prompt: Vec<u32>, generate: u32) -> Request {
     };
     Request {
         prompt,
+        said: Vec::new(),
         sampling,
         tokens_max: generate,
         end_tokens: Vec::new(),

@@ -16,9 +16,12 @@ pub const TOP_LOGPROBS_MAX: usize = 20;
 pub struct Request {
     /// The prompt's token ids, at least one.
     pub prompt: Vec<u32>,
+    /// Tokens of the answer that another run has generated already: they count as generated in every
+    /// way, and are not reported again. Empty for a new answer.
+    pub said: Vec<u32>,
     /// How the next token is chosen.
     pub sampling: Sampling,
-    /// Tokens to generate, at most; 0 only computes the prompt.
+    /// Tokens of the answer, at most, what was said among them; 0 only computes the prompt.
     pub tokens_max: u32,
     /// Tokens that end the answer. The ending token is reported as the last `Output::Token`.
     pub end_tokens: Vec<u32>,

@@ -91,8 +91,15 @@ impl Observe for Seen {
 fn request(prompt: Vec<u32>, seed: i64) -> Request {
     let sampling =
         Sampling { temperature: 1 << 16, seed: Seed::from_integer(seed), ..Sampling::default() };
-    let (end_tokens, logprobs) = (Vec::new(), Some(2));
-    Request { prompt, sampling, tokens_max: 20, end_tokens, logprobs, prompt_logprobs: false }
+    Request {
+        prompt,
+        said: Vec::new(),
+        sampling,
+        tokens_max: 20,
+        end_tokens: Vec::new(),
+        logprobs: Some(2),
+        prompt_logprobs: false,
+    }
 }
 
 /// Runs all requests together; returns each one's tokens.
@@ -139,6 +146,47 @@ fn batches_caches_and_suspensions_change_no_token() {
             let mut seen = Seen::default();
             assert_eq!(run(&mut engine, &requests, &mut Observer::new(&mut seen)), alone);
             assert_eq!(run(&mut engine, &requests, &mut Observer::none()), alone, "warm cache");
+        }
+    }
+}
+
+#[test]
+fn an_answer_cut_anywhere_is_continued_with_the_same_bits() {
+    let model = support::model(&support::config(Family::Qwen3), Bits::Four, 3);
+    let mut whole = request(tokens(37, 5), 9);
+    // Both look back at what was generated, and not at the prompt.
+    (whole.sampling.presence_penalty, whole.sampling.frequency_penalty) = (90_000, 30_000);
+    let outputs = |request: &Request, (isa, threads): (Isa, usize)| {
+        let mut engine = Engine::new(model.clone(), Options { isa, threads, ..Options::default() });
+        engine.submit(request.clone()).unwrap();
+        let mut outputs = Vec::new();
+        while !engine.is_idle() {
+            outputs.extend(engine.step(&mut Observer::none()).into_iter().map(|(_, it)| it));
+        }
+        outputs.retain(|output| !matches!(output, Output::Prompt { .. }));
+        outputs
+    };
+    let said = |outputs: &[Output]| -> Vec<u32> {
+        let token = |output: &Output| match output {
+            Output::Token { token, .. } => Some(*token),
+            _ => None,
+        };
+        outputs.iter().filter_map(token).collect()
+    };
+    let (there, here) = ((Isa::Scalar, 1), (Isa::best(), 2));
+    let undisturbed = outputs(&whole, there);
+    let tokens = said(&undisturbed);
+    assert_eq!(tokens.len(), 20);
+    // A token that came up ends the answer as well if another engine has said it.
+    whole.end_tokens = vec![tokens[19]];
+    let ended = outputs(&whole, there);
+    for (request, undisturbed) in
+        [(Request { end_tokens: Vec::new(), ..whole.clone() }, undisturbed), (whole, ended)]
+    {
+        let tokens = said(&undisturbed);
+        for cut in 0..=tokens.len() {
+            let rest = Request { said: tokens[..cut].to_vec(), ..request.clone() };
+            assert_eq!(outputs(&rest, here), undisturbed[cut..], "cut after {cut}");
         }
     }
 }

@@ -122,6 +122,7 @@ impl Plan {
         sampling.seed = sampling.seed.choice(choice);
         Request {
             prompt: prompt.tokens.to_vec(),
+            said: Vec::new(),
             sampling,
             tokens_max: self.tokens_max.unwrap_or(room).min(room),
             end_tokens: self.model.tokenizer.ends().to_vec(),

@@ -95,8 +95,9 @@ pub(crate) fn run(model: Arc<Model>) {
     let mut engine = Engine::new(model, kernels);
     let request = Request {
         prompt: vec![0, last],
+        said: vec![last],
         sampling: Sampling::default(),
-        tokens_max: 1,
+        tokens_max: 2,
         end_tokens: Vec::new(),
         logprobs: None,
         prompt_logprobs: false,
