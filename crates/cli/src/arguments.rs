@@ -4,6 +4,7 @@
 
 mod ledger;
 mod money;
+mod peers;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub(crate) use ledger::{
     TestnetArguments, ValidatorCommand, VoteArguments, WorkCommand,
 };
 pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
+pub(crate) use peers::{InviteArguments, JoinArguments};
 
 /// Pool machines, models and data into an AI service that belongs to its members.
 ///
@@ -44,6 +46,12 @@ pub(crate) enum Command {
     /// Make, import, list, show and export wallets, and sign texts
     #[command(subcommand)]
     Wallet(WalletCommand),
+    /// Print a ticket with which other machines join this one
+    Invite(InviteArguments),
+    /// Join another machine's network with a ticket, and serve
+    Join(JoinArguments),
+    /// Show the machines of this network, and what they offer
+    Peers(NodeFlag),
     /// Begin a network of members, or take in the beginning of another
     Init(InitArguments),
     /// Look at the members' ledger, check it, and run it without a model
@@ -129,6 +137,15 @@ pub(crate) struct UpArguments {
     pub(crate) queue: Option<String>,
     #[command(flatten)]
     pub(crate) ledger: LedgerFlags,
+    /// Address and port where other machines reach this one, once someone was invited
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) network_listen: Option<String>,
+    /// What this machine is called in its network
+    #[arg(long, value_name = "NAME")]
+    pub(crate) network_name: Option<String>,
+    /// Whether this machine computes: yes, or no and others of its network do
+    #[arg(long, value_name = "YES|NO")]
+    pub(crate) compute: Option<String>,
 }
 
 impl UpArguments {
@@ -139,6 +156,9 @@ impl UpArguments {
         flags.push(("kv_mib", self.kv_mib.clone()));
         flags.push(("queue", self.queue.clone()));
         flags.extend(self.ledger.flags());
+        flags.push(("network_listen", self.network_listen.clone()));
+        flags.push(("network_name", self.network_name.clone()));
+        flags.push(("compute", self.compute.clone()));
         flags
     }
 }

@@ -52,6 +52,11 @@ impl Context {
         Ok(())
     }
 
+    /// Sets one setting where the person said nothing.
+    pub(crate) fn override_setting(&mut self, key: &'static str, value: String) {
+        self.config.set(key, value);
+    }
+
     /// The catalogue: the built-in one, or the file that the settings name.
     pub(crate) fn catalogue(&self) -> anyhow::Result<Catalogue> {
         Ok(match self.config.text("catalogue") {

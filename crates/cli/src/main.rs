@@ -23,6 +23,7 @@ mod money;
 mod network;
 mod order;
 mod outcome;
+mod peers;
 mod progress;
 mod random;
 mod sync;
@@ -61,6 +62,12 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Model(command) => model::run(&context, command),
         Command::Wallet(command) => wallet::run(&context, command),
         Command::Init(init) => network::init(&context, &init),
+        Command::Invite(invite) => peers::invite(&context, &invite),
+        Command::Join(join) => {
+            context.set_flags(&join.up.flags())?;
+            peers::join(&mut context, &join)
+        }
+        Command::Peers(node) => peers::show(&context, &node),
         Command::Ledger(command) => {
             if let LedgerCommand::Run(run) = &command {
                 context.set_flags(&run.flags())?;

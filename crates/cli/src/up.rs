@@ -1,11 +1,14 @@
 //! `mashaa up`: serve a model.
 
-use node::service::{self, Roles};
+use std::sync::Arc;
+
+use node::service::{self, Roles, Serving};
 use node::worker::Worker;
 
 use crate::context::Context;
 use crate::network;
 use crate::outcome::Outcome;
+use crate::peers;
 
 /// Serves until the process is asked to end.
 pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
@@ -19,14 +22,24 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
         options.threads,
         options.isa.name()
     );
-    let worker = Worker::start(opened.model, opened.served, options)?;
+    let slots = u32::try_from(options.sequences_max).unwrap_or(u32::MAX);
+    let (served, worker) = match peers::is_yes(context, "compute")? {
+        true => {
+            let worker = Worker::start(opened.model, opened.served, options)?;
+            (worker.served().clone(), Some(worker))
+        }
+        false => (Arc::new(opened.served), None),
+    };
     let keys = context.config.text("api_keys").split(',').filter(|key| !key.is_empty());
     let gateway = gateway::router::Options {
         api_keys: keys.map(str::to_owned).collect(),
         ..gateway::router::Options::default()
     };
     let open = gateway.api_keys.is_empty();
-    let roles = Roles { model: Some((worker, gateway)), ledger: Some(network::settings(context)?) };
+    let serving = Serving { served, worker, slots, options: gateway };
+    let ledger = network::settings(context)?;
+    let part = peers::settings(context, &ledger)?;
+    let roles = Roles { model: Some(serving), ledger: Some(ledger), network: Some(part) };
     let address = context.config.text("listen");
     service::serve(roles, address, |local, ledger| {
         eprintln!("{}", welcome(&local, &name, open));

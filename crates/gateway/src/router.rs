@@ -171,11 +171,16 @@ async fn answer(
     let body = body::read(request, gateway.body_size_max, &gateway.bodies).await?;
     let plan = gateway.plan(surface, body).await?;
     let shape = Shape::new(&plan)?;
-    let answer = Answer::start(&plan, gateway.backend(), &gateway.metrics)?;
-    match plan.stream {
-        Some(options) => Ok(stream::respond(answer, shape, options, id)),
-        None => answer.whole(&shape).await,
+    let answer = Answer::start(&plan, gateway.backend(), &gateway.metrics).await?;
+    let worker = answer.worker();
+    let mut response = match plan.stream {
+        Some(options) => stream::respond(answer, shape, options, id),
+        None => answer.whole(&shape).await?,
+    };
+    if let Some(worker) = worker {
+        response.headers_mut().insert("x-mashaa-worker", worker);
     }
+    Ok(response)
 }
 
 async fn livez() -> Response {

@@ -29,6 +29,8 @@ const EVENTS_MAX: usize = 256;
 const COMMANDS_MAX: usize = 256;
 /// How long connecting to a node may take.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(15);
+/// How long ending a connection may take.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long opening a stream may take.
 const OPEN_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -91,7 +93,7 @@ pub(crate) enum Command {
     Publish(Vec<u8>),
     Judge { id: MessageId, from: PeerId, good: bool },
     ListenThrough(Multiaddr),
-    Drop(Hash),
+    Drop { node: Hash, answer: oneshot::Sender<Result<(), String>> },
 }
 
 /// What happened.
@@ -226,9 +228,12 @@ impl Network {
         self.tell(Command::ListenThrough(relay)).await;
     }
 
-    /// Ends every connection to a node.
+    /// Ends every connection to a node, and waits until the other side was told.
     pub async fn disconnect(&self, node: Hash) {
-        self.tell(Command::Drop(node)).await;
+        let (answer, wait) = oneshot::channel();
+        self.tell(Command::Drop { node, answer }).await;
+        // Where it takes too long, the other side notices by itself.
+        let _ = tokio::time::timeout(CLOSE_TIME_MAX, wait).await;
     }
 
     async fn tell(&self, command: Command) {

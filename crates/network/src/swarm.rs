@@ -65,6 +65,8 @@ pub(crate) struct Driver {
     circuits: Vec<(PeerId, ConnectionId)>,
     /// Who waits for a connection to whom.
     waiting: Vec<(PeerId, Answer)>,
+    /// Who waits for the end of the connections to whom.
+    leaving: Vec<(PeerId, Answer)>,
 }
 
 type Answer = oneshot::Sender<Result<(), String>>;
@@ -96,8 +98,8 @@ pub(crate) fn build(
         .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE_TIME_MAX))
         .build();
     let topic = gossipsub::IdentTopic::new(format!("/mashaa/{network}/announcements/1"));
-    let (circuits, waiting) = (Vec::new(), Vec::new());
-    let mut driver = Driver { swarm, topic, events, commands, circuits, waiting };
+    let (circuits, waiting, leaving) = (Vec::new(), Vec::new(), Vec::new());
+    let mut driver = Driver { swarm, topic, events, commands, circuits, waiting, leaving };
     let topic = driver.topic.clone();
     driver.swarm.behaviour_mut().gossip.subscribe(&topic).map_err(failed)?;
     Ok(driver)
@@ -212,9 +214,11 @@ impl Driver {
                     tracing::debug!(%error, "no reservation at a relay");
                 }
             }
-            Command::Drop(node) => {
-                if let Some(peer) = peer_of(&node) {
-                    let _ = self.swarm.disconnect_peer_id(peer);
+            Command::Drop { node, answer } => {
+                if let Some(peer) = peer_of(&node)
+                    && self.swarm.disconnect_peer_id(peer).is_ok()
+                {
+                    self.leaving.push((peer, answer));
                 }
             }
         }
@@ -278,6 +282,10 @@ impl Driver {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 self.circuits.retain(|(_, id)| *id != connection_id);
+                if num_established == 0 {
+                    // Whoever waits is woken by the end of its sender.
+                    self.leaving.retain(|(peer, _)| *peer != peer_id);
+                }
                 let node = node_of(&peer_id)?;
                 (num_established == 0).then_some(Event::Disconnected { node })
             }

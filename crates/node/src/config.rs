@@ -28,7 +28,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 12] = [
+pub const SETTINGS: [Setting; 17] = [
     Setting { key: "listen", default: "127.0.0.1:8420", help: "address and port of the API" },
     Setting { key: "model", default: "", help: "model to serve; empty: the catalogue's default" },
     Setting { key: "threads", default: "0", help: "threads that compute; 0: one a core" },
@@ -49,6 +49,23 @@ pub const SETTINGS: [Setting; 12] = [
         key: "ledger_keep_blocks",
         default: "0",
         help: "blocks of the ledger that are kept; 0: all, an archive",
+    },
+    Setting {
+        key: "network_listen",
+        default: "0.0.0.0:8422",
+        help: "address and port where other machines reach this one, once someone was invited",
+    },
+    Setting {
+        key: "network_address",
+        default: "",
+        help: "other addresses of this machine, such as its router's, comma-separated HOST:PORT",
+    },
+    Setting { key: "network_nearby", default: "yes", help: "look for machines on the same LAN" },
+    Setting { key: "network_name", default: "", help: "what this machine is called there" },
+    Setting {
+        key: "compute",
+        default: "yes",
+        help: "whether this machine computes; no: others of its network do",
     },
     Setting { key: "api_keys", default: "", help: "keys that open the API, comma-separated" },
     Setting { key: "catalogue", default: "", help: "a catalogue file instead of the built-in one" },
@@ -157,6 +174,11 @@ impl Config {
             values.insert(key, (value.clone(), Origin::Flag(key.replace('_', "-"))));
         }
         Ok(Config { values })
+    }
+
+    /// Sets a value that the program chose.
+    pub fn set(&mut self, key: &'static str, value: String) {
+        self.values.insert(key, (value, Origin::Default));
     }
 
     /// A setting's value as text; empty for a key that does not exist.

@@ -4,13 +4,17 @@
 
 pub mod catalogue;
 pub mod config;
+pub mod fleet;
 pub mod home;
 pub mod importer;
 pub mod ledger;
 pub mod mirror;
 pub mod models;
 pub mod opened;
+pub mod peers;
 pub mod pull;
+pub mod remote;
+pub mod route;
 pub mod service;
 pub mod source;
 pub mod space;

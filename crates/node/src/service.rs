@@ -12,10 +12,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use consensus::start::Peer;
+use gateway::backend::ServedModel;
 use gateway::router::{Gateway, Options};
+use network::membership::Offer;
 use tokio::net::TcpListener;
+use types::bounded::Text;
 
+use crate::fleet::Fleet;
 use crate::ledger::{self, Ledger, LedgerError, explorer};
+use crate::peers::files::FilesError;
+use crate::peers::{self, Peers, join};
 use crate::worker::Worker;
 
 /// How long tasks have to end once nothing is served any more.
@@ -35,6 +42,9 @@ pub enum ServeError {
     /// The runtime cannot be made.
     #[error("the runtime cannot start: {0}")]
     Runtime(std::io::Error),
+    /// The network of machines cannot start.
+    #[error(transparent)]
+    Network(#[from] FilesError),
     /// The ledger cannot start.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -46,10 +56,25 @@ pub enum ServeError {
 /// What a node does for others.
 #[derive(Debug, Default)]
 pub struct Roles {
-    /// It runs a model behind the API.
-    pub model: Option<(Worker, Options)>,
+    /// It serves a model behind the API.
+    pub model: Option<Serving>,
     /// It has the members' ledger.
     pub ledger: Option<ledger::Settings>,
+    /// It is one of a network of machines, once its home has one.
+    pub network: Option<peers::Settings>,
+}
+
+/// A model behind the API.
+#[derive(Debug)]
+pub struct Serving {
+    /// The model.
+    pub served: Arc<ServedModel>,
+    /// What computes it here; none where only others do.
+    pub worker: Option<Worker>,
+    /// Sequences that are computed here at once, at most.
+    pub slots: u32,
+    /// How the API is served.
+    pub options: Options,
 }
 
 /// Serves at `address` until the process is asked to end (SIGINT, SIGTERM) and the answers in flight
@@ -79,13 +104,22 @@ async fn serve_roles(
     let listen = |source| ServeError::Listen { address: address.to_owned(), source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
-    let started = match &roles.ledger {
+    let (mut ledger, mut peers) = (roles.ledger, None);
+    if let Some(settings) = roles.network {
+        let begun = Peers::new(settings)?;
+        if let (Some(ledger), Some(contact)) = (&mut ledger, begun.member().contact) {
+            let at = join::ledger_of(&begun, contact.node).await.map_err(listen)?;
+            ledger.peers.push(Peer { host: at.ip().to_string(), port: at.port() });
+        }
+        peers = Some(begun);
+    }
+    let started = match &ledger {
         Some(settings) => Some(Ledger::start(settings).await?),
         None => None,
     };
     let mut router = Router::new();
-    if let Some((worker, options)) = roles.model {
-        router = gateway::router::router(Gateway::new(Arc::new(worker), &options));
+    if let Some(peers) = peers {
+        router = take_part(peers, roles.model);
     }
     if let Some((ledger, _)) = &started {
         router = router.merge(explorer::router(ledger.clone()));
@@ -116,6 +150,40 @@ async fn serve_roles(
         running.stop().await;
     }
     reason.map_or(Ok(()), |reason| Err(ServeError::LedgerStopped(reason)))
+}
+
+/// Begins a node's part among the others, and gives what it serves.
+fn take_part(peers: Arc<Peers>, model: Option<Serving>) -> Router {
+    let (mut router, mut fleet, mut worker) = (Router::new(), None, None);
+    if let Some(serving) = model {
+        worker = serving.worker.map(Arc::new);
+        let served = serving.served;
+        let made =
+            Arc::new(Fleet::new(served.clone(), worker.clone(), serving.slots, peers.clone()));
+        router = gateway::router::router(Gateway::new(made.clone(), &serving.options));
+        if let Some(worker) = &worker {
+            let offering = offer(worker.clone(), made.clone(), peers.clone(), serving.slots);
+            tokio::spawn(offering);
+        }
+        fleet = Some(made);
+    }
+    let part = peers.clone();
+    tokio::spawn(async move {
+        if let Err(error) = part.run(worker).await {
+            tracing::error!(%error, "the network of machines is off");
+        }
+    });
+    router.merge(peers::explorer::router(peers, fleet))
+}
+
+/// Measures this machine, and offers what it computes.
+async fn offer(worker: Arc<Worker>, fleet: Arc<Fleet>, peers: Arc<Peers>, slots: u32) {
+    let Some((prefill, decode)) = worker.measure().await else { return };
+    fleet.set_speed(prefill, decode);
+    let served = worker.served();
+    let (Ok(model), Ok(name)) = (Text::new(&served.cid), Text::new(&served.name)) else { return };
+    let context = served.context_max;
+    peers.set_offers(vec![Offer { model, name, context, price: 0, prefill, decode, slots }]);
 }
 
 /// Ready when the process is asked to end.

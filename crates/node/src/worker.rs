@@ -11,16 +11,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use engine::batch::{Engine, Options};
+use engine::fingerprint::{standard_prompt, standard_request};
 use engine::model::Model;
 use engine::request::{Output, Request, SequenceId};
 use engine::trace::Observer;
-use gateway::backend::{Backend, Broken, Busy, Job, ServedModel};
+use gateway::backend::{Backend, Broken, Busy, Job, ServedModel, Submitting};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Seconds after which a client that met a full queue may come back.
 const RETRY_AFTER: u32 = 2;
+
+/// Tokens of the prompt of the run that measures, and tokens of its answer after the first one.
+const MEASURED_PROMPT: u32 = 64;
+const MEASURED_ANSWER: u32 = 8;
 
 type Outputs = UnboundedSender<Result<Output, Broken>>;
 
@@ -32,6 +38,7 @@ pub struct Worker {
     /// Requests taken and not finished.
     held: Arc<AtomicUsize>,
     held_max: usize,
+    vocabulary: usize,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -46,6 +53,7 @@ impl Worker {
         options: Options,
     ) -> std::io::Result<Worker> {
         let (requests, inbox) = channel();
+        let vocabulary = model.vocabulary_size();
         let held = Arc::new(AtomicUsize::new(0));
         let count = held.clone();
         let (made, wait) = channel();
@@ -57,7 +65,7 @@ impl Worker {
         })?;
         wait.recv().map_err(|_| std::io::Error::other("the engine's thread ended at its start"))?;
         let (served, held_max) = (Arc::new(served), options.sequences_max);
-        Ok(Worker { served, requests, held, held_max, thread: Some(thread) })
+        Ok(Worker { served, requests, held, held_max, vocabulary, thread: Some(thread) })
     }
 
     /// The model that is served.
@@ -76,7 +84,24 @@ impl Backend for Worker {
         vec![self.served.clone()]
     }
 
-    fn submit(&self, _model: &ServedModel, request: Request) -> Result<Job, Busy> {
+    fn submit<'a>(&'a self, _model: &'a ServedModel, request: Request) -> Submitting<'a> {
+        Box::pin(std::future::ready(self.try_submit(request)))
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match self.is_running() {
+            true => Ok(()),
+            false => Err("the engine has stopped; restart the node".to_owned()),
+        }
+    }
+}
+
+impl Worker {
+    /// Queues one sequence.
+    ///
+    /// # Errors
+    /// When the queue is full, or the engine has stopped.
+    pub fn try_submit(&self, request: Request) -> Result<Job, Busy> {
         let busy = Busy { retry_after: RETRY_AFTER };
         if self.held.fetch_add(1, Ordering::SeqCst) >= self.held_max {
             self.held.fetch_sub(1, Ordering::SeqCst);
@@ -90,11 +115,29 @@ impl Backend for Worker {
         Ok(job)
     }
 
-    fn ready(&self) -> Result<(), String> {
-        match self.is_running() {
-            true => Ok(()),
-            false => Err("the engine has stopped; restart the node".to_owned()),
+    /// Tokens a second of a short run: of its prompt, of its answer. `None` if it is not computed.
+    pub async fn measure(&self) -> Option<(u32, u32)> {
+        let mut prompt = standard_prompt(self.vocabulary);
+        prompt.truncate(MEASURED_PROMPT as usize);
+        let started = Instant::now();
+        let mut job = self.try_submit(standard_request(prompt, 1 + MEASURED_ANSWER)).ok()?;
+        let (mut first, mut last) = (None, started);
+        loop {
+            match job.next().await?.ok()? {
+                Output::Token { .. } => {
+                    last = Instant::now();
+                    first.get_or_insert(last);
+                }
+                Output::Prompt { .. } => {}
+                Output::Finished(_) => break,
+            }
         }
+        let first = first?;
+        let rate = |count: u32, time: Duration| {
+            let rate = u128::from(count) * 1_000_000_000 / time.as_nanos().max(1);
+            u32::try_from(rate).unwrap_or(u32::MAX).max(1)
+        };
+        Some((rate(MEASURED_PROMPT, first - started), rate(MEASURED_ANSWER, last - first)))
     }
 }
 
