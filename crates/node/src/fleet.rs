@@ -142,12 +142,14 @@ impl Inner {
             prefill,
             decode,
             slots: self.slots,
+            since: 0,
         });
         let room = request.prompt.len().saturating_add(request.tokens_max as usize);
         let offers = self.peers.offers(&self.served.cid).into_iter();
-        let offers = offers.filter(|(_, offer)| offer.context as usize >= room);
-        let there = offers.map(|(node, offer)| Candidate {
+        let offers = offers.filter(|(_, _, offer)| offer.context as usize >= room);
+        let there = offers.map(|(node, since, offer)| Candidate {
             worker: Some(node),
+            since,
             price: offer.price,
             prefill: offer.prefill.max(1),
             decode: offer.decode.max(1),

@@ -123,9 +123,9 @@ impl Peers {
         self.state().known(now())
     }
 
-    /// Nodes that offer a model and are connected, and what they offer.
+    /// Nodes that offer a model and are connected, since when, and what they offer.
     #[must_use]
-    pub fn offers(&self, model: &str) -> Vec<(Hash, Offer)> {
+    pub fn offers(&self, model: &str) -> Vec<(Hash, u64, Offer)> {
         self.state().offers(model, now())
     }
 

@@ -26,7 +26,7 @@ const HALF_LIFE: u64 = 300_000;
 /// How long a worker that failed once is asked last, in milliseconds.
 const SHUN_MIN: u64 = 5_000;
 /// How long one that failed often is asked last, in milliseconds.
-const SHUN_MAX: u64 = 300_000;
+const SHUN_MAX: u64 = 60_000;
 /// The price, in millionths of a credit for a million tokens, that weighs as much as the time.
 const PRICE_WEIGHT: u128 = 1_000_000;
 
@@ -43,6 +43,8 @@ pub struct Candidate {
     pub decode: u32,
     /// Sequences it takes at once.
     pub slots: u32,
+    /// Since when it is connected, in milliseconds; what failed before that is forgiven.
+    pub since: u64,
 }
 
 /// How an attempt ended.
@@ -71,6 +73,7 @@ struct Seen {
     /// Microseconds a token, averaged.
     token_time: Option<u64>,
     in_flight: u32,
+    failed: u64,
     shunned_until: u64,
     halved: u64,
 }
@@ -109,7 +112,8 @@ impl Table {
             let found = cached.iter().filter(|(worker, _)| *worker == it.worker);
             let found = found.map(|(_, length)| *length).max().unwrap_or(0);
             let (time, seen) = (self.time(it, prompt.len() - found, tokens), self.seen(it));
-            let shunned = seen.is_some_and(|seen| seen.shunned_until > now);
+            let failed = |seen: &Seen| seen.failed >= it.since && seen.shunned_until > now;
+            let shunned = seen.is_some_and(failed);
             let price = PRICE_WEIGHT + u128::from(it.price);
             let cost = u128::from(time) * price / u128::from(reliability(seen));
             (shunned, cost, it.worker)
@@ -194,7 +198,8 @@ impl Table {
             Ended::Badly => {
                 seen.bad = seen.bad.saturating_add(1);
                 let shun = (SHUN_MIN << seen.row.min(6)).min(SHUN_MAX);
-                (seen.row, seen.shunned_until) = (seen.row.saturating_add(1), now + shun);
+                (seen.row, seen.failed) = (seen.row.saturating_add(1), now);
+                seen.shunned_until = now + shun;
             }
         }
     }

@@ -9,6 +9,8 @@ mod kills;
 #[cfg(unix)]
 mod ledger;
 mod lies;
+#[cfg(unix)]
+mod machines;
 mod mirror;
 #[cfg(unix)]
 mod money;

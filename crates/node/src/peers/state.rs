@@ -111,13 +111,15 @@ impl State {
         self.nodes.values().filter(there).cloned().collect()
     }
 
-    pub(super) fn offers(&self, model: &str, now: u64) -> Vec<(Hash, Offer)> {
+    pub(super) fn offers(&self, model: &str, now: u64) -> Vec<(Hash, u64, Offer)> {
         let mut found = Vec::new();
-        for known in self.nodes.values().filter(|it| it.connection.is_some() && it.is_fresh(now)) {
-            let Some(signed) = &known.announcement else { continue };
+        for known in self.nodes.values().filter(|it| it.is_fresh(now)) {
+            let (Some(signed), Some(connection)) = (&known.announcement, &known.connection) else {
+                continue;
+            };
             let offers = signed.announcement().offers.as_slice().iter();
             let offers = offers.filter(|offer| offer.model.as_str() == model);
-            found.extend(offers.map(|offer| (known.node, offer.clone())));
+            found.extend(offers.map(|offer| (known.node, connection.since, offer.clone())));
         }
         found
     }

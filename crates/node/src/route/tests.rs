@@ -4,7 +4,7 @@ const A: WorkerId = Some(Hash([1; 32]));
 const B: WorkerId = Some(Hash([2; 32]));
 
 fn candidate(worker: WorkerId) -> Candidate {
-    Candidate { worker, price: 0, prefill: 1000, decode: 100, slots: 8 }
+    Candidate { worker, price: 0, prefill: 1000, decode: 100, slots: 8, since: 0 }
 }
 
 fn order(table: &Table, candidates: &[Candidate], now: u64) -> Vec<WorkerId> {
@@ -41,6 +41,8 @@ fn a_failure_puts_a_worker_last_for_a_while_and_longer_each_time() {
     assert_eq!(order(&table, &both, SHUN_MIN), [A, B]);
     table.judge(A, Ended::Badly, SHUN_MIN);
     assert_eq!(order(&table, &both, SHUN_MIN + 2 * SHUN_MIN - 1), [B, A]);
+    let back = Candidate { since: SHUN_MIN + 1, ..both[0] };
+    assert_eq!(order(&table, &[back, both[1]], SHUN_MIN + 1), [A, B], "it came back since");
     for at in 0..40 {
         table.judge(A, Ended::Badly, at);
     }
