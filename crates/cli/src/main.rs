@@ -25,6 +25,7 @@ mod order;
 mod outcome;
 mod progress;
 mod random;
+mod replay;
 mod sync;
 mod testnet;
 mod up;
