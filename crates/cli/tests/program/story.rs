@@ -363,6 +363,8 @@ fn divide_and_leave(it: &mut Teller) {
 /// Every line of balances is what the blocks lead to, by the record of either node.
 fn compute_again(it: &Teller) {
     assert_eq!(it.balances.len(), 6);
+    let beyond = it.nodes[0].run(&["ledger", "replay", "--until", "1000000"]);
+    assert_eq!(beyond.code, Some(3), "{}", beyond.stderr);
     for (at, (height, told)) in it.balances.iter().enumerate() {
         let until = ["ledger", "replay", "--accounts", "--until", &height.to_string()];
         let replayed = it.nodes[at % 2].json(&until);
