@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use ledger::{
     DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, LoadArguments,
-    MemberCommand, NodeFlag, ProposeArguments, RegisterArguments, SendArguments, SignFlags,
-    TestnetArguments, ValidatorCommand, VoteArguments, WorkCommand,
+    MemberCommand, NodeFlag, ProposeArguments, RegisterArguments, ReplayArguments, SendArguments,
+    SignFlags, TestnetArguments, ValidatorCommand, VoteArguments, WorkCommand,
 };
 pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
 pub(crate) use peers::{InviteArguments, JoinArguments};

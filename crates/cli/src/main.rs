@@ -26,6 +26,7 @@ mod outcome;
 mod peers;
 mod progress;
 mod random;
+mod replay;
 mod sync;
 mod testnet;
 mod up;

@@ -174,11 +174,9 @@ pub(crate) fn work(context: &Context, command: &WorkCommand) -> anyhow::Result<O
             ledger::show(context, node, &format!("/ledger/works/{}", cid(of)?))
         }
         WorkCommand::Register(it) => register(context, it),
-        WorkCommand::Pay { sign, cid: of, amount: how_much } => {
-            let (work, amount) = (cid(of)?, amount(how_much)?);
-            send(context, sign, |worker, _| {
-                Ok(Action::PayForUse(PayForUse { work, worker, amount }))
-            })
+        WorkCommand::Pay { sign, cid: of, amount: how_much, worker } => {
+            let (work, amount, worker) = (cid(of)?, amount(how_much)?, address(worker)?);
+            send(context, sign, |_, _| Ok(Action::PayForUse(PayForUse { work, worker, amount })))
         }
         WorkCommand::Retire { sign, cid: of } => {
             let work = cid(of)?;

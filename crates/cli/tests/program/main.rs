@@ -17,6 +17,8 @@ mod money;
 #[cfg(unix)]
 mod snapshots;
 #[cfg(unix)]
+mod story;
+#[cfg(unix)]
 mod up;
 #[cfg(unix)]
 mod wallet;
