@@ -179,7 +179,7 @@ impl Inner {
                 return Ok(job);
             }
         };
-        let name = first.worker.map_or_else(|| self.peers.me(), |node| node).to_string();
+        let name = first.worker.unwrap_or_else(|| self.peers.me()).to_string();
         let (outputs, job) = Job::channel();
         let run = Run { inner: self, request, prompted: false, outputs };
         tokio::spawn(run.follow(first));
