@@ -30,6 +30,11 @@ pub trait Backend: Send + Sync + 'static {
     /// When the queue is full.
     fn submit(&self, model: &ServedModel, request: Request) -> Result<Job, Busy>;
 
+    /// Why no request is taken now, where the machine's owner has stopped the work for a while.
+    fn pause(&self) -> Option<Pause> {
+        None
+    }
+
     /// Whether a request would be answered now.
     ///
     /// # Errors
@@ -78,6 +83,15 @@ pub struct Busy {
     pub retry_after: u32,
 }
 
+/// Why a machine's owner lets it answer nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Said to the client.
+    pub reason: String,
+    /// When to come back, in seconds.
+    pub retry_after: u32,
+}
+
 /// Why an answer broke off. The text goes to the log, not to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken(pub String);
@@ -113,11 +127,13 @@ impl Job {
         (sender, Job { outputs })
     }
 
+    /// The next output that is there already; `None` if there is none yet, or no more.
+    pub fn try_next(&mut self) -> Option<Result<Output, Broken>> {
+        self.outputs.try_recv().ok()
+    }
+
     /// The next output. `None` when the backend went away.
-    pub(crate) fn poll_next(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Output, Broken>>> {
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Output, Broken>>> {
         self.outputs.poll_recv(context)
     }
 }

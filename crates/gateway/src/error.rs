@@ -69,6 +69,8 @@ pub enum Code {
     AnswerBroken,
     /// The node cannot answer yet.
     NotReady,
+    /// The machine's owner has stopped the work for a while.
+    Paused,
     /// The answer stayed silent too long.
     AnswerTimeout,
 }
@@ -118,6 +120,7 @@ impl Code {
             Code::Internal => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
             Code::AnswerBroken => ("answer_broken", StatusCode::BAD_GATEWAY),
             Code::NotReady => ("not_ready", StatusCode::SERVICE_UNAVAILABLE),
+            Code::Paused => ("paused", StatusCode::SERVICE_UNAVAILABLE),
             Code::AnswerTimeout => ("answer_timeout", StatusCode::GATEWAY_TIMEOUT),
         }
     }

@@ -28,6 +28,8 @@ pub const ENTRIES_MAX: usize = 1024;
 pub const FILE_SIZE_MAX: u64 = 1 << 18;
 /// Temperatures that are none, in thousandths of a degree: broken sensors say 0, or this much.
 const TEMPERATURE_MAX: i64 = 150_000;
+/// Ticks between two looks at the processor, at least: a shorter time tells nothing.
+const TICKS_MIN: u64 = 50;
 /// Drivers whose hottest sensor is the processor's.
 const PROCESSORS: [&str; 4] = ["coretemp", "k10temp", "zenpower", "cpu_thermal"];
 
@@ -170,7 +172,8 @@ impl Sensors {
             (self.processor, self.load) = (None, None);
             return;
         };
-        let Some(last) = self.processor.filter(|last| last.total < now.total) else {
+        let long_ago = |last: &Processor| now.total >= last.total.saturating_add(TICKS_MIN);
+        let Some(last) = self.processor.filter(long_ago) else {
             self.processor.get_or_insert(now);
             return;
         };

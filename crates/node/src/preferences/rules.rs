@@ -10,6 +10,8 @@ use super::{Conditions, Effect, Finding, Mode, OnBattery, Preferences, Rule};
 const TEMPERATURE_MARGIN: i64 = 5_000;
 /// The share of a limit by which other measurements must get better: one part in this many.
 const MARGIN: u64 = 8;
+/// Bytes by which room must get better, at most.
+const ROOM_MARGIN_MAX: u64 = 64 << 20;
 
 /// Threads that compute while there are requests of others.
 pub(super) fn threads(preferences: &Preferences, conditions: &Conditions) -> usize {
@@ -199,7 +201,7 @@ fn room(rule: Rule, what: &str, (min, free): (Option<u64>, Option<u64>), stopped
     let Some(free) = free else {
         return unknown(rule, &(min >> 20).to_string(), "nothing says how much is free");
     };
-    let resume = min.saturating_add(min / MARGIN);
+    let resume = min.saturating_add((min / MARGIN).min(ROOM_MARGIN_MAX));
     let short = free < if stopped { resume } else { min };
     let mut sentence = format!("{} MiB {what} are free ({setting} = {})", free >> 20, min >> 20);
     if short {

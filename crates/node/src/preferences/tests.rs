@@ -144,7 +144,7 @@ fn a_person_at_the_machine_stops_the_work_or_takes_threads() {
 }
 
 #[test]
-fn other_programs_memory_and_disk_stop_the_work_until_it_is_better_by_an_eighth() {
+fn other_programs_memory_and_disk_stop_the_work_until_it_is_better_by_a_margin() {
     let load = |it| Conditions { load: Some(it), ..calm() };
     let memory = |it: u64| Conditions { memory_free: Some(it << 20), ..calm() };
     let disk = |it: u64| Conditions { disk_free: Some(it << 20), ..calm() };
@@ -157,8 +157,8 @@ fn other_programs_memory_and_disk_stop_the_work_until_it_is_better_by_an_eighth(
             [800, 801, 701, 700],
             Box::new(move |it| load(it as u32)),
         ),
-        (Rule::MemoryFree, ("work_memory_free_mib", "800"), [800, 799, 899, 900], Box::new(memory)),
-        (Rule::DiskFree, ("work_disk_free_mib", "800"), [800, 799, 899, 900], Box::new(disk)),
+        (Rule::MemoryFree, ("work_memory_free_mib", "400"), [400, 399, 449, 450], Box::new(memory)),
+        (Rule::DiskFree, ("work_disk_free_mib", "8000"), [8000, 7999, 8063, 8064], Box::new(disk)),
     ];
     for (rule, set, [allowed, stops, still, again], at) in table {
         assert!(check(rule, set, &at(allowed)).starts_with("allows"), "{rule:?}");
