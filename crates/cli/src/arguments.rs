@@ -4,6 +4,7 @@
 
 mod ledger;
 mod money;
+mod work;
 
 use std::path::PathBuf;
 
@@ -11,10 +12,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use ledger::{
     DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, LoadArguments,
-    MemberCommand, NodeFlag, ProposeArguments, RegisterArguments, SendArguments, SignFlags,
-    TestnetArguments, ValidatorCommand, VoteArguments, WorkCommand,
+    MemberCommand, NodeFlag, ProposeArguments, RegisterArguments, RegistryCommand, SendArguments,
+    SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
 };
 pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
+pub(crate) use work::{WorkCommand, WorkFlags};
 
 /// Pool machines, models and data into an AI service that belongs to its members.
 ///
@@ -35,7 +37,14 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve a model behind the OpenAI-compatible API
-    Up(UpArguments),
+    Up(Box<UpArguments>),
+    /// Show a node: its model, its requests, whether it works for others, its ledger
+    Status(NodeFlag),
+    /// Pause, resume and drain a node's work for others
+    #[command(subcommand)]
+    Work(WorkCommand),
+    /// Explain why a node works for others now, or does not
+    Why(NodeFlag),
     /// Ask one question, or talk in the terminal
     Chat(ChatArguments),
     /// Fetch, add, list, show and remove models
@@ -65,7 +74,7 @@ pub(crate) enum Command {
     Delegate(DelegateArguments),
     /// List, register and pay for models and datasets of the ledger
     #[command(subcommand)]
-    Work(WorkCommand),
+    Registry(RegistryCommand),
     /// Let another key act for your account, or no longer
     #[command(subcommand)]
     Session(SessionCommand),
@@ -129,6 +138,8 @@ pub(crate) struct UpArguments {
     pub(crate) queue: Option<String>,
     #[command(flatten)]
     pub(crate) ledger: LedgerFlags,
+    #[command(flatten)]
+    pub(crate) work: WorkFlags,
 }
 
 impl UpArguments {
@@ -139,6 +150,7 @@ impl UpArguments {
         flags.push(("kv_mib", self.kv_mib.clone()));
         flags.push(("queue", self.queue.clone()));
         flags.extend(self.ledger.flags());
+        flags.extend(self.work.flags());
         flags
     }
 }

@@ -1,6 +1,12 @@
 //! `mashaa up`: serve a model.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use node::preferences::{Effect, Gate, Preferences};
 use node::service::{self, Roles};
+use node::supervisor::Supervisor;
 use node::worker::Worker;
 
 use crate::context::Context;
@@ -11,6 +17,7 @@ use crate::outcome::Outcome;
 pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let lock = context.home.lock()?;
     let options = context.engine_options()?;
+    let preferences = Preferences::of(&context.config, options.threads)?;
     let opened = context.opened(None)?;
     let name = opened.served.name.clone();
     eprintln!(
@@ -19,14 +26,21 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
         options.threads,
         options.isa.name()
     );
-    let worker = Worker::start(opened.model, opened.served, options)?;
-    let keys = context.config.text("api_keys").split(',').filter(|key| !key.is_empty());
+    let worker = Arc::new(Worker::start(opened.model, opened.served, options)?);
+    let root = Path::new(context.config.text("sensors_root"));
+    let supervisor =
+        Supervisor::start(worker, preferences, &context.home, root, SystemTime::now())?;
+    warn(&supervisor);
     let gateway = gateway::router::Options {
-        api_keys: keys.map(str::to_owned).collect(),
+        api_keys: context.api_keys(),
         ..gateway::router::Options::default()
     };
     let open = gateway.api_keys.is_empty();
-    let roles = Roles { model: Some((worker, gateway)), ledger: Some(network::settings(context)?) };
+    let roles = Roles {
+        model: Some((Arc::new(supervisor), gateway)),
+        api_keys: context.api_keys(),
+        ledger: Some(network::settings(context)?),
+    };
     let address = context.config.text("listen");
     service::serve(roles, address, |local, ledger| {
         eprintln!("{}", welcome(&local, &name, open));
@@ -35,6 +49,17 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     drop(lock);
     eprintln!("stopped");
     Ok(Outcome::Done)
+}
+
+/// Says which preferences cannot be kept here, and whether others are stopped.
+fn warn(supervisor: &Supervisor) {
+    let verdict = supervisor.look(SystemTime::now()).verdict;
+    for finding in verdict.findings.iter().filter(|it| it.effect == Effect::Unknown) {
+        eprintln!("warning: {}", finding.sentence);
+    }
+    if let Some(reason) = verdict.reason().filter(|_| verdict.others != Gate::Open) {
+        eprintln!("no work for others now: {}; `mashaa why` tells more", reason.sentence);
+    }
 }
 
 /// What a person can do now.

@@ -49,6 +49,8 @@ pub enum Code {
     TemplateRefused,
     /// No API key, or a wrong one.
     InvalidApiKey,
+    /// Whoever asks may not.
+    Forbidden,
     /// No such model is served.
     ModelNotFound,
     /// No such path.
@@ -108,6 +110,7 @@ impl Code {
             Code::ContextLengthExceeded => ("context_length_exceeded", StatusCode::BAD_REQUEST),
             Code::TemplateRefused => ("chat_template_refused", StatusCode::BAD_REQUEST),
             Code::InvalidApiKey => ("invalid_api_key", StatusCode::UNAUTHORIZED),
+            Code::Forbidden => ("forbidden", StatusCode::FORBIDDEN),
             Code::ModelNotFound => ("model_not_found", StatusCode::NOT_FOUND),
             Code::UnknownUrl => ("unknown_url", StatusCode::NOT_FOUND),
             Code::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),

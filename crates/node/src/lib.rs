@@ -4,6 +4,7 @@
 
 pub mod catalogue;
 pub mod config;
+pub mod control;
 pub mod home;
 pub mod importer;
 pub mod ledger;

@@ -97,6 +97,22 @@ impl Sensors {
         Some(((now.year(), now.month()), end))
     }
 
+    /// The next moment, after this one, at which clocks here show a time of the day such as `18:00`.
+    #[must_use]
+    pub fn next_time(&self, seconds: u64, time: &str) -> Option<u64> {
+        let (hour, minute) = time.split_once(':')?;
+        let (hour, minute) = (hour.parse().ok()?, minute.parse().ok()?);
+        let zone = self.zone.clone().unwrap_or(TimeZone::UTC);
+        let now = Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?.to_zoned(zone);
+        let time = jiff::civil::Time::new(hour, minute, 0, 0).ok()?;
+        let today = now.with().time(time).build().ok()?;
+        let next = match today > now {
+            true => today,
+            false => today.checked_add(jiff::Span::new().try_days(1).ok()?).ok()?,
+        };
+        u64::try_from(next.timestamp().as_second()).ok()
+    }
+
     fn week_minute(&self, seconds: u64) -> Option<u16> {
         let now = Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
         let now = now.to_zoned(self.zone.clone()?);

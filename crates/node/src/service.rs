@@ -15,8 +15,9 @@ use axum::Router;
 use gateway::router::{Gateway, Options};
 use tokio::net::TcpListener;
 
+use crate::control::{self, Control};
 use crate::ledger::{self, Ledger, LedgerError, explorer};
-use crate::worker::Worker;
+use crate::supervisor::Supervisor;
 
 /// How long tasks have to end once nothing is served any more.
 const SHUTDOWN: Duration = Duration::from_secs(2);
@@ -46,8 +47,10 @@ pub enum ServeError {
 /// What a node does for others.
 #[derive(Debug, Default)]
 pub struct Roles {
-    /// It runs a model behind the API.
-    pub model: Option<(Worker, Options)>,
+    /// It runs a model behind the API, as far as its owner lets it.
+    pub model: Option<(Arc<Supervisor>, Options)>,
+    /// Keys that open what only its owner may see and do; without any, this machine may.
+    pub api_keys: Vec<String>,
     /// It has the members' ledger.
     pub ledger: Option<ledger::Settings>,
 }
@@ -84,9 +87,21 @@ async fn serve_roles(
         None => None,
     };
     let mut router = Router::new();
-    if let Some((worker, options)) = roles.model {
-        router = gateway::router::router(Gateway::new(Arc::new(worker), &options));
+    let supervisor = roles.model.as_ref().map(|(supervisor, _)| Arc::clone(supervisor));
+    // Looks until this function ends.
+    let _watch = match &supervisor {
+        Some(supervisor) => Some(supervisor.watch().map_err(ServeError::Runtime)?),
+        None => None,
+    };
+    if let Some((supervisor, options)) = roles.model {
+        router = gateway::router::router(Gateway::new(supervisor.worker().clone(), &options));
     }
+    router = router.merge(control::router(Control::new(
+        supervisor,
+        started.as_ref().map(|(ledger, _)| ledger.clone()),
+        roles.ledger.as_ref().map_or(0, |settings| settings.peers.len()),
+        &roles.api_keys,
+    )));
     if let Some((ledger, _)) = &started {
         router = router.merge(explorer::router(ledger.clone()));
     }

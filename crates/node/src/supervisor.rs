@@ -126,6 +126,12 @@ impl Supervisor {
         Ok(self.look_with(&mut state, now))
     }
 
+    /// The next moment at which clocks here show a time of the day such as `18:00`.
+    #[must_use]
+    pub fn next_time(&self, now: SystemTime, time: &str) -> Option<u64> {
+        self.state().sensors.next_time(milliseconds(now) / 1000, time)
+    }
+
     /// Looks every second, on a thread that ends with the guard or the supervisor.
     ///
     /// # Errors

@@ -334,7 +334,7 @@ pub(crate) struct DelayArguments {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum WorkCommand {
+pub(crate) enum RegistryCommand {
     /// List the models and datasets of the ledger
     List {
         #[command(flatten)]
@@ -351,7 +351,7 @@ pub(crate) enum WorkCommand {
         cid: String,
     },
     /// Register a model or a dataset
-    Register(RegisterArguments),
+    Register(Box<RegisterArguments>),
     /// Pay for the use of one; its makers and those of its parents are paid
     Pay {
         #[command(flatten)]

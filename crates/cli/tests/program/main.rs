@@ -18,4 +18,6 @@ mod snapshots;
 mod up;
 #[cfg(unix)]
 mod wallet;
+#[cfg(target_os = "linux")]
+mod work;
 mod world;

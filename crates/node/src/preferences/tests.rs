@@ -150,7 +150,8 @@ fn other_programs_memory_and_disk_stop_the_work_until_it_is_better_by_a_margin()
     let disk = |it: u64| Conditions { disk_free: Some(it << 20), ..calm() };
     type At = Box<dyn Fn(u64) -> Conditions>;
     // The last that is allowed, the first that is not, the last that stops after that.
-    let table: [(Rule, (&'static str, &str), [u64; 4], At); 3] = [
+    type Row = (Rule, (&'static str, &'static str), [u64; 4], At);
+    let table: [Row; 3] = [
         (
             Rule::Load,
             ("work_load_max", "80"),

@@ -81,6 +81,19 @@ fn a_month_ends_where_the_next_begins_in_the_local_time() {
 }
 
 #[test]
+fn a_time_of_the_day_comes_today_or_tomorrow() {
+    let root = root(&[("etc/x", "")]);
+    fs::write(root.path().join("etc/localtime"), zone("<+03>-3")).unwrap();
+    let sensors = Sensors::new(root.path(), Path::new("/"));
+    // It is 17:05:30 there.
+    assert_eq!(sensors.next_time(NOW, "18:00"), Some(NOW + 55 * 60 - 30));
+    assert_eq!(sensors.next_time(NOW, "17:05"), Some(NOW + 86_400 - 30));
+    for wrong in ["", "18", "24:00", "18:60", "x:1", "1:-1"] {
+        assert_eq!(sensors.next_time(NOW, wrong), None, "{wrong}");
+    }
+}
+
+#[test]
 fn a_battery_counts_while_it_discharges_and_a_mouse_has_none() {
     let root = root(&[("sys/class/power_supply/AC/type", "Mains\n")]);
     let put = |path: &str, text: &str| put(&root.path().join("sys/class/power_supply"), path, text);
