@@ -5,6 +5,7 @@
 mod ledger;
 mod money;
 mod peers;
+mod work;
 
 use std::path::PathBuf;
 
@@ -12,11 +13,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use ledger::{
     DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, LoadArguments,
-    MemberCommand, NodeFlag, ProposeArguments, RegisterArguments, ReplayArguments, SendArguments,
-    SignFlags, TestnetArguments, ValidatorCommand, VoteArguments, WorkCommand,
+    MemberCommand, NodeFlag, ProposeArguments, RegisterArguments, RegistryCommand, ReplayArguments,
+    SendArguments, SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
 };
 pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
 pub(crate) use peers::{InviteArguments, JoinArguments};
+pub(crate) use work::{WorkCommand, WorkFlags};
 
 /// Pool machines, models and data into an AI service that belongs to its members.
 ///
@@ -37,7 +39,14 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve a model behind the OpenAI-compatible API
-    Up(UpArguments),
+    Up(Box<UpArguments>),
+    /// Show a node: its model, its requests, whether it works for others, its ledger
+    Status(NodeFlag),
+    /// Pause, resume and drain a node's work for others
+    #[command(subcommand)]
+    Work(WorkCommand),
+    /// Explain why a node works for others now, or does not
+    Why(NodeFlag),
     /// Ask one question, or talk in the terminal
     Chat(ChatArguments),
     /// Fetch, add, list, show and remove models
@@ -49,7 +58,7 @@ pub(crate) enum Command {
     /// Print a ticket with which other machines join this one
     Invite(InviteArguments),
     /// Join another machine's network with a ticket, and serve
-    Join(JoinArguments),
+    Join(Box<JoinArguments>),
     /// Show the machines of this network, and what they offer
     Peers(NodeFlag),
     /// Begin a network of members, or take in the beginning of another
@@ -73,7 +82,7 @@ pub(crate) enum Command {
     Delegate(DelegateArguments),
     /// List, register and pay for models and datasets of the ledger
     #[command(subcommand)]
-    Work(WorkCommand),
+    Registry(RegistryCommand),
     /// Let another key act for your account, or no longer
     #[command(subcommand)]
     Session(SessionCommand),
@@ -137,6 +146,8 @@ pub(crate) struct UpArguments {
     pub(crate) queue: Option<String>,
     #[command(flatten)]
     pub(crate) ledger: LedgerFlags,
+    #[command(flatten)]
+    pub(crate) work: WorkFlags,
     /// Address and port where other machines reach this one, once someone was invited
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) network_listen: Option<String>,
@@ -156,6 +167,7 @@ impl UpArguments {
         flags.push(("kv_mib", self.kv_mib.clone()));
         flags.push(("queue", self.queue.clone()));
         flags.extend(self.ledger.flags());
+        flags.extend(self.work.flags());
         flags.push(("network_listen", self.network_listen.clone()));
         flags.push(("network_name", self.network_name.clone()));
         flags.push(("compute", self.compute.clone()));

@@ -106,6 +106,12 @@ impl Context {
         Ok(open(&self.blobs, &self.model(given)?)?)
     }
 
+    /// The keys that open the API.
+    pub(crate) fn api_keys(&self) -> Vec<String> {
+        let keys = self.config.text("api_keys").split(',').filter(|key| !key.is_empty());
+        keys.map(str::to_owned).collect()
+    }
+
     /// How the settings set up an engine.
     pub(crate) fn engine_options(&self) -> anyhow::Result<Options> {
         let threads = self.config.number("threads", 0..=THREADS_MAX as u64, "0 to 256")?;

@@ -144,7 +144,8 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let lock = context.home.lock()?;
     let ledger = settings(context)?;
     let network = Some(peers::settings(context, &ledger)?);
-    let roles = Roles { model: None, ledger: Some(ledger), network };
+    let api_keys = context.api_keys();
+    let roles = Roles { model: None, api_keys, ledger: Some(ledger), network };
     service::serve(roles, context.config.text("listen"), |local, ledger| {
         eprintln!("ready: http://{local}/ledger");
         ledger.into_iter().for_each(welcome);

@@ -34,6 +34,11 @@ pub trait Backend: Send + Sync + 'static {
     /// When the queue is full.
     fn submit<'a>(&'a self, model: &'a ServedModel, request: Request) -> Submitting<'a>;
 
+    /// Why no request is taken now, where the machine's owner has stopped the work for a while.
+    fn pause(&self) -> Option<Pause> {
+        None
+    }
+
     /// Whether a request would be answered now.
     ///
     /// # Errors
@@ -79,6 +84,15 @@ pub struct Job {
 /// Why a backend did not take a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy {
+    /// When to come back, in seconds.
+    pub retry_after: u32,
+}
+
+/// Why a machine's owner lets it answer nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Said to the client.
+    pub reason: String,
     /// When to come back, in seconds.
     pub retry_after: u32,
 }
@@ -133,11 +147,13 @@ impl Job {
         self.outputs.recv().await
     }
 
-    /// The same, for whoever follows several jobs.
-    pub(crate) fn poll_next(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Output, Broken>>> {
+    /// The next output that is there already; `None` if there is none yet, or no more.
+    pub fn try_next(&mut self) -> Option<Result<Output, Broken>> {
+        self.outputs.try_recv().ok()
+    }
+
+    /// The same as `next`, for whoever follows several jobs.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Output, Broken>>> {
         self.outputs.poll_recv(context)
     }
 }

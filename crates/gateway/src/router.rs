@@ -96,6 +96,9 @@ impl Gateway {
     }
 
     fn check_ready(&self) -> Result<(), ApiError> {
+        if let Some(pause) = self.backend.pause() {
+            return Err(ApiError::new(Code::Paused, pause.reason).retry_after(pause.retry_after));
+        }
         self.backend.ready().map_err(|reason| {
             let message = format!("not ready: {reason}");
             ApiError::new(Code::NotReady, message).retry_after(NOT_READY_RETRY)

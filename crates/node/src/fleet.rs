@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::request::{Output, Request};
-use gateway::backend::{Backend, Broken, Busy, Job, ServedModel, Submitting};
+use gateway::backend::{Backend, Broken, Busy, Job, Pause, ServedModel, Submitting};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use types::id::Hash;
@@ -21,7 +21,7 @@ use types::id::Hash;
 use crate::peers::{Peers, now};
 use crate::remote::{Fault, Remote};
 use crate::route::{Candidate, Ended, Standing, Table, WorkerId};
-use crate::worker::Worker;
+use crate::worker::{Class, Worker};
 
 /// How long a request may look for a worker before it is refused as busy.
 const SUBMIT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -116,6 +116,11 @@ impl Backend for Fleet {
 
     fn submit<'a>(&'a self, _model: &'a ServedModel, request: Request) -> Submitting<'a> {
         Box::pin(Inner::submit(self.0.clone(), request))
+    }
+
+    fn pause(&self) -> Option<Pause> {
+        let pause = self.0.here.as_ref()?.pause()?;
+        self.0.peers.offers(&self.0.served.cid).is_empty().then_some(pause)
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -229,7 +234,7 @@ impl Inner {
         let none = || Fault::Busy("this node does not compute".to_owned());
         let here = self.here.as_ref().ok_or_else(none)?;
         here.ready().map_err(Fault::Failed)?;
-        here.try_submit(request.clone()).map_err(|_| Fault::Busy("the queue is full".to_owned()))
+        here.submit_for(Class::Own, request.clone()).map_err(|not| Fault::Busy(not.reason))
     }
 
     async fn start_there(&self, node: Hash, request: &Request) -> Result<Remote, Fault> {

@@ -4,6 +4,7 @@
 
 pub mod catalogue;
 pub mod config;
+pub mod control;
 pub mod fleet;
 pub mod home;
 pub mod importer;
@@ -12,10 +13,14 @@ pub mod mirror;
 pub mod models;
 pub mod opened;
 pub mod peers;
+pub mod preferences;
 pub mod pull;
+pub mod remembered;
 pub mod remote;
 pub mod route;
+pub mod sensors;
 pub mod service;
 pub mod source;
 pub mod space;
+pub mod supervisor;
 pub mod worker;

@@ -19,10 +19,12 @@ use network::membership::Offer;
 use tokio::net::TcpListener;
 use types::bounded::Text;
 
+use crate::control::{self, Control};
 use crate::fleet::Fleet;
 use crate::ledger::{self, Ledger, LedgerError, explorer};
 use crate::peers::files::FilesError;
 use crate::peers::{self, Peers, join};
+use crate::supervisor::Supervisor;
 use crate::worker::Worker;
 
 /// How long tasks have to end once nothing is served any more.
@@ -58,6 +60,8 @@ pub enum ServeError {
 pub struct Roles {
     /// It serves a model behind the API.
     pub model: Option<Serving>,
+    /// Keys that open what only its owner may see and do; without any, this machine may.
+    pub api_keys: Vec<String>,
     /// It has the members' ledger.
     pub ledger: Option<ledger::Settings>,
     /// It is one of a network of machines, once its home has one.
@@ -69,8 +73,8 @@ pub struct Roles {
 pub struct Serving {
     /// The model.
     pub served: Arc<ServedModel>,
-    /// What computes it here; none where only others do.
-    pub worker: Option<Worker>,
+    /// What computes it here, as far as its owner lets it; none where only others do.
+    pub supervisor: Option<Arc<Supervisor>>,
     /// Sequences that are computed here at once, at most.
     pub slots: u32,
     /// How the API is served.
@@ -118,9 +122,21 @@ async fn serve_roles(
         None => None,
     };
     let mut router = Router::new();
+    let supervisor = roles.model.as_ref().and_then(|serving| serving.supervisor.clone());
+    // Looks until this function ends.
+    let _watch = match &supervisor {
+        Some(supervisor) => Some(supervisor.watch().map_err(ServeError::Runtime)?),
+        None => None,
+    };
     if let Some(peers) = peers {
         router = take_part(peers, roles.model);
     }
+    router = router.merge(control::router(Control::new(
+        supervisor,
+        started.as_ref().map(|(ledger, _)| ledger.clone()),
+        ledger.as_ref().map_or(0, |settings| settings.peers.len()),
+        &roles.api_keys,
+    )));
     if let Some((ledger, _)) = &started {
         router = router.merge(explorer::router(ledger.clone()));
     }
@@ -156,7 +172,7 @@ async fn serve_roles(
 fn take_part(peers: Arc<Peers>, model: Option<Serving>) -> Router {
     let (mut router, mut fleet, mut worker) = (Router::new(), None, None);
     if let Some(serving) = model {
-        worker = serving.worker.map(Arc::new);
+        worker = serving.supervisor.map(|it| it.worker().clone());
         let served = serving.served;
         let made =
             Arc::new(Fleet::new(served.clone(), worker.clone(), serving.slots, peers.clone()));

@@ -349,7 +349,7 @@ pub(crate) struct DelayArguments {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum WorkCommand {
+pub(crate) enum RegistryCommand {
     /// List the models and datasets of the ledger
     List {
         #[command(flatten)]
@@ -366,7 +366,7 @@ pub(crate) enum WorkCommand {
         cid: String,
     },
     /// Register a model or a dataset
-    Register(RegisterArguments),
+    Register(Box<RegisterArguments>),
     /// Pay for the use of one; who ran it is paid, its makers, and those of its parents
     Pay {
         #[command(flatten)]

@@ -26,7 +26,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn new() -> World {
+    fn world() -> World {
         let world = World::new();
         world.catalogue(&["http://127.0.0.1:1/none"]);
         let source = world.path("random.gguf");
@@ -56,7 +56,8 @@ impl Machine {
             told.push_str(line);
             line.starts_with("ready: ")
         });
-        let ready = ready.unwrap_or_else(|| panic!("the node ends before it is ready: {told}"));
+        assert!(ready.is_some(), "the node ends before it is ready: {told}");
+        let ready = ready.unwrap();
         let address = ready.trim_start_matches("ready: http://").trim_end_matches("/v1");
         (child, lines, address.to_owned())
     }
@@ -105,7 +106,7 @@ impl Machine {
             .send(request(seed, true).to_string())
             .unwrap();
         let worker = answer.headers()["x-mashaa-worker"].to_str().unwrap().to_owned();
-        let (mut text, mut events) = (String::new(), 0);
+        let (mut text, mut events, mut ended) = (String::new(), 0, false);
         for line in BufReader::new(answer.into_body().into_reader()).lines() {
             let line = line.unwrap();
             let Some(data) = line.strip_prefix("data: ") else { continue };
@@ -114,12 +115,14 @@ impl Machine {
             }
             events += 1;
             if data == "[DONE]" {
-                return (text, started.elapsed());
+                ended = true;
+                break;
             }
             let event: Value = serde_json::from_str(data).unwrap();
             text.push_str(event["choices"][0]["text"].as_str().expect(data));
         }
-        panic!("the stream ended without its end, after {text}");
+        assert!(ended, "the stream ended without its end, after {text}");
+        (text, started.elapsed())
     }
 
     fn whole(&self, seed: i64) -> (String, Duration) {
@@ -152,9 +155,9 @@ fn request(seed: i64, stream: bool) -> Value {
 
 /// A gateway that computes nothing, and workers that joined it.
 fn network(workers: usize) -> (Machine, Vec<Machine>) {
-    let gateway = Machine::start(Machine::new(), &["up", "--compute", "no"]);
+    let gateway = Machine::start(Machine::world(), &["up", "--compute", "no"]);
     let ticket = gateway.ticket();
-    let join = |_| Machine::start(Machine::new(), &["join", &ticket]);
+    let join = |_| Machine::start(Machine::world(), &["join", &ticket]);
     let workers: Vec<Machine> = (0..workers).map(join).collect();
     gateway.wait_for_offers(workers.len());
     (gateway, workers)
@@ -173,7 +176,7 @@ fn a_question_asked_at_one_machine_is_answered_by_another() {
     let (text, _) = gateway.stream(7, 0, |worker| assert_eq!(worker, workers[0].key));
     assert!(started.elapsed() < TIME_MAX);
     assert_eq!(text, workers[0].whole(7).0);
-    let alone = Machine::start(Machine::new(), &["up"]);
+    let alone = Machine::start(Machine::world(), &["up"]);
     assert_eq!(text, alone.whole(7).0, "a machine of no network says the same");
     // The ledger is reached through the network, and agrees.
     let height = || workers[0].get("/ledger")["height"].as_u64().unwrap();
@@ -187,9 +190,9 @@ fn a_question_asked_at_one_machine_is_answered_by_another() {
 
 #[test]
 fn a_ticket_that_is_no_ticket_lets_nobody_in() {
-    let gateway = Machine::start(Machine::new(), &["up"]);
+    let gateway = Machine::start(Machine::world(), &["up"]);
     let ticket = gateway.ticket();
-    let guest = Machine::new();
+    let guest = Machine::world();
     let mistyped = format!("{}a", &ticket[..ticket.len() - 1]);
     let cut = &ticket[..ticket.len() / 2];
     for (text, code) in [(mistyped.as_str(), 2), (cut, 2), ("hello", 2)] {
@@ -200,7 +203,7 @@ fn a_ticket_that_is_no_ticket_lets_nobody_in() {
     let once = gateway.world.run(&["invite", "--uses", "1"]).stdout.trim().to_owned();
     let ended = guest.run(&["join", &once, "--no-up"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let late = Machine::new().run(&["join", &once, "--no-up"]);
+    let late = Machine::world().run(&["join", &once, "--no-up"]);
     assert_eq!(late.code, Some(1), "{}", late.stderr);
     assert!(late.stderr.contains("used up"), "{}", late.stderr);
 }

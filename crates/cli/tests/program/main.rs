@@ -22,4 +22,6 @@ mod story;
 mod up;
 #[cfg(unix)]
 mod wallet;
+#[cfg(target_os = "linux")]
+mod work;
 mod world;

@@ -194,7 +194,7 @@ impl Teller {
     }
 
     fn makers(&self) -> Value {
-        self.nodes[0].json(&["work", "show", &cid("model")])["makers"].clone()
+        self.nodes[0].json(&["registry", "show", &cid("model")])["makers"].clone()
     }
 
     /// A member's capital, as the other node shows it.
@@ -264,7 +264,7 @@ fn register(it: &mut Teller, of: &str, makers: &[(&str, u32)], parent: Option<&s
     let makers: Vec<String> =
         makers.iter().map(|(name, parts)| format!("{}={parts}", shown(name))).collect();
     let (work, parent) = (cid(of), parent.map(|parent| format!("{}=1", cid(parent))));
-    let mut command = vec!["work", "register", &work, "--name", of, "--licence", "Apache-2.0"];
+    let mut command = vec!["registry", "register", &work, "--name", of, "--licence", "Apache-2.0"];
     command.extend(makers.iter().flat_map(|maker| ["--maker", maker.as_str()]));
     command.extend(parent.iter().flat_map(|parent| ["--parent", parent.as_str()]));
     let by = if of == "base" { "hadi" } else { "amal" };
@@ -273,7 +273,7 @@ fn register(it: &mut Teller, of: &str, makers: &[(&str, u32)], parent: Option<&s
 
 fn pay(it: &mut Teller, name: &str, amount: &str) {
     let (model, dina) = (cid("model"), shown("dina"));
-    it.act(name, &["work", "pay", &model, amount, "--worker", &dina]);
+    it.act(name, &["registry", "pay", &model, amount, "--worker", &dina]);
 }
 
 fn work(it: &mut Teller) {

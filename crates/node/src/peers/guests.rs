@@ -26,7 +26,7 @@ use types::id::Hash;
 
 use super::{HELLO_TIME_MAX, Peers, now};
 use crate::remote;
-use crate::worker::Worker;
+use crate::worker::{Class, Worker};
 
 /// Streams of one purpose that are served at once, at most.
 const STREAMS_MAX: usize = 256;
@@ -160,10 +160,10 @@ impl Peers {
         if worker.served().cid != model {
             return Err((Cause::Model, format!("this node runs {}", worker.served().cid)));
         }
-        let busy = |busy: gateway::backend::Busy| {
-            (Cause::Busy, format!("the queue is full; come back in {} s", busy.retry_after))
-        };
-        worker.try_submit(request).map_err(busy)
+        worker.submit_for(Class::Others, request).map_err(|not| {
+            let cause = if not.status() == 429 { Cause::Busy } else { Cause::Paused };
+            (cause, format!("{} ({}); come back in {} s", not.reason, not.code, not.retry_after))
+        })
     }
 }
 
