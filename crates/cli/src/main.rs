@@ -25,6 +25,7 @@ mod order;
 mod outcome;
 mod progress;
 mod random;
+mod store;
 mod sync;
 mod testnet;
 mod up;
@@ -59,6 +60,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             chat::run(&context, &chat)
         }
         Command::Model(command) => model::run(&context, command),
+        Command::Store(command) => store::run(&context, &command),
         Command::Wallet(command) => wallet::run(&context, command),
         Command::Init(init) => network::init(&context, &init),
         Command::Ledger(command) => {

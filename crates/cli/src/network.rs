@@ -116,7 +116,8 @@ pub(crate) fn show_key(context: &Context) -> anyhow::Result<Outcome> {
 /// `mashaa ledger run`: the ledger alone, without a model.
 pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let lock = context.home.lock()?;
-    let roles = Roles { model: None, ledger: Some(settings(context)?) };
+    let roles =
+        Roles { model: None, ledger: Some(settings(context)?), store: Some(context.blobs.clone()) };
     service::serve(roles, context.config.text("listen"), |local, ledger| {
         eprintln!("ready: http://{local}/ledger");
         ledger.into_iter().for_each(welcome);

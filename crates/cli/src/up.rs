@@ -26,7 +26,11 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
         ..gateway::router::Options::default()
     };
     let open = gateway.api_keys.is_empty();
-    let roles = Roles { model: Some((worker, gateway)), ledger: Some(network::settings(context)?) };
+    let roles = Roles {
+        model: Some((worker, gateway)),
+        ledger: Some(network::settings(context)?),
+        store: Some(context.blobs.clone()),
+    };
     let address = context.config.text("listen");
     service::serve(roles, address, |local, ledger| {
         eprintln!("{}", welcome(&local, &name, open));

@@ -4,6 +4,8 @@
 
 pub mod catalogue;
 pub mod config;
+pub mod fetch;
+pub mod folder;
 pub mod home;
 pub mod importer;
 pub mod ledger;
@@ -14,4 +16,5 @@ pub mod pull;
 pub mod service;
 pub mod source;
 pub mod space;
+pub mod trustless;
 pub mod worker;

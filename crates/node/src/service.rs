@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use axum::Router;
 use gateway::router::{Gateway, Options};
+use store::blobs::{Blobs, StoreError};
 use tokio::net::TcpListener;
 
 use crate::ledger::{self, Ledger, LedgerError, explorer};
+use crate::trustless;
 use crate::worker::Worker;
 
 /// How long tasks have to end once nothing is served any more.
@@ -38,6 +40,9 @@ pub enum ServeError {
     /// The ledger cannot start.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The ledger cannot go on.
     #[error("the ledger stopped: {0}")]
     LedgerStopped(String),
@@ -50,6 +55,8 @@ pub struct Roles {
     pub model: Option<(Worker, Options)>,
     /// It has the members' ledger.
     pub ledger: Option<ledger::Settings>,
+    /// It serves what its store has.
+    pub store: Option<Blobs>,
 }
 
 /// Serves at `address` until the process is asked to end (SIGINT, SIGTERM) and the answers in flight
@@ -89,6 +96,10 @@ async fn serve_roles(
     }
     if let Some((ledger, _)) = &started {
         router = router.merge(explorer::router(ledger.clone()));
+    }
+    if let Some(blobs) = roles.store {
+        let node = started.as_ref().map(|(ledger, _)| ledger.node_key().0);
+        router = router.merge(trustless::open(blobs, node, local)?);
     }
     // Listening for the signal begins before anyone is told that the node is ready.
     let ending = ending().map_err(ServeError::Runtime)?;

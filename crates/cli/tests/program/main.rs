@@ -15,6 +15,10 @@ mod money;
 #[cfg(unix)]
 mod snapshots;
 #[cfg(unix)]
+mod store;
+#[cfg(unix)]
+mod store_kills;
+#[cfg(unix)]
 mod up;
 #[cfg(unix)]
 mod wallet;

@@ -7,10 +7,10 @@
 //!
 //! Not here: which chunk comes from where.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::error::at;
 use super::staged::lock;
@@ -27,6 +27,8 @@ pub struct Pieces {
     path: PathBuf,
     file: File,
     here: Mutex<Here>,
+    /// Whether the file has its name as a blob; nothing is written to it from then on.
+    closed: RwLock<bool>,
     lock: File,
 }
 
@@ -48,7 +50,12 @@ impl Pieces {
         let file = options.open(&path).map_err(at(&path))?;
         let chunks = vec![false; leaves.count()];
         let here = Mutex::new(Here { chunks, count: 0, size: 0 });
-        let pieces = Pieces { blobs: blobs.clone(), leaves, root, path, file, here, lock };
+        // So that a later attempt need not ask for the nodes again.
+        if leaves.count() > 1 {
+            blobs.write_leaves(&root, &leaves)?;
+        }
+        let (blobs, closed) = (blobs.clone(), RwLock::default());
+        let pieces = Pieces { blobs, leaves, root, path, file, here, closed, lock };
         pieces.read_back().map_err(at(&pieces.path))?;
         Ok(pieces)
     }
@@ -75,6 +82,12 @@ impl Pieces {
             }
         }
         self.file.set_len(self.leaves.size())
+    }
+
+    /// The blob that is to arrive.
+    #[must_use]
+    pub fn root(&self) -> Cid {
+        self.root
     }
 
     /// The table of the blob's chunks.
@@ -110,7 +123,8 @@ impl Pieces {
         if !self.leaves.leaf(index).is_of(bytes) {
             return Ok(false);
         }
-        if !self.has(index) {
+        let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
+        if !*closed && !self.has(index) {
             write_at(&self.file, bytes, self.leaves.range(index).start).map_err(at(&self.path))?;
             self.note(index);
         }
@@ -122,22 +136,17 @@ impl Pieces {
     /// # Errors
     ///
     /// `Missing` when they are not; `Io`.
-    pub fn commit(self) -> Result<Cid, StoreError> {
+    pub fn commit(&self) -> Result<Cid, StoreError> {
         if !self.is_whole() {
             return Err(StoreError::Missing { cid: self.root });
+        }
+        let mut closed = self.closed.write().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *closed, true) {
+            return Ok(self.root);
         }
         self.file.sync_all().map_err(at(&self.path))?;
         crate::kernel_map::forget_pages(&self.file);
         self.blobs.publish(&self.path, &self.leaves)
-    }
-
-    /// Throws away what is here.
-    ///
-    /// # Errors
-    ///
-    /// `Io`.
-    pub fn discard(self) -> Result<(), StoreError> {
-        fs::remove_file(&self.path).map_err(at(&self.path))
     }
 
     fn note(&self, index: usize) {
