@@ -123,6 +123,7 @@ fn a_folder_goes_in_and_out_and_into_an_archive() {
 #[test]
 fn what_is_pinned_and_what_models_are_made_of_survives_a_collection() {
     let world = World::new();
+    world.catalogue(&["http://127.0.0.1:1/none"]);
     let source = world.path("random.gguf");
     succeed(&world, "home", &["model", "add", source.to_str().unwrap(), "--name", NAME]);
     fs::write(world.path("a"), "kept").unwrap();
@@ -148,6 +149,7 @@ fn what_is_pinned_and_what_models_are_made_of_survives_a_collection() {
 #[test]
 fn an_artifact_comes_from_other_nodes_and_is_a_model() {
     let world = World::new();
+    world.catalogue(&["http://127.0.0.1:1/none"]);
     let source = world.path("random.gguf");
     let made = succeed(&world, "home", &["model", "add", source.to_str().unwrap(), "--name", NAME]);
     let artifact = made.split(' ').nth(1).unwrap();
