@@ -1,3 +1,5 @@
+//! What a node serves of its store, request by request.
+
 use std::io::Cursor;
 
 use store::blobs::Blobs;

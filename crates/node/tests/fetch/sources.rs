@@ -1,3 +1,5 @@
+//! Fetches from one source and several, honest and not.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -73,3 +73,27 @@ fn a_file_that_claims_to_be_too_large_is_refused_before_its_table() {
     let refused = Gathering::begin(root, &block).unwrap_err();
     assert!(matches!(refused, LeavesRefusal::TooLarge { size } if size == 1 << 63), "{refused}");
 }
+
+/// The bytes that `docs/spec/store.md` has, of the file that IPIP-499 publishes.
+#[test]
+fn a_node_has_the_bytes_of_the_specification() {
+    let bytes = crate::cid::tests::chacha20("chunk-v1-seed", CHUNK_SIZE + 1);
+    let [first, second] = [&bytes[..CHUNK_SIZE], &bytes[CHUNK_SIZE..]].map(Cid::of);
+    let expected = [
+        &[0x12, 0x2c, 0x0a, 0x24][..],
+        &first.to_bytes(),
+        &[0x12, 0x00, 0x18, 0x80, 0x80, 0x40],
+        &[0x12, 0x2a, 0x0a, 0x24],
+        &second.to_bytes(),
+        &[0x12, 0x00, 0x18, 0x01],
+        &[0x0a, 0x0c, 0x08, 0x02, 0x18, 0x81, 0x80, 0x40],
+        &[0x20, 0x80, 0x80, 0x40, 0x20, 0x01],
+    ]
+    .concat();
+    let leaves = Cid::leaves_of_reader(bytes.as_slice()).unwrap();
+    assert_eq!(leaves.nodes(), [(leaves.root(), expected)]);
+    assert_eq!(
+        leaves.root().to_string(),
+        "bafybeigmix7t42i6jacydtquhet7srwvgpizfg7gjbq7627d35mjomtu64"
+    );
+}
