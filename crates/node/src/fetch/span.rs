@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use futures_util::StreamExt;
 use store::blobs::Pieces;
 use store::cid::CHUNK_SIZE;
@@ -107,34 +108,34 @@ impl Worker<'_> {
         let bytes = leaves.range(chunks.start).start..leaves.range(last).end;
         let source = self.plan.source(self.source);
         let flow = timeout(self.plan.rules.silence, source.range(self.pieces.root(), bytes)).await;
-        let mut flow = flow.map_err(|_| self.silent())??;
-        let mut ahead = Ahead::default();
+        let flow = flow.map_err(|_| self.silent())??;
+        let mut reading = Reading { flow, ahead: Bytes::new(), spare: Vec::new() };
         for index in chunks {
             let range = self.pieces.leaves().range(index);
             // At most `CHUNK_SIZE`.
-            let chunk =
-                self.chunk(&mut flow, &mut ahead, (range.end - range.start) as usize).await?;
-            self.place(index, chunk).await?;
+            let chunk = self.chunk(&mut reading, (range.end - range.start) as usize).await?;
+            reading.spare = self.place(index, chunk).await?;
         }
         // To the end, which gives the connection back.
-        let _ = timeout(self.plan.rules.silence, flow.next()).await;
+        let _ = timeout(self.plan.rules.silence, reading.flow.next()).await;
         Ok(())
     }
 
     /// The next bytes of the flow, exactly so many.
-    async fn chunk(
-        &mut self,
-        flow: &mut Flow,
-        ahead: &mut Ahead,
-        size: usize,
-    ) -> Result<Vec<u8>, Stop> {
-        let mut chunk = std::mem::take(&mut ahead.bytes);
-        chunk.reserve(CHUNK_SIZE.saturating_sub(chunk.len()));
-        while chunk.len() < size {
+    async fn chunk(&mut self, reading: &mut Reading, size: usize) -> Result<Vec<u8>, Stop> {
+        let mut chunk = std::mem::take(&mut reading.spare);
+        chunk.clear();
+        chunk.reserve_exact(CHUNK_SIZE);
+        loop {
+            let count = reading.ahead.len().min(size - chunk.len());
+            chunk.extend_from_slice(&reading.ahead.split_to(count));
+            if chunk.len() == size {
+                return Ok(chunk);
+            }
             let end = Instant::now() + self.plan.rules.silence;
             let bytes = loop {
                 tokio::select! {
-                    bytes = timeout_at(end, flow.next()) => break bytes,
+                    bytes = timeout_at(end, reading.flow.next()) => break bytes,
                     changed = self.changes.changed() => {
                         if changed.is_err() || self.is_brought() {
                             return Err(Stop::Done);
@@ -143,12 +144,10 @@ impl Worker<'_> {
                 }
             };
             match bytes.map_err(|_| self.silent())? {
-                Some(bytes) => chunk.extend_from_slice(&bytes?),
+                Some(bytes) => reading.ahead = bytes?,
                 None => return Err(SourceError::Broken("too few bytes".to_owned()).into()),
             }
         }
-        ahead.bytes = chunk.split_off(size);
-        Ok(chunk)
     }
 
     /// Whether others have brought all that is left of the span.
@@ -156,15 +155,20 @@ impl Worker<'_> {
         self.task.chunks.clone().all(|index| self.pieces.has(index))
     }
 
-    async fn place(&self, index: usize, chunk: Vec<u8>) -> Result<(), Stop> {
+    /// Checks a chunk and places it; gives its memory back.
+    async fn place(&self, index: usize, chunk: Vec<u8>) -> Result<Vec<u8>, Stop> {
         let was_here = self.pieces.has(index);
         let (pieces, size) = (Arc::clone(self.pieces), chunk.len() as u64);
-        let placing = tokio::task::spawn_blocking(move || pieces.place(index, &chunk)).await;
-        match placing.map_err(|_| Stop::Fetch(FetchError::Task))? {
+        let placing = tokio::task::spawn_blocking(move || {
+            let placed = pieces.place(index, &chunk);
+            (placed, chunk)
+        });
+        let (placed, chunk) = placing.await.map_err(|_| Stop::Fetch(FetchError::Task))?;
+        match placed {
             Ok(true) => {
                 let size = if was_here { 0 } else { size };
                 self.plan.placed(&self.task, (self.source, index), self.pieces, size);
-                Ok(())
+                Ok(chunk)
             }
             Ok(false) => Err(Stop::Lie(index)),
             Err(error) => Err(Stop::Fetch(error.into())),
@@ -172,8 +176,11 @@ impl Worker<'_> {
     }
 }
 
-/// Bytes that came with a chunk and belong to the next one.
-#[derive(Default)]
-struct Ahead {
-    bytes: Vec<u8>,
+/// A part of a file that is on its way.
+struct Reading {
+    flow: Flow,
+    /// Bytes that came with a chunk and belong to the next one.
+    ahead: Bytes,
+    /// Memory for the next chunk.
+    spare: Vec<u8>,
 }
