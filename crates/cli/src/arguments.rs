@@ -5,6 +5,7 @@
 mod ledger;
 mod money;
 mod peers;
+mod store;
 mod work;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub(crate) use ledger::{
 };
 pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
 pub(crate) use peers::{InviteArguments, JoinArguments};
+pub(crate) use store::{FromFlag, StoreCommand};
 pub(crate) use work::{WorkCommand, WorkFlags};
 
 /// Pool machines, models and data into an AI service that belongs to its members.
@@ -52,6 +54,9 @@ pub(crate) enum Command {
     /// Fetch, add, list, show and remove models
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Keep, fetch, list, check, export and import files and directories by their CIDs
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Make, import, list, show and export wallets, and sign texts
     #[command(subcommand)]
     Wallet(WalletCommand),
@@ -201,13 +206,17 @@ impl ChatArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
-    /// Fetch a model of the catalogue
+    /// Fetch a model of the catalogue, or an artifact from other nodes
     Pull {
-        /// Its name; without one, the default model
+        /// Its name; without one, the default model; or an artifact's CID
         name: Option<String>,
-        /// A file or directory to look in first
-        #[arg(long, value_name = "PATH")]
-        from: Option<PathBuf>,
+        /// A file or directory to look in first; with a CID, a node or gateway, http://HOST:PORT, and
+        /// several are used at once
+        #[arg(long, value_name = "PATH|URL")]
+        from: Vec<String>,
+        /// What the artifact with this CID is to be called here [default: its own name]
+        #[arg(long = "as", value_name = "NAME")]
+        alias: Option<String>,
     },
     /// Import a GGUF file, or a directory with config.json and safetensors files
     #[command(alias = "import")]

@@ -27,6 +27,7 @@ mod peers;
 mod progress;
 mod random;
 mod replay;
+mod store;
 mod sync;
 mod testnet;
 mod up;
@@ -72,6 +73,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             chat::run(&context, &chat)
         }
         Command::Model(command) => model::run(&context, command),
+        Command::Store(command) => store::run(&context, &command),
         Command::Wallet(command) => wallet::run(&context, command),
         Command::Init(init) => network::init(&context, &init),
         Command::Invite(invite) => peers::invite(&context, &invite),

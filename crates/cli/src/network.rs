@@ -144,8 +144,8 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let lock = context.home.lock()?;
     let ledger = settings(context)?;
     let network = Some(peers::settings(context, &ledger)?);
-    let api_keys = context.api_keys();
-    let roles = Roles { model: None, api_keys, ledger: Some(ledger), network };
+    let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
+    let roles = Roles { model: None, api_keys, ledger: Some(ledger), store, network };
     service::serve(roles, context.config.text("listen"), |local, ledger| {
         eprintln!("ready: http://{local}/ledger");
         ledger.into_iter().for_each(welcome);

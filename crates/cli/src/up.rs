@@ -44,8 +44,8 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let serving = Serving { served, supervisor, slots, options: gateway };
     let ledger = network::settings(context)?;
     let network = Some(peers::settings(context, &ledger)?);
-    let api_keys = context.api_keys();
-    let roles = Roles { model: Some(serving), api_keys, ledger: Some(ledger), network };
+    let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
+    let roles = Roles { model: Some(serving), api_keys, ledger: Some(ledger), store, network };
     let address = context.config.text("listen");
     service::serve(roles, address, |local, ledger| {
         eprintln!("{}", welcome(&local, &name, open));

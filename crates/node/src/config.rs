@@ -28,7 +28,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 32] = [
+pub const SETTINGS: [Setting; 33] = [
     Setting { key: "listen", default: "127.0.0.1:8420", help: "address and port of the API" },
     Setting { key: "model", default: "", help: "model to serve; empty: the catalogue's default" },
     Setting { key: "threads", default: "0", help: "threads that compute; 0: one a core" },
@@ -69,6 +69,11 @@ pub const SETTINGS: [Setting; 32] = [
     },
     Setting { key: "api_keys", default: "", help: "keys that open the API, comma-separated" },
     Setting { key: "catalogue", default: "", help: "a catalogue file instead of the built-in one" },
+    Setting {
+        key: "store_gib",
+        default: "0",
+        help: "GiB that the store may take; 0: what the disk has",
+    },
     Setting { key: "mirror", default: "", help: "a directory to look for model files in first" },
     Setting {
         key: "work_hours",

@@ -5,7 +5,9 @@
 pub mod catalogue;
 pub mod config;
 pub mod control;
+pub mod fetch;
 pub mod fleet;
+pub mod folder;
 pub mod home;
 pub mod importer;
 pub mod ledger;
@@ -23,4 +25,5 @@ pub mod service;
 pub mod source;
 pub mod space;
 pub mod supervisor;
+pub mod trustless;
 pub mod worker;

@@ -16,6 +16,7 @@ use consensus::start::Peer;
 use gateway::backend::ServedModel;
 use gateway::router::{Gateway, Options};
 use network::membership::Offer;
+use store::blobs::{Blobs, StoreError};
 use tokio::net::TcpListener;
 use types::bounded::Text;
 
@@ -25,6 +26,7 @@ use crate::ledger::{self, Ledger, LedgerError, explorer};
 use crate::peers::files::FilesError;
 use crate::peers::{self, Peers, join};
 use crate::supervisor::Supervisor;
+use crate::trustless;
 use crate::worker::Worker;
 
 /// How long tasks have to end once nothing is served any more.
@@ -50,6 +52,9 @@ pub enum ServeError {
     /// The ledger cannot start.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The ledger cannot go on.
     #[error("the ledger stopped: {0}")]
     LedgerStopped(String),
@@ -64,6 +69,8 @@ pub struct Roles {
     pub api_keys: Vec<String>,
     /// It has the members' ledger.
     pub ledger: Option<ledger::Settings>,
+    /// It serves what its store has.
+    pub store: Option<Blobs>,
     /// It is one of a network of machines, once its home has one.
     pub network: Option<peers::Settings>,
 }
@@ -139,6 +146,10 @@ async fn serve_roles(
     )));
     if let Some((ledger, _)) = &started {
         router = router.merge(explorer::router(ledger.clone()));
+    }
+    if let Some(blobs) = roles.store {
+        let node = started.as_ref().map(|(ledger, _)| ledger.node_key().0);
+        router = router.merge(trustless::open(blobs, node, local)?);
     }
     // Listening for the signal begins before anyone is told that the node is ready.
     let ending = ending().map_err(ServeError::Runtime)?;

@@ -17,6 +17,10 @@ mod money;
 #[cfg(unix)]
 mod snapshots;
 #[cfg(unix)]
+mod store;
+#[cfg(unix)]
+mod store_kills;
+#[cfg(unix)]
 mod story;
 #[cfg(unix)]
 mod up;
