@@ -135,6 +135,7 @@ async fn serve_roles(
         Some(supervisor) => Some(supervisor.watch().map_err(ServeError::Runtime)?),
         None => None,
     };
+    let members = peers.clone();
     if let Some(peers) = peers {
         router = take_part(peers, roles.model);
     }
@@ -149,7 +150,11 @@ async fn serve_roles(
     }
     if let Some(blobs) = roles.store {
         let node = started.as_ref().map(|(ledger, _)| ledger.node_key().0);
-        router = router.merge(trustless::open(blobs, node, local)?);
+        let routes = trustless::open(blobs, node, local)?;
+        if let Some(peers) = members {
+            serve_members(&peers, routes.clone()).await.map_err(listen)?;
+        }
+        router = router.merge(routes);
     }
     // Listening for the signal begins before anyone is told that the node is ready.
     let ending = ending().map_err(ServeError::Runtime)?;
@@ -177,6 +182,14 @@ async fn serve_roles(
         running.stop().await;
     }
     reason.map_or(Ok(()), |reason| Err(ServeError::LedgerStopped(reason)))
+}
+
+/// Lets members reach the store, and nothing else that this machine serves.
+async fn serve_members(peers: &Peers, routes: Router) -> std::io::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    peers.set_store(listener.local_addr()?);
+    tokio::spawn(gateway::serve::serve(listener, routes, std::future::pending()));
+    Ok(())
 }
 
 /// Begins a node's part among the others, and gives what it serves.
