@@ -4,6 +4,9 @@
 
 mod ledger;
 mod money;
+mod peers;
+mod store;
+mod work;
 
 use std::path::PathBuf;
 
@@ -11,10 +14,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use ledger::{
     DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, LoadArguments,
-    MemberCommand, NodeFlag, ProposeArguments, RegisterArguments, SendArguments, SignFlags,
-    TestnetArguments, ValidatorCommand, VoteArguments, WorkCommand,
+    MemberCommand, NodeFlag, ProposeArguments, RegisterArguments, RegistryCommand, ReplayArguments,
+    SendArguments, SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
 };
 pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
+pub(crate) use peers::{InviteArguments, JoinArguments};
+pub(crate) use store::{FromFlag, StoreCommand};
+pub(crate) use work::{WorkCommand, WorkFlags};
 
 /// Pool machines, models and data into an AI service that belongs to its members.
 ///
@@ -35,15 +41,31 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve a model behind the OpenAI-compatible API
-    Up(UpArguments),
+    Up(Box<UpArguments>),
+    /// Show a node: its model, its requests, whether it works for others, its ledger
+    Status(NodeFlag),
+    /// Pause, resume and drain a node's work for others
+    #[command(subcommand)]
+    Work(WorkCommand),
+    /// Explain why a node works for others now, or does not
+    Why(NodeFlag),
     /// Ask one question, or talk in the terminal
     Chat(ChatArguments),
     /// Fetch, add, list, show and remove models
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Keep, fetch, list, check, export and import files and directories by their CIDs
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Make, import, list, show and export wallets, and sign texts
     #[command(subcommand)]
     Wallet(WalletCommand),
+    /// Print a ticket with which other machines join this one
+    Invite(InviteArguments),
+    /// Join another machine's network with a ticket, and serve
+    Join(Box<JoinArguments>),
+    /// Show the machines of this network, and what they offer
+    Peers(NodeFlag),
     /// Begin a network of members, or take in the beginning of another
     Init(InitArguments),
     /// Look at the members' ledger, check it, and run it without a model
@@ -65,7 +87,7 @@ pub(crate) enum Command {
     Delegate(DelegateArguments),
     /// List, register and pay for models and datasets of the ledger
     #[command(subcommand)]
-    Work(WorkCommand),
+    Registry(RegistryCommand),
     /// Let another key act for your account, or no longer
     #[command(subcommand)]
     Session(SessionCommand),
@@ -129,6 +151,17 @@ pub(crate) struct UpArguments {
     pub(crate) queue: Option<String>,
     #[command(flatten)]
     pub(crate) ledger: LedgerFlags,
+    #[command(flatten)]
+    pub(crate) work: WorkFlags,
+    /// Address and port where other machines reach this one, once someone was invited
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) network_listen: Option<String>,
+    /// What this machine is called in its network
+    #[arg(long, value_name = "NAME")]
+    pub(crate) network_name: Option<String>,
+    /// Whether this machine computes: yes, or no and others of its network do
+    #[arg(long, value_name = "YES|NO")]
+    pub(crate) compute: Option<String>,
 }
 
 impl UpArguments {
@@ -139,6 +172,10 @@ impl UpArguments {
         flags.push(("kv_mib", self.kv_mib.clone()));
         flags.push(("queue", self.queue.clone()));
         flags.extend(self.ledger.flags());
+        flags.extend(self.work.flags());
+        flags.push(("network_listen", self.network_listen.clone()));
+        flags.push(("network_name", self.network_name.clone()));
+        flags.push(("compute", self.compute.clone()));
         flags
     }
 }
@@ -169,13 +206,17 @@ impl ChatArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
-    /// Fetch a model of the catalogue
+    /// Fetch a model of the catalogue, or an artifact from other nodes
     Pull {
-        /// Its name; without one, the default model
+        /// Its name; without one, the default model; or an artifact's CID
         name: Option<String>,
-        /// A file or directory to look in first
-        #[arg(long, value_name = "PATH")]
-        from: Option<PathBuf>,
+        /// A file or directory to look in first; with a CID, a node or gateway, http://HOST:PORT, and
+        /// several are used at once
+        #[arg(long, value_name = "PATH|URL")]
+        from: Vec<String>,
+        /// What the artifact with this CID is to be called here [default: its own name]
+        #[arg(long = "as", value_name = "NAME")]
+        alias: Option<String>,
     },
     /// Import a GGUF file, or a directory with config.json and safetensors files
     #[command(alias = "import")]

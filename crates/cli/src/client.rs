@@ -1,4 +1,4 @@
-//! Asking a node's ledger, over HTTP.
+//! Asking a node, over HTTP.
 //!
 //! Not here: what is asked.
 
@@ -21,12 +21,22 @@ const TIME_MAX: Duration = Duration::from_secs(90);
 pub(crate) struct Client {
     agent: ureq::Agent,
     address: String,
+    /// The key of this home's own node, if it needs one.
+    key: Option<String>,
 }
 
 impl Client {
     /// The node that is named, or this home's own.
     pub(crate) fn of(context: &Context, flag: &NodeFlag) -> Client {
-        Client::at(flag.node.as_deref().unwrap_or(context.config.text("listen")))
+        match &flag.node {
+            // Another node gets no key of this one.
+            Some(address) => Client::at(address),
+            None => {
+                let key = context.config.text("api_keys").split(',').find(|key| !key.is_empty());
+                let key = key.map(str::to_owned);
+                Client { key, ..Client::at(context.config.text("listen")) }
+            }
+        }
     }
 
     /// The node at an address.
@@ -37,7 +47,7 @@ impl Client {
             .http_status_as_error(false)
             .proxy(None)
             .build();
-        Client { agent: settings.into(), address }
+        Client { agent: settings.into(), address, key: None }
     }
 
     /// Where the node is.
@@ -46,8 +56,11 @@ impl Client {
     }
 
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let answer = self.agent.get(format!("http://{}{path}", self.address)).call();
-        self.read(answer)
+        let mut request = self.agent.get(format!("http://{}{path}", self.address));
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        self.read(request.call())
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
@@ -57,7 +70,10 @@ impl Client {
     /// Posts what is JSON already.
     pub(crate) fn post_text(&self, path: &str, body: String) -> anyhow::Result<Value> {
         let request = self.agent.post(format!("http://{}{path}", self.address));
-        let request = request.header("content-type", "application/json");
+        let mut request = request.header("content-type", "application/json");
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
         self.read(request.send(body))
     }
 
@@ -91,7 +107,7 @@ impl Client {
             (400, _, Some(message)) => Err(Problem::Usage(message).into()),
             (_, _, Some(message)) => bail!("{}: {message}", self.address),
             _ => bail!(
-                "{} answered {status}, which is no answer of a ledger; is another program there?",
+                "{} answered {status}, which is no answer of a node; is another program there?",
                 self.address
             ),
         }

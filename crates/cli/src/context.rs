@@ -52,6 +52,11 @@ impl Context {
         Ok(())
     }
 
+    /// Sets one setting where the person said nothing.
+    pub(crate) fn override_setting(&mut self, key: &'static str, value: String) {
+        self.config.set(key, value);
+    }
+
     /// The catalogue: the built-in one, or the file that the settings name.
     pub(crate) fn catalogue(&self) -> anyhow::Result<Catalogue> {
         Ok(match self.config.text("catalogue") {
@@ -99,6 +104,12 @@ impl Context {
     /// Opens a model.
     pub(crate) fn opened(&self, given: Option<&str>) -> anyhow::Result<Opened> {
         Ok(open(&self.blobs, &self.model(given)?)?)
+    }
+
+    /// The keys that open the API.
+    pub(crate) fn api_keys(&self) -> Vec<String> {
+        let keys = self.config.text("api_keys").split(',').filter(|key| !key.is_empty());
+        keys.map(str::to_owned).collect()
     }
 
     /// How the settings set up an engine.

@@ -1,32 +1,23 @@
 //! `mashaa ledger`: what anyone may see, and check without trusting the node that shows it.
 //!
-//! Not here: orders (`order`), and running a ledger (`network`).
+//! Not here: orders (`order`), running a ledger (`network`), and computing one again (`replay`).
 
 use std::path::Path;
 
-use ::ledger as ledger_rules;
 use anyhow::Context as _;
-use chain::block::Block;
-use chain::chain::Chain;
 use chain::proof::OrderProof;
-use chain::store::Store;
-use ledger_rules::genesis::Genesis;
-use ledger_rules::governance::Stage;
 use node::ledger::unhex;
 use serde_json::{Value, json};
-use types::agreement::Certificate;
-use types::amount::Height;
 use types::codec::decode;
-use types::id::{Address, Hash};
-use types::transaction::Action;
-use types::word::Choice;
+use types::id::Hash;
 use wallet::wallets::{MAIN, Wallets};
 
 use crate::arguments::{LedgerCommand, NodeFlag};
-use crate::client::{Client, number, text};
-use crate::context::{Context, cores};
+use crate::client::{Client, text};
+use crate::context::Context;
 use crate::network;
 use crate::outcome::{Outcome, Problem};
+use crate::replay;
 use crate::sync;
 
 /// Bytes of a proof's file, at most.
@@ -72,8 +63,8 @@ pub(crate) fn run(context: &Context, command: &LedgerCommand) -> anyhow::Result<
         LedgerCommand::Prove { node, id, to } => prove(context, node, id, to.as_deref()),
         LedgerCommand::Check { proof, header } => check(context, proof, header),
         LedgerCommand::Sync { from, header } => sync::run(context, from, header),
-        LedgerCommand::Replay(node) => replay(context, node),
-        LedgerCommand::Recount { node, number } => recount(context, node, *number),
+        LedgerCommand::Replay(it) => replay::replay(context, it),
+        LedgerCommand::Recount { node, number } => replay::recount(context, node, *number),
     }
 }
 
@@ -137,7 +128,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// Prints an object's fields, those of objects in it further in.
-fn fields(value: &Value, depth: usize) {
+pub(crate) fn fields(value: &Value, depth: usize) {
     let indent = "  ".repeat(depth);
     let width = value.as_object().into_iter().flatten().map(|(key, _)| key.len()).max();
     for (key, value) in value.as_object().into_iter().flatten() {
@@ -236,131 +227,5 @@ fn check(context: &Context, file: &Path, header: &str) -> anyhow::Result<Outcome
         proof.header.height.0, proof.index, proof.count
     );
     fields(&order, 0);
-    Ok(Outcome::Done)
-}
-
-/// A ballot that an order of the chain cast.
-struct Cast {
-    proposal: u64,
-    voter: Address,
-    choice: Choice,
-    height: Height,
-}
-
-/// Fetches every block from the genesis on and computes the state again, with every signature,
-/// certificate and root checked; `see` is shown each block.
-fn compute(client: &Client, mut see: impl FnMut(&Block)) -> anyhow::Result<Chain> {
-    let answer = client.get("/ledger/genesis")?;
-    let bytes = unhex(text(&answer, "bytes")?).context("the node's genesis is no hexadecimal")?;
-    let genesis: Genesis = decode(&bytes).context("the node's genesis")?;
-    let mut chain = Chain::open(Store::in_memory()?, &genesis, cores())?;
-    let status = client.get("/ledger")?;
-    let (first, last) = (number(&status, "first")?, number(&status, "height")?);
-    if first > 1 {
-        let what = format!(
-            "the node's record begins at block {first}; ask an archive: a node that began with the genesis and whose ledger_keep_blocks is 0"
-        );
-        return Err(Problem::NotFound(what).into());
-    }
-    for height in 1..=last {
-        let answer = client.get(&format!("/ledger/blocks/{height}/raw"))?;
-        let [block, certificate] = ["block", "certificate"].map(|field| {
-            unhex(text(&answer, field)?)
-                .with_context(|| format!("{field} {height} is no hexadecimal"))
-        });
-        let (block, certificate) = (block?, Certificate::decode(&certificate?));
-        let certificate =
-            certificate.with_context(|| format!("the certificate of block {height}"))?;
-        let wrong = || format!("block {height} does not follow from those before it");
-        // The time of a block that was decided long ago is never too far ahead.
-        chain.check(u64::MAX, &block).with_context(wrong)?;
-        chain.commit(&certificate).with_context(wrong)?;
-        see(&Block::decode(&block).with_context(wrong)?);
-    }
-    Ok(chain)
-}
-
-fn replay(context: &Context, node: &NodeFlag) -> anyhow::Result<Outcome> {
-    let client = Client::of(context, node);
-    let mut orders = 0usize;
-    let mut chain = compute(&client, |block| orders += block.orders.as_slice().len())?;
-    let tip = chain.tip();
-    ledger_rules::check::check(chain.state()).context("the state that the blocks lead to")?;
-    let shown = match tip.height.0 {
-        0 => client.get("/ledger")?,
-        height => client.get(&format!("/ledger/blocks/{height}"))?,
-    };
-    if text(&shown, "state")? != tip.state.to_string() {
-        let what = format!(
-            "the node shows the state {} and its blocks lead to {}",
-            shown["state"], tip.state
-        );
-        return Err(Problem::Refused(what).into());
-    }
-    let sum: i128 = chain.state().all_accounts().map(|(_, account)| account.balance).sum();
-    let value = json!({
-        "network": chain.network().to_string(), "height": tip.height.0, "block": tip.id.to_string(),
-        "state": tip.state.to_string(), "orders": orders, "sum": sum.to_string(),
-    });
-    match context.json {
-        true => println!("{value}"),
-        false => fields(&value, 0),
-    }
-    Ok(Outcome::Done)
-}
-
-fn recount(context: &Context, node: &NodeFlag, number: u64) -> anyhow::Result<Outcome> {
-    let client = Client::of(context, node);
-    let mut cast = vec![];
-    let mut chain = compute(&client, |block| {
-        for signed in block.orders.as_slice() {
-            if let Action::Vote(vote) = &signed.order.action {
-                let (voter, height) = (signed.order.account, block.header.height);
-                let (proposal, choice) = (vote.proposal, vote.choice);
-                cast.push(Cast { proposal, voter, choice, height });
-            }
-        }
-    })?;
-    let state = chain.state();
-    let unknown = || Problem::NotFound(format!("the ledger has no proposal {number}"));
-    let proposal = state.proposal(number).ok_or_else(unknown)?.clone();
-    let mut counts = [0u32; 3];
-    let mut lines = vec![];
-    for ((_, voter), ballot) in state.all_ballots().filter(|((of, _), _)| *of == number) {
-        // Who cast it, and in which block: an order of the voter's own, or of its delegate's.
-        let order = cast.iter().rfind(|it| it.proposal == number && it.voter == ballot.by);
-        let Some(order) = order.filter(|order| order.choice == ballot.choice) else {
-            let what = format!("the ballot of {voter} stands on no order of {}", ballot.by);
-            return Err(Problem::Refused(what).into());
-        };
-        counts[match ballot.choice {
-            Choice::Yes => 0,
-            Choice::No => 1,
-            Choice::Abstain => 2,
-        }] += 1;
-        lines.push(json!({
-            "voter": voter.to_string(), "choice": ballot.choice.word(),
-            "by": ballot.by.to_string(), "block": order.height.0,
-        }));
-    }
-    let (tally, [yes, no, abstain]) = (proposal.tally, counts);
-    let is_open = proposal.stage == Stage::Voting;
-    if !is_open && [tally.yes, tally.no, tally.abstain] != counts {
-        let what = format!(
-            "the ledger says {}, {} and {}, and the ballots {yes}, {no} and {abstain}",
-            tally.yes, tally.no, tally.abstain
-        );
-        return Err(Problem::Refused(what).into());
-    }
-    let value = json!({
-        "proposal": number, "title": proposal.title.as_str(), "stage": proposal.stage.word(),
-        "yes": yes, "no": no, "abstain": abstain, "electorate": proposal.electorate,
-        "quorum_thousandths": proposal.quorum, "threshold_thousandths": proposal.threshold,
-        "ballots": lines,
-    });
-    match context.json {
-        true => println!("{value}"),
-        false => fields(&value, 0),
-    }
     Ok(Outcome::Done)
 }

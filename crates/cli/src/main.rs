@@ -23,22 +23,25 @@ mod money;
 mod network;
 mod order;
 mod outcome;
+mod peers;
 mod progress;
 mod random;
+mod replay;
+mod store;
 mod sync;
 mod testnet;
 mod up;
 mod wallet;
+mod work;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
-use arguments::{Arguments, Command, ConfigCommand, LedgerCommand, UpArguments};
+use arguments::{Arguments, Command, ConfigCommand, LedgerCommand};
 use context::Context;
 use outcome::Outcome;
 
 fn main() -> std::process::ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments) {
+    match run(arguments()) {
         Ok(outcome) => outcome.code(),
         Err(error) => {
             eprintln!("mashaa: {error:#}");
@@ -47,9 +50,20 @@ fn main() -> std::process::ExitCode {
     }
 }
 
+/// Reads the command line. The older names of `mashaa registry` are not shown.
+fn arguments() -> Arguments {
+    let hide = |work: clap::Command, name: &str| work.mut_subcommand(name, |it| it.hide(true));
+    let command = Arguments::command().mut_subcommand("work", |work| {
+        ["list", "show", "register", "pay", "retire"]
+            .iter()
+            .fold(work, |work, name| hide(work, name))
+    });
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
 fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let mut context = Context::open(arguments.home.as_deref(), arguments.json)?;
-    match arguments.command.unwrap_or(Command::Up(UpArguments::default())) {
+    match arguments.command.unwrap_or(Command::Up(Box::default())) {
         Command::Up(up) => {
             context.set_flags(&up.flags())?;
             up::run(&context)
@@ -59,8 +73,15 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             chat::run(&context, &chat)
         }
         Command::Model(command) => model::run(&context, command),
+        Command::Store(command) => store::run(&context, &command),
         Command::Wallet(command) => wallet::run(&context, command),
         Command::Init(init) => network::init(&context, &init),
+        Command::Invite(invite) => peers::invite(&context, &invite),
+        Command::Join(join) => {
+            context.set_flags(&join.up.flags())?;
+            peers::join(&mut context, &join)
+        }
+        Command::Peers(node) => peers::show(&context, &node),
         Command::Ledger(command) => {
             if let LedgerCommand::Run(run) = &command {
                 context.set_flags(&run.flags())?;
@@ -73,7 +94,10 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Propose(propose) => order::propose(&context, &propose),
         Command::Vote(vote) => order::vote(&context, &vote),
         Command::Delegate(delegate) => order::delegate(&context, &delegate),
-        Command::Work(command) => order::work(&context, &command),
+        Command::Registry(command) => order::registry(&context, &command),
+        Command::Work(command) => work::run(&context, &command),
+        Command::Why(node) => work::why(&context, &node),
+        Command::Status(node) => work::status(&context, &node),
         Command::Session(command) => money::session(&context, &command),
         Command::Channel(command) => money::channel(&context, &command),
         Command::Credits(command) => money::credits(&context, &command),

@@ -11,7 +11,7 @@ use node::source::Source;
 use serde_json::json;
 use store::cid::Cid;
 
-use crate::arguments::{AddArguments, ModelCommand};
+use crate::arguments::{AddArguments, FromFlag, ModelCommand};
 use crate::context::{Context, cores};
 use crate::outcome::{Outcome, Problem};
 use crate::progress::Progress;
@@ -19,8 +19,15 @@ use crate::progress::Progress;
 /// Runs a `model` command.
 pub(crate) fn run(context: &Context, command: ModelCommand) -> anyhow::Result<Outcome> {
     match command {
-        ModelCommand::Pull { name, from } => {
-            let record = pull(context, name.as_deref(), from)?;
+        ModelCommand::Pull { name, from, alias } => {
+            let record = match name.as_deref().map(str::parse::<Cid>) {
+                Some(Ok(cid)) => pull_artifact(context, &cid, from, alias.as_deref())?,
+                _ if from.len() > 1 || alias.is_some() => {
+                    let what = "several --from, and --as, go with an artifact's CID";
+                    return Err(Problem::Usage(what.to_owned()).into());
+                }
+                _ => pull(context, name.as_deref(), from.first().map(PathBuf::from))?,
+            };
             println!("{} {}", record.name, record.artifact);
             Ok(Outcome::Done)
         }
@@ -37,12 +44,49 @@ pub(crate) fn run(context: &Context, command: ModelCommand) -> anyhow::Result<Ou
     }
 }
 
+/// Fetches an artifact by its CID from other nodes, checks that it can be run, and lists it.
+fn pull_artifact(
+    context: &Context,
+    cid: &Cid,
+    from: Vec<String>,
+    alias: Option<&str>,
+) -> anyhow::Result<ModelRecord> {
+    let _hold = context.blobs.hold()?;
+    if !context.blobs.contains(cid) {
+        if from.is_empty() {
+            let what = format!("{cid} is not here; say with --from http://HOST:PORT who has it");
+            return Err(Problem::NotFound(what).into());
+        }
+        let fetched = crate::store::fetch_from(context, cid, &FromFlag { from })?;
+        fetched.parts.iter().for_each(|part| eprintln!("{part}"));
+    }
+    if !context.blobs.contains(cid) {
+        return Err(Problem::Refused(format!("{cid} is a directory, and no artifact")).into());
+    }
+    let record = importer::adopt(&context.blobs, cid, alias)?;
+    match context.models.get(&record.name) {
+        Ok(known) if known.artifact != record.artifact => {
+            let (name, other) = (&record.name, &known.artifact);
+            let what =
+                format!("a model {name} is here already, {other}; give this one a name with --as");
+            Err(Problem::Refused(what).into())
+        }
+        Ok(known) => Ok(known),
+        Err(_) => {
+            context.models.put(&record)?;
+            Ok(record)
+        }
+    }
+}
+
 /// Fetches a model of the catalogue, imports it, and checks that it is what the catalogue names.
 pub(crate) fn pull(
     context: &Context,
     name: Option<&str>,
     from: Option<PathBuf>,
 ) -> anyhow::Result<ModelRecord> {
+    // Between its arrival and its listing, nothing leads to what is fetched.
+    let _hold = context.blobs.hold()?;
     let catalogue = context.catalogue()?;
     let entry = match name {
         Some(name) => match catalogue.find(name) {
@@ -123,6 +167,7 @@ fn add_file(context: &Context, add: &AddArguments) -> anyhow::Result<Outcome> {
         _ => Precision::BySource,
     };
     let options = Options { precision, ..Options::default() };
+    let _hold = context.blobs.hold()?;
     let terms = Terms { name, ..Terms::default() };
     let source = Source::keep(&context.blobs, &add.file)?;
     let record = match import(context, &source, (terms, options)) {

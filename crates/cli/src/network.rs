@@ -21,6 +21,7 @@ use wallet::wallets::{MAIN, Wallets};
 use crate::arguments::InitArguments;
 use crate::context::{Context, cores};
 use crate::outcome::{Outcome, Problem};
+use crate::peers;
 
 /// Threads that check signatures, at most: they share the machine with the model.
 const THREADS_MAX: usize = 8;
@@ -61,9 +62,14 @@ pub(crate) fn settings(context: &Context) -> anyhow::Result<Settings> {
             genesis
         }
     };
-    let listen: SocketAddr = context.config.text("ledger_listen").parse().map_err(|_| {
+    let mut listen: SocketAddr = context.config.text("ledger_listen").parse().map_err(|_| {
         context.config.wrong("ledger_listen", "an IP address and a port, such as 0.0.0.0:8421")
     })?;
+    if listen.port() == 0 {
+        // Chosen here, since members reach the ledger through this node, which has to know where.
+        let free = std::net::TcpListener::bind(listen).and_then(|it| it.local_addr());
+        listen = free.with_context(|| format!("no port is free at {}", listen.ip()))?;
+    }
     let peers = context.config.text("ledger_peers").split(',').map(str::trim);
     let peers = peers.filter(|peer| !peer.is_empty()).map(Peer::parse).collect::<Result<_, _>>()?;
     let threads = cores().clamp(1, THREADS_MAX);
@@ -107,6 +113,26 @@ pub(crate) fn init(context: &Context, arguments: &InitArguments) -> anyhow::Resu
     Ok(Outcome::Done)
 }
 
+/// Puts this home's ledger aside. The node keeps its key.
+pub(crate) fn put_aside(context: &Context) -> anyhow::Result<()> {
+    let folder = context.home.ledger();
+    let network = own_network(context)?.map_or_else(String::new, |it| it.to_string());
+    let short: String = network.chars().skip(2).take(8).collect();
+    let aside = context.home.path().join(format!("ledger-{short}"));
+    std::fs::rename(&folder, &aside).with_context(|| folder.display().to_string())?;
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let key = folder.join("node.key");
+    std::fs::copy(aside.join("node.key"), &key).with_context(|| key.display().to_string())?;
+    eprintln!("the ledger of before is in {}", aside.display());
+    Ok(())
+}
+
+/// Takes a genesis as this home's, unless it has it already.
+pub(crate) fn take_in(context: &Context, genesis: &Genesis) -> anyhow::Result<()> {
+    let path = genesis_path(&context.home.ledger());
+    if path.exists() { Ok(()) } else { write(&path, genesis) }
+}
+
 /// `mashaa node key`: what others need to name this node as a validator.
 pub(crate) fn show_key(context: &Context) -> anyhow::Result<Outcome> {
     println!("{}", secret(context)?.key());
@@ -116,7 +142,10 @@ pub(crate) fn show_key(context: &Context) -> anyhow::Result<Outcome> {
 /// `mashaa ledger run`: the ledger alone, without a model.
 pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let lock = context.home.lock()?;
-    let roles = Roles { model: None, ledger: Some(settings(context)?) };
+    let ledger = settings(context)?;
+    let network = Some(peers::settings(context, &ledger)?);
+    let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
+    let roles = Roles { model: None, api_keys, ledger: Some(ledger), store, network };
     service::serve(roles, context.config.text("listen"), |local, ledger| {
         eprintln!("ready: http://{local}/ledger");
         ledger.into_iter().for_each(welcome);

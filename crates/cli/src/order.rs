@@ -24,7 +24,7 @@ use wallet::wallets::Wallets;
 
 use crate::arguments::{
     DelayArguments, DelegateArguments, MemberCommand, ProposeArguments, RegisterArguments,
-    SendArguments, SignFlags, ValidatorCommand, VoteArguments, WorkCommand,
+    RegistryCommand, SendArguments, SignFlags, ValidatorCommand, VoteArguments,
 };
 use crate::ask;
 use crate::client::{Client, number, text};
@@ -164,23 +164,21 @@ pub(crate) fn delegate(context: &Context, it: &DelegateArguments) -> anyhow::Res
     })
 }
 
-/// `mashaa work`.
-pub(crate) fn work(context: &Context, command: &WorkCommand) -> anyhow::Result<Outcome> {
+/// `mashaa registry`.
+pub(crate) fn registry(context: &Context, command: &RegistryCommand) -> anyhow::Result<Outcome> {
     match command {
-        WorkCommand::List { node, after } => {
+        RegistryCommand::List { node, after } => {
             ledger::list_after(context, node, "works", after.as_deref())
         }
-        WorkCommand::Show { node, cid: of } => {
+        RegistryCommand::Show { node, cid: of } => {
             ledger::show(context, node, &format!("/ledger/works/{}", cid(of)?))
         }
-        WorkCommand::Register(it) => register(context, it),
-        WorkCommand::Pay { sign, cid: of, amount: how_much } => {
-            let (work, amount) = (cid(of)?, amount(how_much)?);
-            send(context, sign, |worker, _| {
-                Ok(Action::PayForUse(PayForUse { work, worker, amount }))
-            })
+        RegistryCommand::Register(it) => register(context, it),
+        RegistryCommand::Pay { sign, cid: of, amount: how_much, worker } => {
+            let (work, amount, worker) = (cid(of)?, amount(how_much)?, address(worker)?);
+            send(context, sign, |_, _| Ok(Action::PayForUse(PayForUse { work, worker, amount })))
         }
-        WorkCommand::Retire { sign, cid: of } => {
+        RegistryCommand::Retire { sign, cid: of } => {
             let work = cid(of)?;
             send(context, sign, |_, _| Ok(Action::Retire(Retire { work })))
         }

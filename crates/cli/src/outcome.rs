@@ -10,6 +10,7 @@ use chain::snapshot::NotInstalled;
 use engine::artifact::ArtifactError;
 use engine::import::ImportError;
 use node::config::{ConfigError, Origin};
+use node::folder::FolderError;
 use node::importer::ImporterError;
 use node::ledger::sync::NotBegun;
 use node::models::ModelsError;
@@ -17,6 +18,8 @@ use node::opened::OpenError;
 use node::pull::PullError;
 use node::source::SourceError;
 use store::blobs::StoreError;
+use store::car::CarError;
+use store::walk::WalkError;
 use wallet::derive::NoKey;
 use wallet::files::FileError;
 use wallet::keystore::KeystoreError;
@@ -91,6 +94,10 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Outcome> {
         .or_else(|| cause.downcast_ref().and_then(of_source))
         .or_else(|| cause.downcast_ref().and_then(of_opening))
         .or_else(|| cause.downcast_ref().and_then(of_store))
+        .or_else(|| cause.downcast_ref().and_then(crate::store::of_fetch))
+        .or_else(|| cause.downcast_ref().map(of_car))
+        .or_else(|| cause.downcast_ref().and_then(of_folder))
+        .or_else(|| cause.downcast_ref().and_then(of_walk))
         .or_else(|| cause.downcast_ref().map(|_: &ArtifactError| Outcome::Refused))
         .or_else(|| cause.downcast_ref().and_then(of_wallets))
         .or_else(|| cause.downcast_ref().and_then(of_file))
@@ -167,6 +174,30 @@ fn of_store(error: &StoreError) -> Option<Outcome> {
         StoreError::Missing { .. } => Some(Outcome::NotFound),
         StoreError::Mismatch { .. } => Some(Outcome::Refused),
         _ => None,
+    }
+}
+
+fn of_car(error: &CarError) -> Outcome {
+    match error {
+        CarError::Io(_) | CarError::Room { .. } => Outcome::Failed,
+        CarError::Store(error) => of_store(error).unwrap_or(Outcome::Failed),
+        _ => Outcome::Refused,
+    }
+}
+
+fn of_folder(error: &FolderError) -> Option<Outcome> {
+    match error {
+        FolderError::Store(error) => of_store(error),
+        FolderError::Walk(error) => of_walk(error),
+        FolderError::File { .. } | FolderError::Room { .. } => None,
+        _ => Some(Outcome::Refused),
+    }
+}
+
+fn of_walk(error: &WalkError) -> Option<Outcome> {
+    match error {
+        WalkError::Store(error) => of_store(error),
+        _ => Some(Outcome::Refused),
     }
 }
 

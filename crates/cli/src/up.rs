@@ -1,16 +1,24 @@
 //! `mashaa up`: serve a model.
 
-use node::service::{self, Roles};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use node::preferences::{Effect, Gate, Preferences};
+use node::service::{self, Roles, Serving};
+use node::supervisor::Supervisor;
 use node::worker::Worker;
 
 use crate::context::Context;
 use crate::network;
 use crate::outcome::Outcome;
+use crate::peers;
 
 /// Serves until the process is asked to end.
 pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let lock = context.home.lock()?;
     let options = context.engine_options()?;
+    let preferences = Preferences::of(&context.config, options.threads)?;
     let opened = context.opened(None)?;
     let name = opened.served.name.clone();
     eprintln!(
@@ -19,14 +27,25 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
         options.threads,
         options.isa.name()
     );
-    let worker = Worker::start(opened.model, opened.served, options)?;
-    let keys = context.config.text("api_keys").split(',').filter(|key| !key.is_empty());
+    let slots = u32::try_from(options.sequences_max).unwrap_or(u32::MAX);
+    let (served, supervisor) = match peers::is_yes(context, "compute")? {
+        true => {
+            let worker = Arc::new(Worker::start(opened.model, opened.served, options)?);
+            let served = worker.served().clone();
+            (served, Some(Arc::new(supervise(context, worker, preferences)?)))
+        }
+        false => (Arc::new(opened.served), None),
+    };
     let gateway = gateway::router::Options {
-        api_keys: keys.map(str::to_owned).collect(),
+        api_keys: context.api_keys(),
         ..gateway::router::Options::default()
     };
     let open = gateway.api_keys.is_empty();
-    let roles = Roles { model: Some((worker, gateway)), ledger: Some(network::settings(context)?) };
+    let serving = Serving { served, supervisor, slots, options: gateway };
+    let ledger = network::settings(context)?;
+    let network = Some(peers::settings(context, &ledger)?);
+    let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
+    let roles = Roles { model: Some(serving), api_keys, ledger: Some(ledger), store, network };
     let address = context.config.text("listen");
     service::serve(roles, address, |local, ledger| {
         eprintln!("{}", welcome(&local, &name, open));
@@ -35,6 +54,30 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     drop(lock);
     eprintln!("stopped");
     Ok(Outcome::Done)
+}
+
+/// Has the owner's preferences obeyed, and says what they stop.
+fn supervise(
+    context: &Context,
+    worker: Arc<Worker>,
+    preferences: Preferences,
+) -> anyhow::Result<Supervisor> {
+    let root = Path::new(context.config.text("sensors_root"));
+    let supervisor =
+        Supervisor::start(worker, preferences, &context.home, root, SystemTime::now())?;
+    warn(&supervisor);
+    Ok(supervisor)
+}
+
+/// Says which preferences cannot be kept here, and whether others are stopped.
+fn warn(supervisor: &Supervisor) {
+    let verdict = supervisor.look(SystemTime::now()).verdict;
+    for finding in verdict.findings.iter().filter(|it| it.effect == Effect::Unknown) {
+        eprintln!("warning: {}", finding.sentence);
+    }
+    if let Some(reason) = verdict.reason().filter(|_| verdict.others != Gate::Open) {
+        eprintln!("no work for others now: {}; `mashaa why` tells more", reason.sentence);
+    }
 }
 
 /// What a person can do now.

@@ -100,6 +100,10 @@ pub enum Refused {
     },
 }
 
+/// Whose turn it is first: a lower number goes before a higher one, wherever they compete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority(pub u8);
+
 /// An engine for one model.
 #[derive(Debug)]
 pub struct Engine {
@@ -107,8 +111,12 @@ pub struct Engine {
     kv: KvPages,
     table: PageTable,
     options: Options,
+    /// The most urgent first, and of these the oldest.
     running: Vec<Sequence>,
+    /// In the same order.
     waiting: VecDeque<Sequence>,
+    /// Sequences of this priority and less urgent ones stand still.
+    held_from: Option<Priority>,
     sampler: Sampler,
     next_id: u64,
     rows: Vec<i32>,
@@ -118,6 +126,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Sequence {
     id: SequenceId,
+    priority: Priority,
     request: Request,
     /// The prompt, then what was generated.
     tokens: Vec<u32>,
@@ -132,6 +141,11 @@ struct Sequence {
 }
 
 impl Sequence {
+    /// What orders sequences.
+    fn rank(&self) -> (Priority, SequenceId) {
+        (self.priority, self.id)
+    }
+
     fn pending(&self) -> usize {
         self.tokens.len() - self.computed
     }
@@ -166,6 +180,7 @@ impl Engine {
             options,
             running: Vec::new(),
             waiting: VecDeque::new(),
+            held_from: None,
             sampler: Sampler::default(),
             next_id: 0,
             rows: Vec::new(),
@@ -185,22 +200,68 @@ impl Engine {
         (self.running.len(), self.waiting.len())
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to do: every sequence has ended or is held.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty()
+        // The first of both is the most urgent: where it is held, so are the others.
+        let first = self.running.first().into_iter().chain(self.waiting.front());
+        first.into_iter().all(|sequence| self.is_held(sequence))
     }
 
-    /// Takes a request.
+    /// Bytes for keys and values that a request needs at its longest.
+    #[must_use]
+    pub fn kv_size(model: &Model, request: &Request) -> usize {
+        let tokens = request.prompt.len().saturating_add(request.tokens_max as usize);
+        let pages = tokens.min(model.config().context_max).div_ceil(PAGE);
+        pages.saturating_mul(KvShape::of(model.config()).page_size())
+    }
+
+    /// Threads that compute.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.forward.threads()
+    }
+
+    /// Threads that compute from the next step on; no bit depends on them.
+    pub fn set_threads(&mut self, threads: usize) {
+        if core::mem::replace(&mut self.options.threads, threads) != threads {
+            self.forward.set_threads(threads);
+        }
+    }
+
+    /// Lets sequences of this priority and less urgent ones stand still from the next step on, or
+    /// none. They keep their pages until others need them, and go on with the same bits.
+    pub fn hold_from(&mut self, priority: Option<Priority>) {
+        self.held_from = priority;
+    }
+
+    fn is_held(&self, sequence: &Sequence) -> bool {
+        self.held_from.is_some_and(|held| sequence.priority >= held)
+    }
+
+    /// Takes a request of the most urgent kind.
     ///
     /// # Errors
     /// Says why the request cannot be computed, or that the engine is full.
     pub fn submit(&mut self, request: Request) -> Result<SequenceId, Refused> {
+        self.submit_with(request, Priority::default())
+    }
+
+    /// Takes a request, which waits behind the more urgent ones.
+    ///
+    /// # Errors
+    /// Says why the request cannot be computed, or that the engine is full.
+    pub fn submit_with(
+        &mut self,
+        request: Request,
+        priority: Priority,
+    ) -> Result<SequenceId, Refused> {
         self.check(&request)?;
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        self.waiting.push_back(Sequence {
+        self.wait(Sequence {
             id,
+            priority,
             tokens: [request.prompt.as_slice(), &request.said].concat(),
             request,
             pages: Vec::new(),
@@ -279,10 +340,28 @@ impl Engine {
         outputs
     }
 
+    /// Puts a sequence in its place among those that wait.
+    fn wait(&mut self, sequence: Sequence) {
+        let at = self.waiting.partition_point(|other| other.rank() < sequence.rank());
+        self.waiting.insert(at, sequence);
+    }
+
+    /// Frees a page for a sequence of this priority, at the cost of less urgent ones.
+    fn make_room(&mut self, priority: Priority) -> bool {
+        while self.table.available() == 0 {
+            let last = self.running.last().filter(|last| last.priority > priority);
+            if last.is_none() {
+                return false;
+            }
+            self.suspend(self.running.len() - 1);
+        }
+        true
+    }
+
     /// Lets waiting sequences run while pages last.
     fn admit(&mut self) {
         while let Some(mut sequence) = self.waiting.pop_front() {
-            if self.table.available() == 0 {
+            if self.is_held(&sequence) || !self.make_room(sequence.priority) {
                 self.waiting.push_front(sequence);
                 return;
             }
@@ -297,18 +376,22 @@ impl Engine {
                 sequence.published = (prefix, pages.len());
                 sequence.pages = pages;
             }
-            self.running.push(sequence);
+            let at = self.running.partition_point(|other| other.rank() < sequence.rank());
+            self.running.insert(at, sequence);
         }
     }
 
-    /// Chooses the step's rows: one for each sequence past its prompt, then pieces of prompts, oldest
-    /// first.
+    /// Chooses the step's rows: one for each sequence past its prompt, then pieces of prompts, the
+    /// most urgent first, and of these the oldest.
     fn plan(&mut self) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::new();
         let mut left = self.options.step_rows_max.max(1);
         for generating in [true, false] {
             let mut index = 0;
             while index < self.running.len() && left > 0 {
+                if self.is_held(&self.running[index]) {
+                    break;
+                }
                 let pending = self.running[index].pending();
                 if (pending == 1) == generating {
                     let count = pending.min(left);
@@ -325,8 +408,8 @@ impl Engine {
         parts
     }
 
-    /// Finds pages for `count` more positions of a sequence, taking them from the youngest one if
-    /// need be. False when the sequence itself must wait.
+    /// Finds pages for `count` more positions of a sequence, taking them from the last one if need
+    /// be. False when the sequence itself must wait.
     fn reserve(&mut self, index: &mut usize, count: usize, parts: &mut Vec<Part>) -> bool {
         loop {
             let sequence = &self.running[*index];
@@ -338,23 +421,23 @@ impl Engine {
                 self.running[*index].pages.push(page);
                 continue;
             }
-            let youngest = self.running.len() - 1;
-            self.suspend(youngest);
-            parts.retain(|part| part.sequence != youngest);
-            if youngest == *index {
+            let last = self.running.len() - 1;
+            self.suspend(last);
+            parts.retain(|part| part.sequence != last);
+            if last == *index {
                 return false;
             }
         }
     }
 
-    /// Takes a sequence's pages; it waits, first in line, and is computed again.
+    /// Takes a sequence's pages; it waits, first of its kind, and is computed again.
     fn suspend(&mut self, index: usize) {
         let mut sequence = self.running.remove(index);
         sequence.pages.drain(..).for_each(|page| self.table.release(page));
         sequence.computed = 0;
         sequence.published = (Prefix::default(), 0);
         sequence.prompt_logprobs.clear();
-        self.waiting.push_front(sequence);
+        self.wait(sequence);
     }
 
     /// Runs the step's rows through the model, up to the head.

@@ -90,6 +90,14 @@ impl Forward {
         }
     }
 
+    /// Computes with `threads` threads from now on.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.pool = Pool::new(threads);
+        self.terms = per_thread(&self.pool, Vec::new);
+        self.unfolded = per_thread(&self.pool, Unfolded::default);
+        self.attention_scratch = per_thread(&self.pool, AttentionScratch::default);
+    }
+
     /// The model.
     #[must_use]
     pub fn model(&self) -> &Arc<Model> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use engine::artifact::config::Family;
 use engine::artifact::matrix::Bits;
-use engine::batch::{Engine, Options};
+use engine::batch::{Engine, Options, Priority};
 use engine::forward::Forward;
 use engine::kernels::Isa;
 use engine::kernels::attention::Segment;
@@ -148,6 +148,61 @@ fn batches_caches_and_suspensions_change_no_token() {
             assert_eq!(run(&mut engine, &requests, &mut Observer::none()), alone, "warm cache");
         }
     }
+}
+
+#[test]
+fn urgent_requests_go_first_and_held_ones_stand_still_without_changing_a_bit() {
+    let model = support::model(&support::config(Family::Llama), Bits::Four, 3);
+    let options =
+        Options { isa: Isa::best(), threads: 1, prefix_cache: false, ..Options::default() };
+    let requests: Vec<Request> =
+        (0..4).map(|i| request(tokens(200 + 9 * i, i as u64), i as i64)).collect();
+    let alone: Vec<Vec<u32>> = requests
+        .iter()
+        .map(|it| {
+            let it = core::slice::from_ref(it);
+            run(&mut Engine::new(model.clone(), options), it, &mut Observer::none()).remove(0)
+        })
+        .collect();
+    // One context of 512 positions: only two of the sequences fit, so that they take each other's pages.
+    let tight = Options { kv_size_max: 0, step_rows_max: 64, ..options };
+    let mut engine = Engine::new(model, tight);
+    let (later, urgent) = (Priority(1), Priority(0));
+    let submit = |engine: &mut Engine, index: usize, priority| {
+        engine.submit_with(requests[index].clone(), priority).unwrap()
+    };
+    let mut ids = vec![submit(&mut engine, 0, later), submit(&mut engine, 1, later)];
+    let mut said = vec![Vec::new(); 4];
+    let mut ended = Vec::new();
+    let mut step = |engine: &mut Engine, ids: &[SequenceId], threads| {
+        engine.set_threads(threads);
+        let mut seen = Vec::new();
+        for (id, output) in engine.step(&mut Observer::none()) {
+            let index = ids.iter().position(|&known| known == id).unwrap();
+            seen.push(index);
+            match output {
+                Output::Token { token, .. } => said[index].push(token),
+                Output::Finished(_) => ended.push(index),
+                Output::Prompt { .. } => {}
+            }
+        }
+        seen
+    };
+    while step(&mut engine, &ids, 1).is_empty() {}
+    ids.extend([submit(&mut engine, 2, urgent), submit(&mut engine, 3, urgent)]);
+    engine.hold_from(Some(later));
+    while !engine.is_idle() {
+        let seen = step(&mut engine, &ids, 2);
+        assert!(seen.iter().all(|index| *index >= 2), "a held sequence went on: {seen:?}");
+    }
+    assert_eq!(engine.load().0 + engine.load().1, 2);
+    assert!(step(&mut engine, &ids, 1).is_empty());
+    engine.hold_from(None);
+    while !engine.is_idle() {
+        step(&mut engine, &ids, 1);
+    }
+    assert_eq!(ended[..2].iter().min(), Some(&2), "{ended:?}");
+    assert_eq!(said, alone);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use engine::request::Output;
 use tokio::time::{Instant, timeout};
@@ -49,14 +49,14 @@ struct Choice {
 
 impl Answer {
     /// Queues every choice of the plan; all of them or none.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         plan: &Plan,
         backend: &dyn Backend,
         metrics: &Arc<Metrics>,
     ) -> Result<Answer, ApiError> {
         let mut choices = Vec::new();
         for (index, request) in plan.requests() {
-            let job = backend.submit(&plan.model, request).map_err(|busy| {
+            let job = backend.submit(&plan.model, request).await.map_err(|busy| {
                 ApiError::new(Code::Busy, "all machines are busy").retry_after(busy.retry_after)
             })?;
             let queued = Some(metrics.queued.hold());
@@ -83,6 +83,12 @@ impl Answer {
             spoken: false,
             _in_flight: metrics.in_flight.hold(),
         })
+    }
+
+    /// The machine that took the first choice, if the backend says so. Another may go on with it.
+    pub(crate) fn worker(&self) -> Option<HeaderValue> {
+        let job = self.choices.first()?.job.as_ref()?;
+        HeaderValue::from_str(job.worker()?).ok()
     }
 
     /// How many choices there are.

@@ -21,15 +21,26 @@ use crate::router::Gateway;
 
 /// The keys that open the API, as hashes. No keys: open to all.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Keys(Vec<[u8; 32]>);
+pub struct Keys(Vec<[u8; 32]>);
 
 impl Keys {
     /// Takes the keys' hashes.
-    pub(crate) fn new(keys: &[String]) -> Keys {
+    #[must_use]
+    pub fn new(keys: &[String]) -> Keys {
         Keys(keys.iter().map(hash).collect())
     }
 
-    fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+    /// Whether no key is needed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Looks for a known key among a request's headers.
+    ///
+    /// # Errors
+    /// When there is none, and one is needed.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         if self.0.is_empty() {
             return Ok(());
         }

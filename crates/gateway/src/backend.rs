@@ -8,6 +8,7 @@
 //! Not here: how a backend picks a worker, queues and pays.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -16,19 +17,27 @@ use text::template::Template;
 use text::tokenizer::Tokenizer;
 use tokio::sync::mpsc;
 
+/// A sequence on its way into a queue.
+pub type Submitting<'a> = Pin<Box<dyn Future<Output = Result<Job, Busy>> + Send + 'a>>;
+
 /// Where answers come from.
 pub trait Backend: Send + Sync + 'static {
     /// The models served now. An empty list means that nothing can be answered.
     fn models(&self) -> Vec<Arc<ServedModel>>;
 
-    /// Queues one sequence.
+    /// Queues one sequence. The future is ready once a machine has taken it.
     ///
     /// A backend whose queue is shorter than `limits::CHOICES_MAX` can never take the largest
     /// request, however often its client comes back.
     ///
     /// # Errors
     /// When the queue is full.
-    fn submit(&self, model: &ServedModel, request: Request) -> Result<Job, Busy>;
+    fn submit<'a>(&'a self, model: &'a ServedModel, request: Request) -> Submitting<'a>;
+
+    /// Why no request is taken now, where the machine's owner has stopped the work for a while.
+    fn pause(&self) -> Option<Pause> {
+        None
+    }
 
     /// Whether a request would be answered now.
     ///
@@ -69,11 +78,21 @@ pub struct ServedModel {
 #[derive(Debug)]
 pub struct Job {
     outputs: mpsc::UnboundedReceiver<Result<Output, Broken>>,
+    worker: Option<String>,
 }
 
 /// Why a backend did not take a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy {
+    /// When to come back, in seconds.
+    pub retry_after: u32,
+}
+
+/// Why a machine's owner lets it answer nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Said to the client.
+    pub reason: String,
     /// When to come back, in seconds.
     pub retry_after: u32,
 }
@@ -110,14 +129,31 @@ impl Job {
     #[must_use]
     pub fn channel() -> (mpsc::UnboundedSender<Result<Output, Broken>>, Job) {
         let (sender, outputs) = mpsc::unbounded_channel();
-        (sender, Job { outputs })
+        (sender, Job { outputs, worker: None })
     }
 
-    /// The next output. `None` when the backend went away.
-    pub(crate) fn poll_next(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Output, Broken>>> {
+    /// Says who computes the answer, for the header `x-mashaa-worker`.
+    #[must_use]
+    pub fn by(self, worker: String) -> Job {
+        Job { worker: Some(worker), ..self }
+    }
+
+    pub(crate) fn worker(&self) -> Option<&str> {
+        self.worker.as_deref()
+    }
+
+    /// The next output. `None` when the backend went away. Nothing is lost if the future is dropped.
+    pub async fn next(&mut self) -> Option<Result<Output, Broken>> {
+        self.outputs.recv().await
+    }
+
+    /// The next output that is there already; `None` if there is none yet, or no more.
+    pub fn try_next(&mut self) -> Option<Result<Output, Broken>> {
+        self.outputs.try_recv().ok()
+    }
+
+    /// The same as `next`, for whoever follows several jobs.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Output, Broken>>> {
         self.outputs.poll_recv(context)
     }
 }

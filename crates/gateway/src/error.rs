@@ -49,6 +49,8 @@ pub enum Code {
     TemplateRefused,
     /// No API key, or a wrong one.
     InvalidApiKey,
+    /// Whoever asks may not.
+    Forbidden,
     /// No such model is served.
     ModelNotFound,
     /// No such path.
@@ -69,6 +71,8 @@ pub enum Code {
     AnswerBroken,
     /// The node cannot answer yet.
     NotReady,
+    /// The machine's owner has stopped the work for a while.
+    Paused,
     /// The answer stayed silent too long.
     AnswerTimeout,
 }
@@ -106,6 +110,7 @@ impl Code {
             Code::ContextLengthExceeded => ("context_length_exceeded", StatusCode::BAD_REQUEST),
             Code::TemplateRefused => ("chat_template_refused", StatusCode::BAD_REQUEST),
             Code::InvalidApiKey => ("invalid_api_key", StatusCode::UNAUTHORIZED),
+            Code::Forbidden => ("forbidden", StatusCode::FORBIDDEN),
             Code::ModelNotFound => ("model_not_found", StatusCode::NOT_FOUND),
             Code::UnknownUrl => ("unknown_url", StatusCode::NOT_FOUND),
             Code::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
@@ -118,6 +123,7 @@ impl Code {
             Code::Internal => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
             Code::AnswerBroken => ("answer_broken", StatusCode::BAD_GATEWAY),
             Code::NotReady => ("not_ready", StatusCode::SERVICE_UNAVAILABLE),
+            Code::Paused => ("paused", StatusCode::SERVICE_UNAVAILABLE),
             Code::AnswerTimeout => ("answer_timeout", StatusCode::GATEWAY_TIMEOUT),
         }
     }

@@ -12,6 +12,7 @@
 //!
 //! Not here: models, engines, money, TLS.
 
+pub mod auth;
 pub mod backend;
 pub mod error;
 pub mod limits;
@@ -22,7 +23,6 @@ pub mod serve;
 pub mod stop;
 
 mod answer;
-mod auth;
 mod body;
 mod chat;
 mod completions;

@@ -96,6 +96,9 @@ impl Gateway {
     }
 
     fn check_ready(&self) -> Result<(), ApiError> {
+        if let Some(pause) = self.backend.pause() {
+            return Err(ApiError::new(Code::Paused, pause.reason).retry_after(pause.retry_after));
+        }
         self.backend.ready().map_err(|reason| {
             let message = format!("not ready: {reason}");
             ApiError::new(Code::NotReady, message).retry_after(NOT_READY_RETRY)
@@ -171,11 +174,16 @@ async fn answer(
     let body = body::read(request, gateway.body_size_max, &gateway.bodies).await?;
     let plan = gateway.plan(surface, body).await?;
     let shape = Shape::new(&plan)?;
-    let answer = Answer::start(&plan, gateway.backend(), &gateway.metrics)?;
-    match plan.stream {
-        Some(options) => Ok(stream::respond(answer, shape, options, id)),
-        None => answer.whole(&shape).await,
+    let answer = Answer::start(&plan, gateway.backend(), &gateway.metrics).await?;
+    let worker = answer.worker();
+    let mut response = match plan.stream {
+        Some(options) => stream::respond(answer, shape, options, id),
+        None => answer.whole(&shape).await?,
+    };
+    if let Some(worker) = worker {
+        response.headers_mut().insert("x-mashaa-worker", worker);
     }
+    Ok(response)
 }
 
 async fn livez() -> Response {

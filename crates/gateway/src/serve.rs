@@ -8,9 +8,10 @@
 //! Not here: TLS, which a proxy in front does.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -38,12 +39,18 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = server.connections.join_next() => {}
-            Some((stream, permit)) = accept(&listener, room) => server.open(stream, permit),
+            Some((stream, peer, permit)) = accept(&listener, room) => {
+                server.open(stream, peer, permit);
+            }
         }
     }
     drop(listener);
     server.finish().await;
 }
+
+/// Where a request's connection comes from; among the extensions of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 /// The open connections.
 struct Server {
@@ -55,11 +62,11 @@ struct Server {
 }
 
 impl Server {
-    fn open(&mut self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    fn open(&mut self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit) {
         // Tokens are small and must not wait for each other; a socket that cannot do it still
         // works.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(self.router.clone());
+        let service = TowerToHyperService::new(self.router.clone().layer(Extension(peer)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME_MAX)
@@ -90,10 +97,10 @@ impl Server {
 async fn accept(
     listener: &TcpListener,
     room: Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let permit = room.acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok((stream, peer)) => Some((stream, Peer(peer), permit)),
         Err(error) => {
             tracing::warn!(%error, "no connection could be accepted");
             sleep(ACCEPT_PAUSE).await;

@@ -28,7 +28,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 12] = [
+pub const SETTINGS: [Setting; 33] = [
     Setting { key: "listen", default: "127.0.0.1:8420", help: "address and port of the API" },
     Setting { key: "model", default: "", help: "model to serve; empty: the catalogue's default" },
     Setting { key: "threads", default: "0", help: "threads that compute; 0: one a core" },
@@ -50,9 +50,106 @@ pub const SETTINGS: [Setting; 12] = [
         default: "0",
         help: "blocks of the ledger that are kept; 0: all, an archive",
     },
+    Setting {
+        key: "network_listen",
+        default: "0.0.0.0:8422",
+        help: "address and port where other machines reach this one, once someone was invited",
+    },
+    Setting {
+        key: "network_address",
+        default: "",
+        help: "other addresses of this machine, such as its router's, comma-separated HOST:PORT",
+    },
+    Setting { key: "network_nearby", default: "yes", help: "look for machines on the same LAN" },
+    Setting { key: "network_name", default: "", help: "what this machine is called there" },
+    Setting {
+        key: "compute",
+        default: "yes",
+        help: "whether this machine computes; no: others of its network do",
+    },
     Setting { key: "api_keys", default: "", help: "keys that open the API, comma-separated" },
     Setting { key: "catalogue", default: "", help: "a catalogue file instead of the built-in one" },
+    Setting {
+        key: "store_gib",
+        default: "0",
+        help: "GiB that the store may take; 0: what the disk has",
+    },
     Setting { key: "mirror", default: "", help: "a directory to look for model files in first" },
+    Setting {
+        key: "work_hours",
+        default: "",
+        help: "when there is work for others, such as `mon-fri 18:00-08:00, sat-sun`; empty: always",
+    },
+    Setting {
+        key: "work_on_battery",
+        default: "no",
+        help: "work for others on battery: yes, no, or from this charge in percent",
+    },
+    Setting {
+        key: "work_temperature_max",
+        default: "0",
+        help: "no work for others above this temperature, degrees Celsius; 0: any",
+    },
+    Setting {
+        key: "work_while_active",
+        default: "yes",
+        help: "work for others while somebody uses the machine: yes or no",
+    },
+    Setting {
+        key: "work_idle_minutes",
+        default: "3",
+        help: "minutes without input after which nobody uses the machine, 1 to 1440",
+    },
+    Setting {
+        key: "work_load_max",
+        default: "0",
+        help: "no work for others while other programs take more of the cores, percent; 0: any",
+    },
+    Setting {
+        key: "work_threads",
+        default: "0",
+        help: "threads that compute while there are requests of others; 0: as `threads`",
+    },
+    Setting {
+        key: "work_threads_active",
+        default: "0",
+        help: "the same while somebody uses the machine; 0: as `work_threads`",
+    },
+    Setting {
+        key: "work_memory_mib",
+        default: "0",
+        help: "memory for past positions of others' requests, MiB; 0: as `kv_mib`",
+    },
+    Setting {
+        key: "work_memory_free_mib",
+        default: "0",
+        help: "no work for others while less memory is free, MiB; 0: any",
+    },
+    Setting {
+        key: "work_disk_free_mib",
+        default: "0",
+        help: "no work for others while less of the home's disk is free, MiB; 0: any",
+    },
+    Setting {
+        key: "work_traffic_mib",
+        default: "0",
+        help: "to and from others in a calendar month, MiB; 0: no limit",
+    },
+    Setting {
+        key: "work_rate_kib",
+        default: "0",
+        help: "to and from others in a second, on average, KiB; 0: no limit",
+    },
+    Setting {
+        key: "work_suspend_seconds",
+        default: "60",
+        help: "how long others' answers wait suspended before they are given back, 0 to 86400",
+    },
+    Setting {
+        key: "sensors_root",
+        default: "/",
+        help: "directory under which /proc, /sys, /dev and /etc are read",
+    },
 ];
 
 /// Where a value came from.
@@ -157,6 +254,11 @@ impl Config {
             values.insert(key, (value.clone(), Origin::Flag(key.replace('_', "-"))));
         }
         Ok(Config { values })
+    }
+
+    /// Sets a value that the program chose.
+    pub fn set(&mut self, key: &'static str, value: String) {
+        self.values.insert(key, (value, Origin::Default));
     }
 
     /// A setting's value as text; empty for a key that does not exist.

@@ -6,6 +6,7 @@
 //! models/       one small file a model: which blobs it is
 //! ledger/       genesis, node key, blocks and state
 //! wallets/      one keystore a wallet, and the passphrases of those that need no person
+//! worker/       a pause that lasts, and the month's traffic for others
 //! work/         files that are not complete
 //! lock          held by the process that serves; holds its process id
 //! ```
@@ -115,6 +116,12 @@ impl Home {
     #[must_use]
     pub fn wallets(&self) -> PathBuf {
         self.path.join("wallets")
+    }
+
+    /// What a worker remembers.
+    #[must_use]
+    pub fn worker(&self) -> PathBuf {
+        self.path.join("worker")
     }
 
     /// Files that are not complete.

@@ -8,6 +8,7 @@
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use engine::artifact::strings;
 use engine::import::assemble;
 use engine::import::{ImportError, Options};
 use engine::model::Model;
@@ -79,6 +80,27 @@ pub fn import(
     record(blobs, &cid, &terms, &options)
 }
 
+/// Describes an artifact that was made elsewhere, after checking it as any other. `name` is what it
+/// is to be called; without one, what it calls itself.
+///
+/// # Errors
+/// When it is no artifact that can be run here.
+pub fn adopt(blobs: &Blobs, cid: &Cid, name: Option<&str>) -> Result<ModelRecord, ImporterError> {
+    let terms = Terms { name: name.unwrap_or_default().to_owned(), ..Terms::default() };
+    let mut record = record(blobs, cid, &terms, &Options::default())?;
+    let model = Model::open(blobs.map(cid)?).map_err(|what| ImporterError::Unsound {
+        model: cid.to_string(),
+        what: what.to_string(),
+    })?;
+    let text = |key: &str| model.strings().get(key).cloned().unwrap_or_default();
+    if record.name.is_empty() {
+        record.name = text(strings::NAME);
+    }
+    record.source = text(strings::SOURCE);
+    record.bits = text(strings::BITS);
+    Ok(record)
+}
+
 /// Checks the new artifact as a stranger would, and describes it.
 fn record(
     blobs: &Blobs,
@@ -102,7 +124,7 @@ fn record(
         source: options.source_cid.clone(),
         family: model.config().family.name().to_owned(),
         bits: options.precision.name().to_owned(),
-        licence: text(engine::artifact::strings::LICENCE),
+        licence: text(strings::LICENCE),
         licence_url: terms.licence_url.clone(),
         added: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
     })

@@ -27,6 +27,7 @@ use chain::pool::NotAccepted;
 use chain::store::{Store, StoreError};
 use consensus::application::{Application, Fault, Outline, Proposal, Unfit, Validator};
 use consensus::start::{GOSSIP_SIZE_MAX, Gossip, Options, Peer, Running, StartError, start};
+use ledger::event::Event;
 use ledger::genesis::Genesis;
 use ledger::refusal::Refusal;
 use ledger::state::State;
@@ -37,7 +38,7 @@ use types::bounded::List;
 use types::codec::{Canonical, Malformed, Reader, decode, encode};
 use types::envelope::Signed;
 use types::evidence::Evidence;
-use types::id::{Cid, Hash};
+use types::id::{Address, Cid, Hash};
 use types::node_key::NodeSecret;
 
 /// Messages of other nodes that wait for their signatures to be checked, at most.
@@ -447,6 +448,24 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
 #[must_use]
 pub fn shown_order(signed: &Signed) -> serde_json::Value {
     json::order(signed)
+}
+
+/// An account as JSON, as the API shows it in a list.
+#[must_use]
+pub fn shown_account(address: &Address, state: &State) -> serde_json::Value {
+    json::account(address, &state.account(address), state.member(address))
+}
+
+/// What happened, in a sentence.
+#[must_use]
+pub fn shown_event(event: &Event) -> String {
+    json::event(event)
+}
+
+/// Millionths as credits.
+#[must_use]
+pub fn credits(millionths: i128) -> String {
+    json::credits(millionths)
 }
 
 /// The ledger as the agreement sees it.

@@ -4,14 +4,26 @@
 
 pub mod catalogue;
 pub mod config;
+pub mod control;
+pub mod fetch;
+pub mod fleet;
+pub mod folder;
 pub mod home;
 pub mod importer;
 pub mod ledger;
 pub mod mirror;
 pub mod models;
 pub mod opened;
+pub mod peers;
+pub mod preferences;
 pub mod pull;
+pub mod remembered;
+pub mod remote;
+pub mod route;
+pub mod sensors;
 pub mod service;
 pub mod source;
 pub mod space;
+pub mod supervisor;
+pub mod trustless;
 pub mod worker;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use store::blobs::{Blobs, StoreError};
 use store::cid::Cid;
+use store::collect;
 
 use crate::home::Home;
 use crate::source::Source;
@@ -149,17 +150,28 @@ impl Models {
         std::fs::remove_file(&path).map_err(|source| ModelsError::File { path, source })
     }
 
-    /// Deletes those of these blobs that no model is made of, with the files that sources among them
-    /// list. Other blobs stay, since another process may be fetching them.
+    /// The blobs that models are made of.
+    ///
+    /// # Errors
+    /// When records cannot be read.
+    pub fn roots(&self, blobs: &Blobs) -> Result<Vec<Cid>, ModelsError> {
+        let mut roots = Vec::new();
+        for record in self.list()? {
+            roots.extend(record.artifact.parse::<Cid>());
+            roots.extend(record.source.parse::<Cid>().iter().flat_map(|cid| parts(blobs, cid)));
+        }
+        Ok(roots)
+    }
+
+    /// Deletes those of these blobs that no model is made of and no pin leads to, with the files that
+    /// sources among them list. Other blobs stay, since another process may be fetching them.
     ///
     /// # Errors
     /// When records cannot be read, or a blob cannot be deleted.
     pub fn sweep(&self, blobs: &Blobs, unneeded: &[Cid]) -> Result<(), ModelsError> {
-        let mut needed = BTreeSet::new();
-        for record in self.list()? {
-            needed.extend(record.artifact.parse::<Cid>());
-            needed.extend(record.source.parse::<Cid>().iter().flat_map(|cid| parts(blobs, cid)));
-        }
+        let pins = blobs.pins()?.into_iter().map(|pin| pin.cid);
+        let mut needed: BTreeSet<Cid> = collect::reach(blobs, pins)?.counts.into_keys().collect();
+        needed.extend(self.roots(blobs)?);
         for cid in unneeded.iter().flat_map(|cid| parts(blobs, cid)) {
             if !needed.contains(&cid) {
                 blobs.remove(&cid)?;

@@ -12,10 +12,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use consensus::start::Peer;
+use gateway::backend::ServedModel;
 use gateway::router::{Gateway, Options};
+use network::membership::Offer;
+use store::blobs::{Blobs, StoreError};
 use tokio::net::TcpListener;
+use types::bounded::Text;
 
+use crate::control::{self, Control};
+use crate::fleet::Fleet;
 use crate::ledger::{self, Ledger, LedgerError, explorer};
+use crate::peers::files::FilesError;
+use crate::peers::{self, Peers, join};
+use crate::supervisor::Supervisor;
+use crate::trustless;
 use crate::worker::Worker;
 
 /// How long tasks have to end once nothing is served any more.
@@ -35,9 +46,15 @@ pub enum ServeError {
     /// The runtime cannot be made.
     #[error("the runtime cannot start: {0}")]
     Runtime(std::io::Error),
+    /// The network of machines cannot start.
+    #[error(transparent)]
+    Network(#[from] FilesError),
     /// The ledger cannot start.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The ledger cannot go on.
     #[error("the ledger stopped: {0}")]
     LedgerStopped(String),
@@ -46,10 +63,29 @@ pub enum ServeError {
 /// What a node does for others.
 #[derive(Debug, Default)]
 pub struct Roles {
-    /// It runs a model behind the API.
-    pub model: Option<(Worker, Options)>,
+    /// It serves a model behind the API.
+    pub model: Option<Serving>,
+    /// Keys that open what only its owner may see and do; without any, this machine may.
+    pub api_keys: Vec<String>,
     /// It has the members' ledger.
     pub ledger: Option<ledger::Settings>,
+    /// It serves what its store has.
+    pub store: Option<Blobs>,
+    /// It is one of a network of machines, once its home has one.
+    pub network: Option<peers::Settings>,
+}
+
+/// A model behind the API.
+#[derive(Debug)]
+pub struct Serving {
+    /// The model.
+    pub served: Arc<ServedModel>,
+    /// What computes it here, as far as its owner lets it; none where only others do.
+    pub supervisor: Option<Arc<Supervisor>>,
+    /// Sequences that are computed here at once, at most.
+    pub slots: u32,
+    /// How the API is served.
+    pub options: Options,
 }
 
 /// Serves at `address` until the process is asked to end (SIGINT, SIGTERM) and the answers in flight
@@ -79,16 +115,41 @@ async fn serve_roles(
     let listen = |source| ServeError::Listen { address: address.to_owned(), source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
-    let started = match &roles.ledger {
+    let (mut ledger, mut peers) = (roles.ledger, None);
+    if let Some(settings) = roles.network {
+        let begun = Peers::new(settings)?;
+        if let (Some(ledger), Some(contact)) = (&mut ledger, begun.member().contact) {
+            let at = join::ledger_of(&begun, contact.node).await.map_err(listen)?;
+            ledger.peers.push(Peer { host: at.ip().to_string(), port: at.port() });
+        }
+        peers = Some(begun);
+    }
+    let started = match &ledger {
         Some(settings) => Some(Ledger::start(settings).await?),
         None => None,
     };
     let mut router = Router::new();
-    if let Some((worker, options)) = roles.model {
-        router = gateway::router::router(Gateway::new(Arc::new(worker), &options));
+    let supervisor = roles.model.as_ref().and_then(|serving| serving.supervisor.clone());
+    // Looks until this function ends.
+    let _watch = match &supervisor {
+        Some(supervisor) => Some(supervisor.watch().map_err(ServeError::Runtime)?),
+        None => None,
+    };
+    if let Some(peers) = peers {
+        router = take_part(peers, roles.model);
     }
+    router = router.merge(control::router(Control::new(
+        supervisor,
+        started.as_ref().map(|(ledger, _)| ledger.clone()),
+        ledger.as_ref().map_or(0, |settings| settings.peers.len()),
+        &roles.api_keys,
+    )));
     if let Some((ledger, _)) = &started {
         router = router.merge(explorer::router(ledger.clone()));
+    }
+    if let Some(blobs) = roles.store {
+        let node = started.as_ref().map(|(ledger, _)| ledger.node_key().0);
+        router = router.merge(trustless::open(blobs, node, local)?);
     }
     // Listening for the signal begins before anyone is told that the node is ready.
     let ending = ending().map_err(ServeError::Runtime)?;
@@ -116,6 +177,40 @@ async fn serve_roles(
         running.stop().await;
     }
     reason.map_or(Ok(()), |reason| Err(ServeError::LedgerStopped(reason)))
+}
+
+/// Begins a node's part among the others, and gives what it serves.
+fn take_part(peers: Arc<Peers>, model: Option<Serving>) -> Router {
+    let (mut router, mut fleet, mut worker) = (Router::new(), None, None);
+    if let Some(serving) = model {
+        worker = serving.supervisor.map(|it| it.worker().clone());
+        let served = serving.served;
+        let made =
+            Arc::new(Fleet::new(served.clone(), worker.clone(), serving.slots, peers.clone()));
+        router = gateway::router::router(Gateway::new(made.clone(), &serving.options));
+        if let Some(worker) = &worker {
+            let offering = offer(worker.clone(), made.clone(), peers.clone(), serving.slots);
+            tokio::spawn(offering);
+        }
+        fleet = Some(made);
+    }
+    let part = peers.clone();
+    tokio::spawn(async move {
+        if let Err(error) = part.run(worker).await {
+            tracing::error!(%error, "the network of machines is off");
+        }
+    });
+    router.merge(peers::explorer::router(peers, fleet))
+}
+
+/// Measures this machine, and offers what it computes.
+async fn offer(worker: Arc<Worker>, fleet: Arc<Fleet>, peers: Arc<Peers>, slots: u32) {
+    let Some((prefill, decode)) = worker.measure().await else { return };
+    fleet.set_speed(prefill, decode);
+    let served = worker.served();
+    let (Ok(model), Ok(name)) = (Text::new(&served.cid), Text::new(&served.name)) else { return };
+    let context = served.context_max;
+    peers.set_offers(vec![Offer { model, name, context, price: 0, prefill, decode, slots }]);
 }
 
 /// Ready when the process is asked to end.

@@ -1,38 +1,156 @@
 //! The thread that owns an engine, and the handle through which requests reach it.
 //!
+//! Requests are of two classes: the owner's own, and those of others. Own ones go first, and what the
+//! owner's preferences say holds for the others; where they stop them, running answers stand still at
+//! the next step, and are given back if that lasts.
+//!
 //! Invariants:
 //! - The engine is touched by its own thread only.
 //! - A request whose client has gone costs at most the step that is running.
+//! - Others' requests never take the last places in the queue.
 //!
-//! Not here: HTTP (`gateway`).
+//! Not here: HTTP (`gateway`), why the work is stopped (`preferences`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use engine::batch::{Engine, Options};
+use engine::batch::{Engine, Options, Priority};
+use engine::fingerprint::{standard_prompt, standard_request};
 use engine::model::Model;
 use engine::request::{Output, Request, SequenceId};
 use engine::trace::Observer;
-use gateway::backend::{Backend, Broken, Busy, Job, ServedModel};
+use gateway::backend::{Backend, Broken, Busy, Job, Pause, ServedModel, Submitting};
+use gateway::limits::CHOICES_MAX;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+
+use crate::preferences::{Gate, RETRY_AFTER_MAX, Rule, Verdict};
 
 /// Seconds after which a client that met a full queue may come back.
 const RETRY_AFTER: u32 = 2;
+/// How often suspended requests are looked at, whose clients may have gone.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Tokens of the prompt of the run that measures, and tokens of its answer after the first one.
+const MEASURED_PROMPT: u32 = 64;
+const MEASURED_ANSWER: u32 = 8;
 
 type Outputs = UnboundedSender<Result<Output, Broken>>;
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Of this machine's own API.
+    Own,
+    /// Of another node.
+    Others,
+}
+
+impl Class {
+    fn priority(self) -> Priority {
+        match self {
+            Class::Own => Priority(0),
+            Class::Others => Priority(1),
+        }
+    }
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotTaken {
+    /// `busy`, or the code of the preference (`Rule::code`).
+    pub code: &'static str,
+    /// The same in words.
+    pub reason: String,
+    /// When to come back, in seconds.
+    pub retry_after: u32,
+}
+
+impl NotTaken {
+    fn busy(reason: &str) -> NotTaken {
+        NotTaken { code: "busy", reason: reason.to_owned(), retry_after: RETRY_AFTER }
+    }
+
+    /// The HTTP status that says the same.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        if self.code == "busy" { 429 } else { 503 }
+    }
+}
+
+/// What a worker holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Own requests, running and waiting.
+    pub own: usize,
+    /// Requests of others, running and waiting.
+    pub others: usize,
+    /// Requests of either that wait for their turn or stand still.
+    pub waiting: usize,
+    /// Bytes that others' requests may take for past positions.
+    pub others_memory: u64,
+    /// Threads that computed the last step.
+    pub threads: usize,
+}
 
 /// A running engine.
 #[derive(Debug)]
 pub struct Worker {
+    model: Arc<Model>,
     served: Arc<ServedModel>,
-    requests: Sender<(Request, Outputs)>,
-    /// Requests taken and not finished.
-    held: Arc<AtomicUsize>,
+    messages: Sender<Message>,
+    load: watch::Sender<Load>,
     held_max: usize,
-    thread: Option<JoinHandle<()>>,
+    /// What may run now, and at which second of 1970's that was found.
+    verdict: Mutex<(Verdict, u64)>,
+    thread: JoinHandle<()>,
+}
+
+/// What reaches the engine's thread.
+enum Message {
+    Take(Held, Request),
+    Obey(Terms, SyncSender<()>),
+}
+
+/// What the engine's thread knows of a verdict.
+#[derive(Debug, Default)]
+struct Terms {
+    others: Gate,
+    own: Gate,
+    /// Threads for steps with requests of others; 0: as many as there are.
+    threads: usize,
+    suspend_max: Duration,
+    /// Said to those whose answers are given back.
+    reason: String,
+}
+
+/// A request that was taken.
+struct Held {
+    class: Class,
+    outputs: Outputs,
+    _seat: Seat,
+}
+
+/// A request's place in the load, until it is dropped.
+struct Seat {
+    load: watch::Sender<Load>,
+    class: Class,
+    memory: u64,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.load.send_modify(|load| match self.class {
+            Class::Own => load.own -= 1,
+            Class::Others => {
+                load.others -= 1;
+                load.others_memory -= self.memory;
+            }
+        });
+    }
 }
 
 impl Worker {
@@ -45,19 +163,21 @@ impl Worker {
         served: ServedModel,
         options: Options,
     ) -> std::io::Result<Worker> {
-        let (requests, inbox) = channel();
-        let held = Arc::new(AtomicUsize::new(0));
-        let count = held.clone();
+        let (messages, inbox) = channel();
+        let load = watch::Sender::new(Load::default());
+        let (shown, kept) = (load.clone(), model.clone());
         let (made, wait) = channel();
         let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
             let engine = Engine::new(model, options);
             // The receiver waits below; where it is gone, nobody needs to know.
             let _ = made.send(());
-            Loop { engine, inbox, count, outputs: BTreeMap::new() }.run();
+            let (held, terms, threads) = (BTreeMap::new(), Terms::default(), options.threads);
+            Loop { engine, inbox, load: shown, held, terms, threads, closed: None }.run();
         })?;
         wait.recv().map_err(|_| std::io::Error::other("the engine's thread ended at its start"))?;
         let (served, held_max) = (Arc::new(served), options.sequences_max);
-        Ok(Worker { served, requests, held, held_max, thread: Some(thread) })
+        let verdict = Mutex::default();
+        Ok(Worker { model: kept, served, messages, load, held_max, verdict, thread })
     }
 
     /// The model that is served.
@@ -66,8 +186,109 @@ impl Worker {
         &self.served
     }
 
-    fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    /// Tells of what the worker holds.
+    #[must_use]
+    pub fn load(&self) -> watch::Receiver<Load> {
+        self.load.subscribe()
+    }
+
+    /// Obeys a verdict found at a second of 1970's. When this returns, what it stops stands still.
+    pub fn obey(&self, verdict: &Verdict, now: u64, suspend_max: Duration) {
+        *self.verdict() = (verdict.clone(), now);
+        let reason = verdict.reason();
+        let reason = reason.map(|it| format!("{}: {}", it.rule.code(), it.sentence));
+        let terms = Terms {
+            others: verdict.others,
+            own: verdict.own,
+            threads: verdict.threads,
+            suspend_max,
+            reason: reason.unwrap_or_default(),
+        };
+        let (done, wait) = sync_channel(1);
+        // A thread that has ended computes nothing, which is in order.
+        if self.messages.send(Message::Obey(terms, done)).is_ok() {
+            let _ = wait.recv();
+        }
+    }
+
+    /// Queues one sequence of a class.
+    ///
+    /// # Errors
+    /// When the queue is full, or the owner's preferences do not let it run now.
+    pub fn submit_for(&self, class: Class, request: Request) -> Result<Job, NotTaken> {
+        let memory_max = self.check(class)?;
+        let memory = match class {
+            Class::Own => 0,
+            Class::Others => Engine::kv_size(&self.model, &request) as u64,
+        };
+        if let Some(max) = memory_max.filter(|max| memory > *max) {
+            let reason = format!(
+                "the request needs {} MiB for past positions and others' requests have {} (work_memory_mib)",
+                memory.div_ceil(1 << 20),
+                max >> 20
+            );
+            let code = Rule::Memory.code();
+            return Err(NotTaken { code, reason, retry_after: RETRY_AFTER_MAX });
+        }
+        let seat = self.seat(class, memory, memory_max)?;
+        let (outputs, job) = Job::channel();
+        let held = Held { class, outputs, _seat: seat };
+        let sent = self.messages.send(Message::Take(held, request));
+        sent.map_err(|_| NotTaken::busy("the engine has stopped"))?;
+        Ok(job)
+    }
+
+    /// Whether a class may come in, and how much memory it has.
+    fn check(&self, class: Class) -> Result<Option<u64>, NotTaken> {
+        let guard = self.verdict();
+        let (verdict, now) = &*guard;
+        let (gate, memory_max) = match class {
+            Class::Own => (verdict.own, None),
+            Class::Others => (verdict.others, verdict.memory_max),
+        };
+        match (gate, verdict.reason()) {
+            (Gate::Open, _) => Ok(memory_max),
+            (_, None) => Err(NotTaken::busy("the work is paused")),
+            (_, Some(why)) => Err(NotTaken {
+                code: why.rule.code(),
+                reason: why.sentence.clone(),
+                retry_after: verdict.retry_after(*now),
+            }),
+        }
+    }
+
+    /// Takes a place, if there is one for the class.
+    fn seat(&self, class: Class, memory: u64, memory_max: Option<u64>) -> Result<Seat, NotTaken> {
+        let reserve = (self.held_max / 2).min(CHOICES_MAX);
+        let mut full = None;
+        self.load.send_if_modified(|load| {
+            let held = load.own + load.others;
+            match class {
+                Class::Own if held >= self.held_max => full = Some("the queue is full"),
+                Class::Others if held >= self.held_max - reserve => {
+                    full = Some("the queue is full for others");
+                }
+                Class::Others
+                    if memory_max.is_some_and(|max| load.others_memory + memory > max) =>
+                {
+                    full = Some("others' requests have no more memory for past positions");
+                }
+                Class::Own => load.own += 1,
+                Class::Others => {
+                    load.others += 1;
+                    load.others_memory += memory;
+                }
+            }
+            full.is_none()
+        });
+        match full {
+            Some(reason) => Err(NotTaken::busy(reason)),
+            None => Ok(Seat { load: self.load.clone(), class, memory }),
+        }
+    }
+
+    fn verdict(&self) -> MutexGuard<'_, (Verdict, u64)> {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,34 +297,63 @@ impl Backend for Worker {
         vec![self.served.clone()]
     }
 
-    fn submit(&self, _model: &ServedModel, request: Request) -> Result<Job, Busy> {
-        let busy = Busy { retry_after: RETRY_AFTER };
-        if self.held.fetch_add(1, Ordering::SeqCst) >= self.held_max {
-            self.held.fetch_sub(1, Ordering::SeqCst);
-            return Err(busy);
-        }
-        let (outputs, job) = Job::channel();
-        if self.requests.send((request, outputs)).is_err() {
-            self.held.fetch_sub(1, Ordering::SeqCst);
-            return Err(busy);
-        }
-        Ok(job)
+    fn submit<'a>(&'a self, _model: &'a ServedModel, request: Request) -> Submitting<'a> {
+        let taken = self.submit_for(Class::Own, request);
+        Box::pin(std::future::ready(taken.map_err(|it| Busy { retry_after: it.retry_after })))
+    }
+
+    fn pause(&self) -> Option<Pause> {
+        let refused = self.check(Class::Own).err()?;
+        Some(Pause { reason: refused.reason, retry_after: refused.retry_after })
     }
 
     fn ready(&self) -> Result<(), String> {
-        match self.is_running() {
-            true => Ok(()),
-            false => Err("the engine has stopped; restart the node".to_owned()),
+        match self.thread.is_finished() {
+            false => Ok(()),
+            true => Err("the engine has stopped; restart the node".to_owned()),
         }
+    }
+}
+
+impl Worker {
+    /// Tokens a second of a short run: of its prompt, of its answer. `None` if it is not computed.
+    pub async fn measure(&self) -> Option<(u32, u32)> {
+        let mut prompt = standard_prompt(self.model.vocabulary_size());
+        prompt.truncate(MEASURED_PROMPT as usize);
+        let started = Instant::now();
+        let request = standard_request(prompt, 1 + MEASURED_ANSWER);
+        let mut job = self.submit_for(Class::Own, request).ok()?;
+        let (mut first, mut last) = (None, started);
+        loop {
+            match job.next().await?.ok()? {
+                Output::Token { .. } => {
+                    last = Instant::now();
+                    first.get_or_insert(last);
+                }
+                Output::Prompt { .. } => {}
+                Output::Finished(_) => break,
+            }
+        }
+        let first = first?;
+        let rate = |count: u32, time: Duration| {
+            let rate = u128::from(count) * 1_000_000_000 / time.as_nanos().max(1);
+            u32::try_from(rate).unwrap_or(u32::MAX).max(1)
+        };
+        Some((rate(MEASURED_PROMPT, first - started), rate(MEASURED_ANSWER, last - first)))
     }
 }
 
 /// The engine's side.
 struct Loop {
     engine: Engine,
-    inbox: Receiver<(Request, Outputs)>,
-    count: Arc<AtomicUsize>,
-    outputs: BTreeMap<SequenceId, Outputs>,
+    inbox: Receiver<Message>,
+    load: watch::Sender<Load>,
+    held: BTreeMap<SequenceId, Held>,
+    terms: Terms,
+    /// Threads for own requests.
+    threads: usize,
+    /// Since when others' requests stand still.
+    closed: Option<Instant>,
 }
 
 impl Loop {
@@ -111,51 +361,133 @@ impl Loop {
     fn run(mut self) {
         loop {
             if self.engine.is_idle() {
-                let Ok(request) = self.inbox.recv() else { return };
-                self.take(request);
+                match self.wait() {
+                    Ok(message) => self.take(message),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
             }
-            while let Ok(request) = self.inbox.try_recv() {
-                self.take(request);
+            while let Ok(message) = self.inbox.try_recv() {
+                self.take(message);
             }
             self.drop_abandoned();
-            for (id, output) in self.engine.step(&mut Observer::none()) {
-                self.deliver(id, output);
+            self.give_back();
+            self.step();
+        }
+    }
+
+    /// The next message. While requests are suspended, a look at them comes in between.
+    fn wait(&self) -> Result<Message, RecvTimeoutError> {
+        if self.held.is_empty() {
+            return self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        }
+        let left = self.closed.map(|it| self.terms.suspend_max.saturating_sub(it.elapsed()));
+        self.inbox.recv_timeout(left.unwrap_or(LOOK).min(LOOK))
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Take(held, request) => {
+                match self.engine.submit_with(request, held.class.priority()) {
+                    Ok(id) => {
+                        self.held.insert(id, held);
+                    }
+                    // A client that has gone need not hear it.
+                    Err(why) => drop(held.outputs.send(Err(Broken(why.to_string())))),
+                }
+            }
+            Message::Obey(terms, done) => {
+                self.closed = match terms.others {
+                    Gate::Closed => self.closed.or_else(|| Some(Instant::now())),
+                    _ => None,
+                };
+                self.engine.hold_from(match (terms.own, terms.others) {
+                    (Gate::Closed, _) => Some(Class::Own.priority()),
+                    (_, Gate::Closed) => Some(Class::Others.priority()),
+                    _ => None,
+                });
+                self.terms = terms;
+                self.give_back();
+                self.tell();
+                // Whoever asked may have gone.
+                let _ = done.send(());
             }
         }
     }
 
-    fn take(&mut self, (request, outputs): (Request, Outputs)) {
-        match self.engine.submit(request) {
-            Ok(id) => {
-                self.outputs.insert(id, outputs);
-            }
-            Err(refused) => {
-                self.count.fetch_sub(1, Ordering::SeqCst);
-                // A client that has gone need not hear it.
-                drop(outputs.send(Err(Broken(refused.to_string()))));
-            }
+    fn step(&mut self) {
+        let threads = match self.terms.threads {
+            0 => self.threads,
+            _ if self.terms.others == Gate::Closed || !self.has(Class::Others) => self.threads,
+            threads => threads,
+        };
+        self.engine.set_threads(threads);
+        for (id, output) in self.engine.step(&mut Observer::none()) {
+            self.deliver(id, output);
         }
+        self.tell();
+    }
+
+    fn has(&self, class: Class) -> bool {
+        self.held.values().any(|held| held.class == class)
+    }
+
+    /// Tells of the load what only this side knows.
+    fn tell(&self) {
+        let (_, waiting) = self.engine.load();
+        let still = match (self.terms.own, self.terms.others) {
+            (Gate::Closed, _) => self.held.len(),
+            (_, Gate::Closed) => self.held.values().filter(|it| it.class == Class::Others).count(),
+            _ => 0,
+        };
+        let (waiting, threads) = (waiting.max(still), self.engine.threads());
+        self.load.send_if_modified(|load| {
+            let before = std::mem::replace(load, Load { waiting, threads, ..*load });
+            before != *load
+        });
     }
 
     /// Cancels the sequences whose clients have gone.
     fn drop_abandoned(&mut self) {
-        let gone = |(id, outputs): (&SequenceId, &Outputs)| outputs.is_closed().then_some(*id);
-        let gone: Vec<SequenceId> = self.outputs.iter().filter_map(gone).collect();
+        let gone = |(id, held): (&SequenceId, &Held)| held.outputs.is_closed().then_some(*id);
+        let gone: Vec<SequenceId> = self.held.iter().filter_map(gone).collect();
         for id in gone {
             self.engine.cancel(id);
-            self.outputs.remove(&id);
-            self.count.fetch_sub(1, Ordering::SeqCst);
+            self.held.remove(&id);
+        }
+    }
+
+    /// Gives others' requests back once they have stood still for too long, so that another machine
+    /// can go on with them.
+    fn give_back(&mut self) {
+        if self.closed.is_none_or(|since| since.elapsed() < self.terms.suspend_max) {
+            return;
+        }
+        let of_others = |(id, held): (&SequenceId, &Held)| match held.class {
+            Class::Others => Some(*id),
+            Class::Own => None,
+        };
+        let ids: Vec<SequenceId> = self.held.iter().filter_map(of_others).collect();
+        for id in ids {
+            self.engine.cancel(id);
+            if let Some(held) = self.held.remove(&id) {
+                // A client that has gone need not hear it.
+                drop(held.outputs.send(Err(Broken(self.terms.reason.clone()))));
+            }
         }
     }
 
     fn deliver(&mut self, id: SequenceId, output: Output) {
         let finished = matches!(output, Output::Finished(_));
-        if let Some(outputs) = self.outputs.get(&id) {
+        if finished {
+            // Its place is free before its client knows that it has ended.
+            if let Some(Held { outputs, _seat: seat, .. }) = self.held.remove(&id) {
+                drop(seat);
+                drop(outputs.send(Ok(output)));
+            }
+        } else if let Some(held) = self.held.get(&id) {
             // A closed channel is noticed before the next step.
-            drop(outputs.send(Ok(output)));
-        }
-        if finished && self.outputs.remove(&id).is_some() {
-            self.count.fetch_sub(1, Ordering::SeqCst);
+            drop(held.outputs.send(Ok(output)));
         }
     }
 }

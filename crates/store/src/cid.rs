@@ -6,11 +6,11 @@
 //!
 //! Invariants:
 //! - A `Cid` has one text form, and no other text is read as it.
-//! - The builder holds at most 1024 links for each level of the tree, whatever the file's size.
+//! - The builder holds 32 bytes for each chunk that it has seen.
 //!
-//! Not here: folders, links to parts of a file, other hash functions, CIDv0.
+//! Not here: folders (`directory`), other hash functions, CIDv0.
 
-mod dag;
+pub(crate) mod dag;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -19,7 +19,7 @@ use std::str::FromStr;
 use data_encoding::BASE32_NOPAD;
 use sha2::{Digest, Sha256};
 
-use dag::{Link, Tree};
+use crate::leaves::Leaves;
 
 /// Bytes in each chunk but a file's last one: what the profile lays down.
 pub const CHUNK_SIZE: usize = 1_048_576;
@@ -34,7 +34,7 @@ const READ_SIZE: usize = 256 * 1024;
 const PREFIX_SIZE: usize = 4;
 
 /// Bytes of a whole binary CID.
-const CID_SIZE: usize = PREFIX_SIZE + 32;
+pub const CID_SIZE: usize = PREFIX_SIZE + 32;
 
 /// Length of the text form: `b` and the 36 bytes in base 32 without padding.
 const TEXT_SIZE: usize = 1 + (CID_SIZE * 8).div_ceil(5);
@@ -95,12 +95,21 @@ impl Cid {
     /// # Errors
     ///
     /// The reader's own.
-    pub fn of_reader(mut reader: impl Read) -> io::Result<Cid> {
+    pub fn of_reader(reader: impl Read) -> io::Result<Cid> {
+        Ok(Cid::leaves_of_reader(reader)?.root())
+    }
+
+    /// The chunks of a file with the bytes that `reader` gives until its end.
+    ///
+    /// # Errors
+    ///
+    /// The reader's own.
+    pub fn leaves_of_reader(mut reader: impl Read) -> io::Result<Leaves> {
         let mut builder = CidBuilder::new();
         let mut buffer = vec![0; READ_SIZE];
         loop {
             match reader.read(&mut buffer) {
-                Ok(0) => return Ok(builder.finish()),
+                Ok(0) => return Ok(builder.finish_leaves()),
                 Ok(count) => builder.update(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -108,15 +117,42 @@ impl Cid {
         }
     }
 
-    fn of_block(codec: Codec, block: &[u8]) -> Cid {
+    /// The name of one block with these bytes.
+    pub fn of_block(codec: Codec, block: &[u8]) -> Cid {
         Cid { codec, digest: Sha256::digest(block).into() }
     }
 
-    fn to_bytes(self) -> [u8; CID_SIZE] {
+    /// Whether a block has the bytes that this names.
+    pub fn is_of(&self, block: &[u8]) -> bool {
+        Sha256::digest(block)[..] == self.digest
+    }
+
+    /// The name of the raw block with this SHA-256.
+    pub(crate) fn raw(digest: [u8; 32]) -> Cid {
+        Cid { codec: Codec::Raw, digest }
+    }
+
+    /// The name's bytes: version, codec, hash function, length and digest.
+    pub fn to_bytes(self) -> [u8; CID_SIZE] {
         let mut bytes = [0; CID_SIZE];
         bytes[..PREFIX_SIZE].copy_from_slice(&self.codec.prefix());
         bytes[PREFIX_SIZE..].copy_from_slice(&self.digest);
         bytes
+    }
+
+    /// Reads the bytes of a name.
+    ///
+    /// # Errors
+    ///
+    /// `OtherKind` when they are no name that is kept here.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Cid, CidRefusal> {
+        let (prefix, digest) = bytes.split_at_checked(PREFIX_SIZE).ok_or(CidRefusal::OtherKind)?;
+        let codec = [Codec::Raw, Codec::DagPb]
+            .into_iter()
+            .find(|codec| codec.prefix() == prefix)
+            .ok_or(CidRefusal::OtherKind)?;
+        let digest = digest.try_into().map_err(|_| CidRefusal::OtherKind)?;
+        Ok(Cid { codec, digest })
     }
 }
 
@@ -160,13 +196,7 @@ impl FromStr for Cid {
         let bytes = BASE32_NOPAD
             .decode(digits.to_ascii_uppercase().as_bytes())
             .map_err(|_| CidRefusal::NotBase32)?;
-        let (prefix, digest) = bytes.split_at_checked(PREFIX_SIZE).ok_or(CidRefusal::OtherKind)?;
-        let codec = [Codec::Raw, Codec::DagPb]
-            .into_iter()
-            .find(|codec| codec.prefix() == prefix)
-            .ok_or(CidRefusal::OtherKind)?;
-        let digest = digest.try_into().map_err(|_| CidRefusal::OtherKind)?;
-        Ok(Cid { codec, digest })
+        Cid::from_bytes(&bytes)
     }
 }
 
@@ -176,7 +206,8 @@ pub struct CidBuilder {
     chunk: Sha256,
     /// Bytes in `chunk` so far; at most `CHUNK_SIZE`.
     chunk_size: usize,
-    tree: Tree,
+    size: u64,
+    digests: Vec<[u8; 32]>,
 }
 
 impl CidBuilder {
@@ -200,18 +231,23 @@ impl CidBuilder {
     }
 
     /// The name of all bytes taken.
-    pub fn finish(mut self) -> Cid {
+    pub fn finish(self) -> Cid {
+        self.finish_leaves().root()
+    }
+
+    /// The table of all chunks taken, from which the name follows.
+    pub fn finish_leaves(mut self) -> Leaves {
         // An empty file is one empty leaf; otherwise the last chunk is never empty.
         self.end_chunk();
-        self.tree.finish()
+        Leaves::of(self.size, self.digests)
     }
 
     fn end_chunk(&mut self) {
-        let digest = self.chunk.finalize_reset().into();
-        self.tree.push(Link::leaf(Cid { codec: Codec::Raw, digest }, self.chunk_size));
+        self.digests.push(self.chunk.finalize_reset().into());
+        self.size += self.chunk_size as u64;
         self.chunk_size = 0;
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,5 +11,16 @@
 //! Not here: where blobs come from, which of them are wanted, how much room they may take.
 
 pub mod blobs;
+pub mod car;
 pub mod cid;
+pub mod collect;
+pub mod dag_pb;
+pub mod directory;
+pub mod fsck;
+pub mod index;
 pub mod kernel_map;
+pub mod leaves;
+mod murmur3;
+mod protobuf;
+pub mod unix_fs;
+pub mod walk;

@@ -169,7 +169,7 @@ macro_rules! integer {
     )*};
 }
 
-integer!(u8, u16, u32, u64, u128, i128);
+integer!(u8, u16, u32, u64, u128, i32, i128);
 
 impl<const N: usize> Canonical for [u8; N] {
     fn write(&self, out: &mut Vec<u8>) {

@@ -164,7 +164,7 @@ pub(crate) enum LedgerCommand {
         header: String,
     },
     /// Fetch every block, and compute the whole state again from the genesis
-    Replay(NodeFlag),
+    Replay(ReplayArguments),
     /// Count a proposal's ballots again, from the blocks
     Recount {
         #[command(flatten)]
@@ -172,6 +172,21 @@ pub(crate) enum LedgerCommand {
         /// The proposal's number
         number: u64,
     },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReplayArguments {
+    #[command(flatten)]
+    pub(crate) node: NodeFlag,
+    /// The last block that counts [default: the node's last]
+    #[arg(long, value_name = "HEIGHT")]
+    pub(crate) until: Option<u64>,
+    /// Also show every account that the blocks lead to: its balance, and its member's capital
+    #[arg(long)]
+    pub(crate) accounts: bool,
+    /// Also show what happened in every block: votes that closed, surpluses and dividends among it
+    #[arg(long)]
+    pub(crate) events: bool,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -334,7 +349,7 @@ pub(crate) struct DelayArguments {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum WorkCommand {
+pub(crate) enum RegistryCommand {
     /// List the models and datasets of the ledger
     List {
         #[command(flatten)]
@@ -351,8 +366,8 @@ pub(crate) enum WorkCommand {
         cid: String,
     },
     /// Register a model or a dataset
-    Register(RegisterArguments),
-    /// Pay for the use of one; its makers and those of its parents are paid
+    Register(Box<RegisterArguments>),
+    /// Pay for the use of one; who ran it is paid, its makers, and those of its parents
     Pay {
         #[command(flatten)]
         sign: SignFlags,
@@ -360,6 +375,9 @@ pub(crate) enum WorkCommand {
         cid: String,
         /// How many credits
         amount: String,
+        /// Whose machine ran it, and is paid for that
+        #[arg(long, value_name = "ADDRESS")]
+        worker: String,
     },
     /// Withdraw one that you registered
     Retire {

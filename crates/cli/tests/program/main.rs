@@ -9,13 +9,23 @@ mod kills;
 #[cfg(unix)]
 mod ledger;
 mod lies;
+#[cfg(unix)]
+mod machines;
 mod mirror;
 #[cfg(unix)]
 mod money;
 #[cfg(unix)]
 mod snapshots;
 #[cfg(unix)]
+mod store;
+#[cfg(unix)]
+mod store_kills;
+#[cfg(unix)]
+mod story;
+#[cfg(unix)]
 mod up;
 #[cfg(unix)]
 mod wallet;
+#[cfg(target_os = "linux")]
+mod work;
 mod world;

@@ -7,16 +7,22 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use crate::world::World;
 
 /// A node that serves the small model.
-struct Node {
+pub(crate) struct Node {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStderr>>,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Node {
     fn start(world: &World) -> Node {
+        Node::start_with(world, &[], &[])
+    }
+
+    /// Starts a node with more flags and environment variables.
+    pub(crate) fn start_with(world: &World, flags: &[&str], variables: &[(&str, &str)]) -> Node {
         let mut command = world.command(&["up", "--listen", "127.0.0.1:0", "--model", "random"]);
-        command.args(["--threads", "1", "--kv-mib", "16"]);
+        command.args(["--threads", "1", "--kv-mib", "16"]).args(flags);
+        command.envs(variables.iter().copied());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let ready = lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("ready: "));
@@ -26,7 +32,7 @@ impl Node {
     }
 
     /// Asks the node to end, and returns its code and what it said since it was ready.
-    fn stop(self, signal: &str) -> (Option<i32>, String) {
+    pub(crate) fn stop(self, signal: &str) -> (Option<i32>, String) {
         let Node { mut child, lines, .. } = self;
         let process = child.id().to_string();
         assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
@@ -34,21 +40,24 @@ impl Node {
         (child.wait().unwrap().code(), told.join("\n"))
     }
 
-    fn get(&self, path: &str) -> String {
-        let mut socket = TcpStream::connect(&self.address).unwrap();
-        write!(
-            socket,
-            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
-            self.address
+    pub(crate) fn get(&self, path: &str) -> String {
+        self.send(
+            &format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address),
+            "",
         )
-        .unwrap();
+    }
+
+    /// Sends a request's head, without its empty line, and its body; returns the answer.
+    pub(crate) fn send(&self, head: &str, body: &str) -> String {
+        let mut socket = TcpStream::connect(&self.address).unwrap();
+        write!(socket, "{head}\r\n{body}").unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         answer
     }
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let world = World::new();
     world.catalogue(&["http://127.0.0.1:1/none"]);
     let source = world.path("random.gguf");

@@ -324,9 +324,16 @@ fn unfold(isa: Isa, matrix: &Matrix<'_>, band: usize, span: Range<usize>, unfold
                 let unfolded = &mut unfolded.weights;
                 super::neon::unfold(&weights, bits, blocks, half, unfolded);
             },
-            _ => unreachable!("scalar instruction sets do not unfold (half {half}, {weights:?})"),
+            _ => no_kernel(isa, "unfolding", (weights, half, &mut *unfolded)),
         }
     }
+}
+
+/// Stands where an instruction set has no such kernel, which `multiply` never asks for. It takes what
+/// the kernel would, so that nothing is unused where no instruction set has one.
+#[cold]
+fn no_kernel<T>(isa: Isa, kernel: &str, _arguments: T) {
+    unreachable!("{} has no {kernel} kernel", isa.name());
 }
 
 /// One band by whole tiles of eight tokens, a span of columns at a time.
@@ -391,7 +398,7 @@ fn bulk_tile(
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => unsafe { super::neon::bulk(weights, x, chunk, sums) },
-        _ => unreachable!("scalar instruction sets have no bulk kernel (chunk {chunk})"),
+        _ => no_kernel(isa, "bulk", (weights, x, chunk, sums)),
     }
 }
 
@@ -466,7 +473,7 @@ fn planes_of<const T: usize>(
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => unsafe { super::neon::planes(&weights, bits, activations, token, &mut sums) },
-        _ => unreachable!("scalar instruction sets have no planes (group {group})"),
+        _ => no_kernel(isa, "plane", (weights, bits, activations, token, &mut sums)),
     }
     for (row, sums) in sums.iter().enumerate() {
         store(isa, target, activations, (group, token + row), sums);

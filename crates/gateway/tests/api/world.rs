@@ -13,7 +13,7 @@ use axum::response::Response;
 use engine::request::{Finish, Logprobs, Output};
 use engine::vocabulary::{TokenKind, Vocabulary, VocabularyModel, VocabularyParts};
 use expect_test::Expect;
-use gateway::backend::{Backend, Broken, Busy, Job, ServedModel};
+use gateway::backend::{Backend, Broken, Busy, Job, ServedModel, Submitting};
 use gateway::router::{Gateway, Options, router};
 use serde_json::Value;
 use text::template::Template;
@@ -81,7 +81,21 @@ impl Backend for Script {
         self.models.clone()
     }
 
-    fn submit(&self, model: &ServedModel, request: engine::request::Request) -> Result<Job, Busy> {
+    fn submit<'a>(
+        &'a self,
+        model: &'a ServedModel,
+        request: engine::request::Request,
+    ) -> Submitting<'a> {
+        Box::pin(std::future::ready(self.play(model, request)))
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.ready.clone()
+    }
+}
+
+impl Script {
+    fn play(&self, model: &ServedModel, request: engine::request::Request) -> Result<Job, Busy> {
         let lines = self.jobs.lock().unwrap().pop_front().ok_or(Busy { retry_after: 3 })?;
         let (sender, job) = Job::channel();
         for line in lines {
@@ -94,10 +108,6 @@ impl Backend for Script {
         }
         self.requests.lock().unwrap().push(request);
         Ok(job)
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        self.ready.clone()
     }
 }
 

@@ -226,7 +226,40 @@ pub(crate) fn event(event: &Event) -> String {
         Event::Cashier { cashier: Some(cashier) } => format!("the cashier is {cashier}"),
         Event::Cashier { cashier: None } => "there is no cashier".to_owned(),
         Event::Constitution { constitution } => format!("the constitution is {constitution}"),
-        // No measure does these.
+        other => unvoted(other),
+    }
+}
+
+/// What no measure does.
+fn unvoted(event: &Event) -> String {
+    match event {
+        Event::Opened { proposal, tier, closes } => {
+            format!("vote {proposal} ({}) is open until block {}", tier.word(), closes.0)
+        }
+        Event::Ballot { proposal, account, choice } => {
+            format!("{account} votes {} in vote {proposal}", choice.word())
+        }
+        Event::Closed { proposal, tally, has_passed } => format!(
+            "vote {proposal} is over: {} yes, {} no, {} abstain; passed: {has_passed}",
+            tally.yes, tally.no, tally.abstain
+        ),
+        Event::Executed { proposal } => format!("proposal {proposal} is executed"),
+        Event::Failed { proposal, refusal } => {
+            format!("proposal {proposal} cannot be executed: {refusal}")
+        }
+        Event::Delegation { from, topic, to: Some(to) } => {
+            format!("{from} lets {to} vote on {} business", topic.word())
+        }
+        Event::Delegation { from, topic, to: None } => {
+            format!("the delegation of {from} on {} business ends", topic.word())
+        }
+        Event::Epoch { epoch } => format!("epoch {} begins", epoch.0),
+        Event::Surplus { surplus, reserve, commons, .. } => format!(
+            "a surplus of {surplus} is divided: {reserve} to the reserve, {commons} to the commons"
+        ),
+        Event::Dividend { account, cash, capital } => {
+            format!("{account} gets {cash} and {capital} as capital")
+        }
         other => format!("{other:?}"),
     }
 }

@@ -30,6 +30,15 @@ pub enum StoreError {
         /// The blob that is staged.
         cid: Cid,
     },
+    /// Someone is adding, so that nothing may be deleted.
+    #[error("another process is adding to the store; try again when it has ended")]
+    Held,
+    /// More is referred to than a walk visits.
+    #[error("more than {} blocks are referred to", crate::walk::BLOCK_COUNT_MAX)]
+    TooMany,
+    /// Too much is pinned.
+    #[error("at most {} pins fit; unpin some", super::PIN_COUNT_MAX)]
+    Pins,
     /// The bytes to be kept could not be read.
     #[error("the bytes to be kept cannot be read")]
     Source {
@@ -47,7 +56,7 @@ pub enum StoreError {
 }
 
 /// Names the file at which an operation failed.
-pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_path_buf();
     move |source| StoreError::Io { path, source }
 }

@@ -74,15 +74,25 @@ impl Staged {
         Ok(())
     }
 
+    /// Throws away what is staged, and the file with it.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub fn discard(self) -> Result<(), StoreError> {
+        fs::remove_file(&self.path).map_err(at(&self.path))
+    }
+
     /// Makes the staged bytes the blob. What is not that blob is thrown away.
     ///
     /// # Errors
     ///
     /// `Mismatch` when the bytes are not those of the wanted blob; `Io`.
     pub fn commit(mut self) -> Result<(), StoreError> {
-        let got = settle(&mut self.file, &self.path)?;
+        let leaves = settle(&mut self.file, &self.path)?;
+        let got = leaves.root();
         if got == self.wanted {
-            return self.blobs.publish(&self.path, &self.wanted);
+            return self.blobs.publish(&self.path, &leaves).map(|_| ());
         }
         fs::remove_file(&self.path).map_err(at(&self.path))?;
         Err(StoreError::Mismatch { wanted: self.wanted, got })
@@ -97,7 +107,7 @@ impl Drop for Staged {
     }
 }
 
-fn lock(path: PathBuf, cid: &Cid) -> Result<File, StoreError> {
+pub(super) fn lock(path: PathBuf, cid: &Cid) -> Result<File, StoreError> {
     let file = File::options()
         .read(true)
         .write(true)

@@ -7,22 +7,14 @@
 //! - A level is folded into a node when it is full and another link arrives, so a file of exactly
 //!   1024 chunks has one node, and a tree is never deeper than it has to be.
 //!
-//! Not here: reading nodes.
+//! Not here: reading nodes (`dag_pb`, `unix_fs`).
 
 use super::{Cid, Codec, LINK_COUNT_MAX};
+use crate::dag_pb::{Link as NodeLink, Node};
+use crate::protobuf::put_number;
 
-/// Protocol buffer keys, `field << 3 | wire type`; type 0 is a number, type 2 is bytes.
+/// Keys of a UnixFS message, `field << 3 | wire type`.
 mod key {
-    /// PBNode.Data.
-    pub(super) const NODE_DATA: u8 = 0x0a;
-    /// PBNode.Links.
-    pub(super) const NODE_LINK: u8 = 0x12;
-    /// PBLink.Hash.
-    pub(super) const LINK_HASH: u8 = 0x0a;
-    /// PBLink.Name.
-    pub(super) const LINK_NAME: u8 = 0x12;
-    /// PBLink.Tsize.
-    pub(super) const LINK_TOTAL: u8 = 0x18;
     /// UnixFS Data.Type.
     pub(super) const FILE_TYPE: u8 = 0x08;
     /// UnixFS Data.filesize.
@@ -36,7 +28,7 @@ const TYPE_FILE: u64 = 2;
 
 /// One finished piece of the file, as its parent will name it.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     cid: Cid,
     /// Bytes of the file below this link.
     file_size: u64,
@@ -46,46 +38,66 @@ pub(super) struct Link {
 
 impl Link {
     /// The link to a chunk of `size` bytes.
-    pub(super) fn leaf(cid: Cid, size: usize) -> Link {
+    pub(crate) fn leaf(cid: Cid, size: usize) -> Link {
         Link { cid, file_size: size as u64, total_size: size as u64 }
     }
 
-    /// The link to the node that has `links` as its children.
-    fn node(links: &[Link]) -> Link {
+    /// The link to the node that has `links` as its children, and the node's block.
+    fn node(links: &[Link]) -> (Link, Vec<u8>) {
         let block = node_block(links);
-        Link {
+        let link = Link {
             cid: Cid::of_block(Codec::DagPb, &block),
             // Sums of sizes of bytes that were all read one by one: they cannot reach 2^64.
             file_size: links.iter().map(|link| link.file_size).sum(),
             total_size: links.iter().map(|link| link.total_size).sum::<u64>() + block.len() as u64,
-        }
+        };
+        (link, block)
     }
 }
 
 /// The links that have no parent yet, from the leaves' level upwards.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     levels: Vec<Vec<Link>>,
+    /// The nodes made so far, children before their parents.
+    nodes: Vec<(Cid, Vec<u8>)>,
+}
+
+/// A file's whole tree.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) root: Cid,
+    /// Bytes of the file and of all nodes.
+    pub(crate) total_size: u64,
+    /// The nodes, children before their parents; none where the file is one chunk.
+    pub(crate) nodes: Vec<(Cid, Vec<u8>)>,
 }
 
 impl Tree {
     /// Adds the file's next chunk.
-    pub(super) fn push(&mut self, leaf: Link) {
+    pub(crate) fn push(&mut self, leaf: Link) {
         self.push_at(0, leaf);
     }
 
-    /// The name of the whole file. At least one chunk must have been pushed.
-    pub(super) fn finish(mut self) -> Cid {
+    /// The whole file's tree. At least one chunk must have been pushed.
+    pub(crate) fn finish(mut self) -> Finished {
         let mut index = 0;
         loop {
             let is_top = index + 1 == self.levels.len();
             if let ([root], true) = (self.levels[index].as_slice(), is_top) {
-                return root.cid;
+                let (root, total_size) = (root.cid, root.total_size);
+                return Finished { root, total_size, nodes: self.nodes };
             }
-            let node = Link::node(&self.levels[index]);
+            let links = std::mem::take(&mut self.levels[index]);
             index += 1;
-            self.push_at(index, node);
+            self.push_node(index, &links);
         }
+    }
+
+    fn push_node(&mut self, index: usize, links: &[Link]) {
+        let (link, block) = Link::node(links);
+        self.nodes.push((link.cid, block));
+        self.push_at(index, link);
     }
 
     fn push_at(&mut self, index: usize, link: Link) {
@@ -94,28 +106,16 @@ impl Tree {
         }
         if self.levels[index].len() == LINK_COUNT_MAX {
             let full = std::mem::take(&mut self.levels[index]);
-            self.push_at(index + 1, Link::node(&full));
+            self.push_node(index + 1, &full);
         }
         self.levels[index].push(link);
     }
 }
 
 fn node_block(links: &[Link]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for link in links {
-        put_bytes(&mut block, key::NODE_LINK, &link_message(link));
-    }
-    put_bytes(&mut block, key::NODE_DATA, &file_message(links));
-    block
-}
-
-fn link_message(link: &Link) -> Vec<u8> {
-    let mut message = Vec::new();
-    put_bytes(&mut message, key::LINK_HASH, &link.cid.to_bytes());
-    // Empty, but present: that is how every UnixFS writer has done it.
-    put_bytes(&mut message, key::LINK_NAME, &[]);
-    put_number(&mut message, key::LINK_TOTAL, link.total_size);
-    message
+    // The name is empty, but present: that is how every UnixFS writer has done it.
+    let named = |link: &Link| NodeLink { cid: link.cid, name: Vec::new(), size: link.total_size };
+    Node { links: links.iter().map(named).collect(), data: file_message(links) }.encode()
 }
 
 fn file_message(links: &[Link]) -> Vec<u8> {
@@ -127,22 +127,4 @@ fn file_message(links: &[Link]) -> Vec<u8> {
         put_number(&mut message, key::FILE_BLOCK, link.file_size);
     }
     message
-}
-
-fn put_bytes(out: &mut Vec<u8>, key: u8, bytes: &[u8]) {
-    put_number(out, key, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-fn put_number(out: &mut Vec<u8>, key: u8, number: u64) {
-    out.push(key);
-    put_varint(out, number);
-}
-
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number as u8 & 0x7f) | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }

@@ -1,0 +1,88 @@
+//! The command line of `mashaa store`.
+//!
+//! Not here: what the commands do.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Take in a file or a folder, pin it, and print its CID
+    Add {
+        /// The file or folder
+        path: PathBuf,
+        /// Do not pin it; the next `gc` deletes it
+        #[arg(long)]
+        no_pin: bool,
+        /// Files of a folder whose names begin with a dot too
+        #[arg(long)]
+        hidden: bool,
+    },
+    /// Fetch a file or directory from other nodes or any gateway of IPFS, and pin it
+    Get {
+        /// Its CID
+        cid: String,
+        #[command(flatten)]
+        from: FromFlag,
+        /// Write it to this place too, where nothing is yet
+        #[arg(short, long, value_name = "PATH")]
+        output: Option<PathBuf>,
+        /// Do not pin it; the next `gc` deletes it
+        #[arg(long)]
+        no_pin: bool,
+    },
+    /// List what is pinned and what models are made of, or a directory's entries
+    Ls {
+        /// A directory's CID
+        cid: Option<String>,
+    },
+    /// Keep `gc` from deleting a file or directory
+    Pin {
+        /// Its CID
+        cid: String,
+        /// What you call it
+        #[arg(long, default_value = "")]
+        name: String,
+    },
+    /// Let `gc` delete it, unless something else leads to it
+    Unpin {
+        /// Its CID
+        cid: String,
+    },
+    /// Delete what neither a pin nor a model leads to
+    Gc,
+    /// Read everything, check its hash, and mend what can be mended
+    Fsck {
+        #[command(flatten)]
+        from: FromFlag,
+    },
+    /// Write a file or directory as an archive (CARv1)
+    Export {
+        /// Its CID
+        cid: String,
+        /// A new file
+        file: PathBuf,
+    },
+    /// Take in an archive (CARv1), pin its roots, and print them
+    Import {
+        /// The archive
+        file: PathBuf,
+        /// Do not pin the roots
+        #[arg(long)]
+        no_pin: bool,
+    },
+    /// Show how much the store has and may take, or what one CID is
+    Stat {
+        /// A CID
+        cid: Option<String>,
+    },
+}
+
+/// Where to fetch from.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct FromFlag {
+    /// A node or gateway, http://HOST:PORT; several are used at once
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: Vec<String>,
+}

@@ -1,0 +1,428 @@
+//! `mashaa store`: files and directories by their CIDs.
+//!
+//! Not here: how they are kept (`store`), fetched and served (`node`).
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use node::fetch::http::Gateway;
+use node::fetch::source::Source;
+use node::fetch::{self, Event, FetchError, Rules};
+use node::folder::{self, Taking};
+use serde_json::json;
+use store::blobs::StoreError;
+use store::cid::{Cid, Codec};
+use store::collect::{collect, reach};
+use store::fsck;
+use store::index::Index;
+use store::unix_fs::Kind;
+use store::walk::{self, Scope};
+
+use crate::arguments::{FromFlag, StoreCommand};
+use crate::context::Context;
+use crate::outcome::{Outcome, Problem};
+use crate::progress::Progress;
+
+/// Runs a `store` command.
+pub(crate) fn run(context: &Context, command: &StoreCommand) -> anyhow::Result<Outcome> {
+    match command {
+        StoreCommand::Add { path, no_pin, hidden } => add(context, path, !no_pin, *hidden),
+        StoreCommand::Get { cid, from, output, no_pin } => {
+            get(context, &read(cid)?, from, output.as_deref(), !no_pin)
+        }
+        StoreCommand::Ls { cid: None } => list(context),
+        StoreCommand::Ls { cid: Some(cid) } => list_directory(context, &read(cid)?),
+        StoreCommand::Pin { cid, name } => pin(context, &read(cid)?, name),
+        StoreCommand::Unpin { cid } => unpin(context, &read(cid)?),
+        StoreCommand::Gc => gc(context),
+        StoreCommand::Fsck { from } => check(context, from),
+        StoreCommand::Export { cid, file } => export(context, &read(cid)?, file),
+        StoreCommand::Import { file, no_pin } => import(context, file, !no_pin),
+        StoreCommand::Stat { cid: None } => stat(context),
+        StoreCommand::Stat { cid: Some(cid) } => stat_one(context, &read(cid)?),
+    }
+}
+
+/// Reads a CID that was named.
+pub(crate) fn read(text: &str) -> anyhow::Result<Cid> {
+    let text = text.strip_prefix("/ipfs/").unwrap_or(text);
+    text.parse().map_err(|error| Problem::Usage(format!("{text:?}: {error}")).into())
+}
+
+/// Bytes that may be added to the store.
+pub(crate) fn room(context: &Context) -> anyhow::Result<u64> {
+    let wanted = "a number of GiB up to 2^24, or 0";
+    match context.config.number("store_gib", 0..=1 << 24, wanted)? {
+        0 => Ok(u64::MAX),
+        gib => Ok((gib << 30).saturating_sub(context.blobs.used()?)),
+    }
+}
+
+fn add(context: &Context, path: &Path, pinned: bool, hidden: bool) -> anyhow::Result<Outcome> {
+    let _hold = context.blobs.hold()?;
+    let taking = Taking { hidden, room: room(context)? };
+    let entry = folder::add(&context.blobs, path, taking)?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    if pinned {
+        context.blobs.pin(&entry.cid, &name.unwrap_or_default())?;
+    }
+    match context.json {
+        true => println!("{}", json!({"cid": entry.cid.to_string(), "size": entry.total_size})),
+        false => println!("{}", entry.cid),
+    }
+    Ok(Outcome::Done)
+}
+
+fn get(
+    context: &Context,
+    cid: &Cid,
+    from: &FromFlag,
+    output: Option<&Path>,
+    pinned: bool,
+) -> anyhow::Result<Outcome> {
+    let _hold = context.blobs.hold()?;
+    let fetched = match (is_whole(context, cid)?, from.from.is_empty()) {
+        (true, _) => None,
+        (false, true) => {
+            let what = format!("{cid} is not here; say with --from where to fetch it");
+            return Err(Problem::NotFound(what).into());
+        }
+        (false, false) => Some(fetch_from(context, cid, from)?),
+    };
+    if pinned {
+        context.blobs.pin(cid, "")?;
+    }
+    if let Some(output) = output {
+        folder::write_out(&Index::open(context.blobs.clone())?, cid, output)?;
+    }
+    let parts = fetched.iter().flat_map(|fetched| &fetched.parts);
+    if context.json {
+        let parts = parts.map(|part| {
+            json!({
+                "source": part.source, "verdict": part.verdict.to_string(),
+                "bytes": part.bytes, "taken_over": part.taken_over,
+            })
+        });
+        let fetched_bytes = fetched.as_ref().map_or(0, |fetched| fetched.bytes);
+        let value = json!({
+            "cid": cid.to_string(), "bytes": fetched_bytes, "sources": parts.collect::<Vec<_>>(),
+        });
+        println!("{value}");
+        return Ok(Outcome::Done);
+    }
+    parts.for_each(|part| eprintln!("{part}"));
+    match output {
+        Some(output) => println!("{}", output.display()),
+        None if context.blobs.contains(cid) => println!("{}", context.blobs.path(cid).display()),
+        None => println!("{cid}"),
+    }
+    Ok(Outcome::Done)
+}
+
+/// Whether everything at and below a root is here.
+fn is_whole(context: &Context, cid: &Cid) -> anyhow::Result<bool> {
+    Ok(reach(&context.blobs, [*cid])?.missing.is_empty())
+}
+
+/// Fetches what is missing at and below a root, and tells how it goes. The caller holds the store.
+pub(crate) fn fetch_from(
+    context: &Context,
+    cid: &Cid,
+    from: &FromFlag,
+) -> anyhow::Result<fetch::Outcome> {
+    let gateways = from.from.iter().map(|url| {
+        let gateway = Gateway::parse(url).map_err(|error| Problem::Usage(error.to_string()))?;
+        Ok(Arc::new(gateway) as Arc<dyn Source>)
+    });
+    let sources = gateways.collect::<anyhow::Result<Vec<_>>>()?;
+    let rules = Rules { room: room(context)?, ..Rules::default() };
+    let shown: Mutex<Option<(Cid, Progress)>> = Mutex::default();
+    let report = move |event: Event<'_>| match event {
+        Event::Received { cid, done, total } => {
+            let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+            if shown.as_ref().is_none_or(|(other, _)| *other != cid) {
+                *shown = Some((cid, Progress::new(&format!("fetching {cid}"))));
+            }
+            if let Some((_, progress)) = shown.as_mut() {
+                progress.update(done, total);
+            }
+        }
+        Event::Dropped { source, why } => eprintln!("{source}: {why}; not asked again"),
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let fetching = fetch::fetch(&context.blobs, *cid, &sources, &rules, Arc::new(report));
+    Ok(runtime.block_on(fetching)?)
+}
+
+fn list(context: &Context) -> anyhow::Result<Outcome> {
+    let size = |cid: &Cid| std::fs::metadata(context.blobs.path(cid)).map(|file| file.len()).ok();
+    let pins = context.blobs.pins()?.into_iter().map(|pin| (pin.cid, "pin", pin.name));
+    let models =
+        context.models.list()?.into_iter().filter_map(|record| {
+            record.artifact.parse().ok().map(|cid| (cid, "model", record.name))
+        });
+    let listed: Vec<(Cid, &str, String)> = pins.chain(models).collect();
+    if context.json {
+        let entries = listed.iter().map(|(cid, kind, name)| {
+            json!({"cid": cid.to_string(), "kind": kind, "name": name, "size": size(cid)})
+        });
+        println!("{}", json!(entries.collect::<Vec<_>>()));
+        return Ok(Outcome::Done);
+    }
+    for (cid, kind, name) in &listed {
+        let size = match size(cid) {
+            Some(size) => size.to_string(),
+            None if context.blobs.has_node(cid) => "directory".to_owned(),
+            None => "not here".to_owned(),
+        };
+        println!("{cid}  {kind:5}  {size:>12}  {name}");
+    }
+    Ok(Outcome::Done)
+}
+
+fn list_directory(context: &Context, cid: &Cid) -> anyhow::Result<Outcome> {
+    let index = Index::open(context.blobs.clone())?;
+    let entries = walk::entries(&index, cid)?;
+    let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    if context.json {
+        let entries = entries.iter().map(|link| {
+            let (cid, name) = (link.cid.to_string(), name(&link.name));
+            json!({"name": name, "cid": cid, "size": link.size})
+        });
+        println!("{}", json!(entries.collect::<Vec<_>>()));
+        return Ok(Outcome::Done);
+    }
+    for link in &entries {
+        println!("{}  {:>12}  {}", link.cid, link.size, name(&link.name).escape_debug());
+    }
+    Ok(Outcome::Done)
+}
+
+fn pin(context: &Context, cid: &Cid, name: &str) -> anyhow::Result<Outcome> {
+    let _hold = context.blobs.hold()?;
+    if !is_whole(context, cid)? {
+        let what =
+            format!("{cid} is not here whole; `mashaa store get {cid} --from URL` fetches it");
+        return Err(Problem::NotFound(what).into());
+    }
+    context.blobs.pin(cid, name)?;
+    done(context, json!({"pinned": cid.to_string()}))
+}
+
+fn unpin(context: &Context, cid: &Cid) -> anyhow::Result<Outcome> {
+    if !context.blobs.unpin(cid)? {
+        return Err(Problem::NotFound(format!("{cid} is not pinned")).into());
+    }
+    done(context, json!({"unpinned": cid.to_string()}))
+}
+
+/// Prints what was done, to programs alone.
+fn done(context: &Context, value: serde_json::Value) -> anyhow::Result<Outcome> {
+    if context.json {
+        println!("{value}");
+    }
+    Ok(Outcome::Done)
+}
+
+fn gc(context: &Context) -> anyhow::Result<Outcome> {
+    let mut wrong = None;
+    let collected = collect(&context.blobs, || match context.models.roots(&context.blobs) {
+        Ok(roots) => Ok(roots),
+        Err(error) => {
+            wrong = Some(error);
+            Err(StoreError::Held)
+        }
+    });
+    if let Some(error) = wrong {
+        return Err(error.into());
+    }
+    let collected = collected?;
+    let (files, nodes) = (collected.blobs.len(), collected.nodes.len());
+    if context.json {
+        let value = json!({
+            "files": files, "directory_blocks": nodes, "bytes": collected.bytes,
+            "unfinished": collected.staged, "in_use": collected.kept.len(),
+        });
+        println!("{value}");
+        return Ok(Outcome::Done);
+    }
+    println!(
+        "deleted {files} files, {nodes} blocks of directories and {} unfinished downloads: {} bytes",
+        collected.staged, collected.bytes
+    );
+    for cid in &collected.kept {
+        eprintln!("{cid} is in use and stays until the next gc");
+    }
+    Ok(Outcome::Done)
+}
+
+fn check(context: &Context, from: &FromFlag) -> anyhow::Result<Outcome> {
+    let _hold = context.blobs.hold()?;
+    let mut progress = Progress::new("checking");
+    let roots = artifacts(context)?;
+    let mut report =
+        fsck::check(&context.blobs, &roots, &mut |done, total| progress.update(done, total))?;
+    let mut mended = Vec::new();
+    if !from.from.is_empty() {
+        let wanted: Vec<Cid> = report.missing.iter().chain(&report.damaged).copied().collect();
+        for cid in wanted {
+            if !context.blobs.contains(&cid) {
+                fetch_from(context, &cid, from)?;
+                mended.push(cid);
+            }
+        }
+        report.missing.retain(|cid| !mended.contains(cid));
+        report.damaged.retain(|cid| !mended.contains(cid));
+    }
+    // What was a damaged block of a directory is missing now, if anything leads to it.
+    let sound = report.missing.is_empty() && report.damaged.is_empty();
+    let names = |cids: &mut dyn Iterator<Item = &Cid>| cids.map(Cid::to_string).collect::<Vec<_>>();
+    if context.json {
+        let value = json!({
+            "files": report.blobs, "bytes": report.bytes, "directory_blocks": report.nodes,
+            "damaged": names(&mut report.damaged.iter()),
+            "damaged_directory_blocks": names(&mut report.damaged_nodes.iter()),
+            "tables_made_again": names(&mut report.tables.iter()),
+            "missing": names(&mut report.missing.iter()), "fetched": names(&mut mended.iter()),
+        });
+        println!("{value}");
+    } else {
+        println!(
+            "{} files of {} bytes and {} blocks of directories are right",
+            report.blobs, report.bytes, report.nodes
+        );
+        report.tables.iter().for_each(|cid| println!("{cid}: the table of chunks was made again"));
+        mended.iter().for_each(|cid| println!("{cid}: fetched"));
+        for cid in &report.damaged {
+            println!("{cid}: damaged, moved to staging");
+        }
+        for cid in &report.damaged_nodes {
+            println!("{cid}: damaged block of a directory, deleted");
+        }
+        for cid in &report.missing {
+            println!("{cid}: needed and not here; `mashaa store fsck --from URL` fetches it");
+        }
+    }
+    Ok(if sound { Outcome::Done } else { Outcome::Refused })
+}
+
+/// The artifacts of models; their sources may be gone, since nothing is served from them.
+fn artifacts(context: &Context) -> anyhow::Result<Vec<Cid>> {
+    let records = context.models.list()?;
+    Ok(records.iter().filter_map(|record| record.artifact.parse().ok()).collect())
+}
+
+fn export(context: &Context, cid: &Cid, file: &Path) -> anyhow::Result<Outcome> {
+    let named = || file.display().to_string();
+    if !is_whole(context, cid)? {
+        return Err(StoreError::Missing { cid: *cid }.into());
+    }
+    let index = Index::open(context.blobs.clone())?;
+    let mut out = BufWriter::with_capacity(1 << 20, File::create_new(file).with_context(named)?);
+    let written = store::car::export(&index, cid, &Scope::All, &mut out);
+    let written = written.and_then(|()| Ok(out.flush()?));
+    if let Err(error) = written {
+        // Half an archive is of no use.
+        std::fs::remove_file(file).with_context(named)?;
+        return Err(error.into());
+    }
+    let bytes = std::fs::metadata(file).with_context(named)?.len();
+    done(context, json!({"cid": cid.to_string(), "bytes": bytes}))
+}
+
+fn import(context: &Context, file: &Path, pinned: bool) -> anyhow::Result<Outcome> {
+    let _hold = context.blobs.hold()?;
+    let named = || file.display().to_string();
+    let mut archive = File::open(file).with_context(named)?;
+    let room = room(context)?;
+    let imported = store::car::import(&context.blobs, &mut archive, room).with_context(named)?;
+    for root in &imported.roots {
+        if pinned {
+            context.blobs.pin(root, &named())?;
+        }
+    }
+    let roots: Vec<String> = imported.roots.iter().map(Cid::to_string).collect();
+    if context.json {
+        let value = json!({
+            "roots": roots, "files": imported.files, "bytes": imported.bytes,
+            "directory_blocks": imported.nodes, "unused_blocks": imported.unused,
+        });
+        println!("{value}");
+        return Ok(Outcome::Done);
+    }
+    roots.iter().for_each(|root| println!("{root}"));
+    Ok(Outcome::Done)
+}
+
+fn stat(context: &Context) -> anyhow::Result<Outcome> {
+    let blobs = &context.blobs;
+    let pins = blobs.pins()?;
+    let roots = pins.iter().map(|pin| pin.cid).chain(context.models.roots(blobs)?);
+    let reached = reach(blobs, roots)?;
+    let (files, nodes) = (blobs.list()?, blobs.list_nodes()?);
+    let free = |cid: &&Cid| !reached.counts.contains_key(cid);
+    let unneeded = files.iter().chain(&nodes).filter(free).count();
+    let quota = context.config.number("store_gib", 0..=1 << 24, "a number of GiB, or 0")?;
+    let value = json!({
+        "files": files.len(), "directory_blocks": nodes.len(), "bytes": blobs.used()?,
+        "quota_gib": quota, "pins": pins.len(), "unneeded": unneeded,
+        "unfinished": blobs.list_staged()?.len(),
+    });
+    show(context, &value)
+}
+
+fn stat_one(context: &Context, cid: &Cid) -> anyhow::Result<Outcome> {
+    let blobs = &context.blobs;
+    let index = Index::open(blobs.clone())?;
+    let block = index.block(cid)?.ok_or(StoreError::Missing { cid: *cid })?;
+    let file = index.file(cid)?;
+    let kind = match (&file, cid.codec()) {
+        (Some(_), _) => "file",
+        (None, Codec::Raw) => "chunk",
+        (None, Codec::DagPb) => match walk::decode(cid, &block)?.1 {
+            Kind::File { .. } => "part of a file",
+            Kind::Directory | Kind::Shard => "directory",
+            Kind::Symlink(_) => "symbolic link",
+        },
+    };
+    let roots = blobs.pins()?.into_iter().map(|pin| pin.cid).chain(context.models.roots(blobs)?);
+    let reached = reach(blobs, roots)?;
+    let value = json!({
+        "cid": cid.to_string(), "kind": kind, "block_size": block.len(),
+        "size": file.as_ref().map(|file| file.leaves.size()),
+        "chunks": file.as_ref().map(|file| file.leaves.count()),
+        "pinned": blobs.is_pinned(cid),
+        "references": reached.counts.get(cid).copied().unwrap_or(0),
+        "whole": is_whole(context, cid)?,
+    });
+    show(context, &value)
+}
+
+fn show(context: &Context, value: &serde_json::Value) -> anyhow::Result<Outcome> {
+    if context.json {
+        println!("{value}");
+        return Ok(Outcome::Done);
+    }
+    for (key, value) in value.as_object().into_iter().flatten().filter(|(_, it)| !it.is_null()) {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        println!("{key:16}  {text}");
+    }
+    Ok(Outcome::Done)
+}
+
+/// What a fetch that failed comes to.
+pub(crate) fn of_fetch(error: &FetchError) -> Option<Outcome> {
+    match error {
+        FetchError::Sources(_) => Some(Outcome::Usage),
+        FetchError::Leaves(_) | FetchError::Walk(_) | FetchError::Sizes { .. } => {
+            Some(Outcome::Refused)
+        }
+        error if error.is_other_bytes() => Some(Outcome::Refused),
+        error if error.is_missing() => Some(Outcome::NotFound),
+        _ => None,
+    }
+}

@@ -1,0 +1,259 @@
+//! Several machines as one service: tickets, answers from elsewhere, and workers that die or freeze in
+//! the middle of an answer.
+//!
+//! `MASHAA_LOSSES=50` loses as many workers as the release's figures say (`docs/benchmarks.md`).
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::ledger::until;
+use crate::world::World;
+
+/// Workers that are lost, where nothing else is said.
+const LOSSES: u64 = 4;
+/// How long two machines may take to become one service.
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+struct Machine {
+    world: World,
+    child: Child,
+    address: String,
+    key: String,
+    _lines: std::io::Lines<BufReader<ChildStderr>>,
+}
+
+impl Machine {
+    fn world() -> World {
+        let world = World::new();
+        world.catalogue(&["http://127.0.0.1:1/none"]);
+        let source = world.path("random.gguf");
+        assert_eq!(world.run(&["model", "add", source.to_str().unwrap()]).code, Some(0));
+        world
+    }
+
+    fn start(world: World, arguments: &[&str]) -> Machine {
+        let (child, lines, address) = Machine::spawn(&world, arguments);
+        let mut machine = Machine { world, child, address, key: String::new(), _lines: lines };
+        machine.key = machine.get("/network")["node"].as_str().unwrap().to_owned();
+        machine
+    }
+
+    fn spawn(
+        world: &World,
+        arguments: &[&str],
+    ) -> (Child, std::io::Lines<BufReader<ChildStderr>>, String) {
+        let mut command = world.command(arguments);
+        command.args(["--listen", "127.0.0.1:0", "--network-listen", "127.0.0.1:0"]);
+        command.args(["--model", "random", "--threads", "1", "--kv-mib", "16", "--isa", "scalar"]);
+        command.env("MASHAA_NETWORK_NEARBY", "no");
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut told = String::new();
+        let ready = lines.by_ref().map(Result::unwrap).find(|line| {
+            told.push_str(line);
+            line.starts_with("ready: ")
+        });
+        assert!(ready.is_some(), "the node ends before it is ready: {told}");
+        let ready = ready.unwrap();
+        let address = ready.trim_start_matches("ready: http://").trim_end_matches("/v1");
+        (child, lines, address.to_owned())
+    }
+
+    /// Starts again what was killed.
+    fn restart(&mut self) {
+        self.child.wait().unwrap();
+        (self.child, self._lines, self.address) = Machine::spawn(&self.world, &["up"]);
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let mut answer = ureq::get(format!("http://{}{path}", self.address)).call().unwrap();
+        serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+    }
+
+    fn ticket(&self) -> String {
+        let invited = self.world.run(&["invite"]);
+        assert_eq!(invited.code, Some(0), "{}", invited.stderr);
+        invited.stdout.trim().to_owned()
+    }
+
+    /// Waits until so many machines are connected here and offer a model.
+    fn wait_for_offers(&self, count: usize) {
+        until(&format!("{count} offers"), || {
+            let value = self.get("/network");
+            let nodes = value["nodes"].as_array().unwrap();
+            let there = |node: &&Value| {
+                let offers = node["offers"].as_array().is_some_and(|offers| !offers.is_empty());
+                offers && node["address"].is_string()
+            };
+            nodes.iter().filter(there).count() == count
+        });
+    }
+
+    /// The answer's text, the key of the first worker, and how long it took. `at` is called with the
+    /// worker once so many events have come.
+    fn stream(&self, seed: i64, at: usize, mut act: impl FnMut(&str)) -> (String, Duration) {
+        let started = Instant::now();
+        let answer = ureq::post(format!("http://{}/v1/completions", self.address))
+            .header("content-type", "application/json")
+            .send(request(seed, true).to_string())
+            .unwrap();
+        let worker = answer.headers()["x-mashaa-worker"].to_str().unwrap().to_owned();
+        let (mut text, mut events, mut ended) = (String::new(), 0, false);
+        for line in BufReader::new(answer.into_body().into_reader()).lines() {
+            let line = line.unwrap();
+            let Some(data) = line.strip_prefix("data: ") else { continue };
+            if events == at {
+                act(&worker);
+            }
+            events += 1;
+            if data == "[DONE]" {
+                ended = true;
+                break;
+            }
+            let event: Value = serde_json::from_str(data).unwrap();
+            text.push_str(event["choices"][0]["text"].as_str().expect(data));
+        }
+        assert!(ended, "the stream ended without its end, after {text}");
+        (text, started.elapsed())
+    }
+
+    fn whole(&self, seed: i64) -> (String, Duration) {
+        let started = Instant::now();
+        let mut answer = ureq::post(format!("http://{}/v1/completions", self.address))
+            .header("content-type", "application/json")
+            .send(request(seed, false).to_string())
+            .unwrap();
+        let value: Value =
+            serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+        (value["choices"][0]["text"].as_str().unwrap().to_owned(), started.elapsed())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // A frozen one dies of it as well.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Penalties look at what was generated, so that a worker that goes on has to know it.
+fn request(seed: i64, stream: bool) -> Value {
+    json!({
+        "model": "random", "prompt": "machines", "max_tokens": 300, "temperature": 1,
+        "seed": seed, "presence_penalty": 0.5, "frequency_penalty": 0.2, "stream": stream,
+    })
+}
+
+/// A gateway that computes nothing, and workers that joined it.
+fn network(workers: usize) -> (Machine, Vec<Machine>) {
+    let gateway = Machine::start(Machine::world(), &["up", "--compute", "no"]);
+    let ticket = gateway.ticket();
+    let join = |_| Machine::start(Machine::world(), &["join", &ticket]);
+    let workers: Vec<Machine> = (0..workers).map(join).collect();
+    gateway.wait_for_offers(workers.len());
+    (gateway, workers)
+}
+
+/// A seed that gives a long answer, and that answer.
+fn long_answer(machine: &Machine) -> (i64, String) {
+    let answers = (0..24).map(|seed| (seed, machine.whole(seed).0));
+    answers.max_by_key(|(_, text)| text.len()).unwrap()
+}
+
+#[test]
+fn a_question_asked_at_one_machine_is_answered_by_another() {
+    let started = Instant::now();
+    let (gateway, workers) = network(1);
+    let (text, _) = gateway.stream(7, 0, |worker| assert_eq!(worker, workers[0].key));
+    assert!(started.elapsed() < TIME_MAX);
+    assert_eq!(text, workers[0].whole(7).0);
+    let alone = Machine::start(Machine::world(), &["up"]);
+    assert_eq!(text, alone.whole(7).0, "a machine of no network says the same");
+    // The ledger is reached through the network, and agrees.
+    let height = || workers[0].get("/ledger")["height"].as_u64().unwrap();
+    until("two blocks", || height() >= 2);
+    let block =
+        |machine: &Machine| machine.get("/ledger/blocks/1")["id"].as_str().unwrap().to_owned();
+    assert_eq!(block(&gateway), block(&workers[0]));
+    let shown = gateway.world.run(&["peers", "--node", &gateway.address]);
+    assert!(shown.stdout.contains(&workers[0].key), "{}", shown.stdout);
+}
+
+#[test]
+fn a_ticket_that_is_no_ticket_lets_nobody_in() {
+    let gateway = Machine::start(Machine::world(), &["up"]);
+    let ticket = gateway.ticket();
+    let guest = Machine::world();
+    let mistyped = format!("{}a", &ticket[..ticket.len() - 1]);
+    let cut = &ticket[..ticket.len() / 2];
+    for (text, code) in [(mistyped.as_str(), 2), (cut, 2), ("hello", 2)] {
+        let ended = guest.run(&["join", text, "--no-up"]);
+        assert_eq!(ended.code, Some(code), "{text}: {}", ended.stderr);
+        assert!(!guest.home("ledger/genesis.toml").exists(), "{text}");
+    }
+    let once = gateway.world.run(&["invite", "--uses", "1"]).stdout.trim().to_owned();
+    let ended = guest.run(&["join", &once, "--no-up"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let late = Machine::world().run(&["join", &once, "--no-up"]);
+    assert_eq!(late.code, Some(1), "{}", late.stderr);
+    assert!(late.stderr.contains("used up"), "{}", late.stderr);
+}
+
+#[test]
+fn an_answer_survives_the_machines_that_compute_it() {
+    let losses: u64 = std::env::var("MASHAA_LOSSES").map_or(LOSSES, |it| it.parse().unwrap());
+    let (gateway, mut workers) = network(2);
+    let (seed, undisturbed) = long_answer(&gateway);
+    let events = gateway.stream(seed, usize::MAX, |_| {}).0;
+    assert_eq!(events, undisturbed);
+    let usual = (0..5).map(|_| gateway.whole(seed).1).min().unwrap();
+    let mut delays = Vec::new();
+    for loss in 0..losses {
+        // Moments all over the answer: before the first token, and after any other.
+        let at = usize::try_from(loss * 37 % 150).unwrap();
+        let signal = if loss % 2 == 0 { "-KILL" } else { "-STOP" };
+        let strike = |worker: &str| {
+            workers.iter().find(|it| it.key == worker).unwrap().signal(signal);
+        };
+        let (text, time) = if loss % 3 == 2 {
+            std::thread::scope(|scope| {
+                let whole = scope.spawn(|| gateway.whole(seed));
+                let mut struck = false;
+                until("work begins or is over", || {
+                    let value = gateway.get("/network");
+                    let nodes = value["nodes"].as_array().unwrap();
+                    let busy = nodes.iter().find(|it| it["standing"]["in_flight"] != 0);
+                    if let (Some(worker), false) = (busy, struck) {
+                        strike(worker["node"].as_str().unwrap());
+                        struck = true;
+                    }
+                    struck || whole.is_finished()
+                });
+                whole.join().unwrap()
+            })
+        } else {
+            gateway.stream(seed, at, strike)
+        };
+        assert_eq!(text, undisturbed, "loss {loss}, {signal} after {at} events");
+        delays.push(time.saturating_sub(usual));
+        for worker in &mut workers {
+            match signal {
+                "-KILL" if worker.child.try_wait().unwrap().is_some() => worker.restart(),
+                _ => worker.signal("-CONT"),
+            }
+        }
+        gateway.wait_for_offers(2);
+    }
+    delays.sort();
+    let at = |share: usize| delays[(delays.len() - 1) * share / 100];
+    println!("{losses} workers lost; added delay p50 {:?}, p95 {:?}", at(50), at(95));
+}

@@ -1,0 +1,179 @@
+//! What a gateway asks of a worker, and what it is told, on one stream for each sequence.
+//!
+//! The gateway sends one `Ask`, the worker any number of `Tell`s; closing the stream cancels the work.
+//! Everything is a number: no text of a prompt or an answer travels. Specified in
+//! `docs/spec/network.md`, section 6.
+//!
+//! Invariants: a worker that is alive says something every `ALIVE_INTERVAL`.
+//!
+//! Not here: the computation, and which worker is asked.
+
+use std::time::Duration;
+
+use types::bounded::{List, Text};
+use types::codec::{Canonical, Malformed, Reader};
+
+use crate::membership::NAME_SIZE_MAX;
+use crate::messages::Words;
+
+/// Tokens of a prompt, or of an answer so far, at most.
+pub const TOKENS_MAX: usize = 1 << 20;
+/// Tokens that end an answer, at most.
+pub const END_TOKENS_MAX: usize = 256;
+/// Biased tokens, at most.
+pub const BIASES_MAX: usize = 4096;
+/// Alternatives of one position, at most.
+pub const TOP_MAX: usize = 20;
+/// Scores in one message, at most.
+pub const SCORES_MAX: usize = 1024;
+/// Bytes of an `Ask`, at most.
+pub const ASK_SIZE_MAX: usize = (8 << 20) + (64 << 10);
+/// Bytes of a `Tell`, at most.
+pub const TELL_SIZE_MAX: usize = 256 << 10;
+/// How often a worker says at least that it is alive.
+pub const ALIVE_INTERVAL: Duration = Duration::from_millis(300);
+
+types::record! {
+    /// One sequence to compute.
+    Ask {
+        /// The artifact's CID.
+        model: Text<NAME_SIZE_MAX>,
+        /// The prompt.
+        prompt: List<u32, TOKENS_MAX>,
+        /// Tokens of the answer that another worker has told already; they are not told again.
+        said: List<u32, TOKENS_MAX>,
+        /// Tokens of the answer, at most, those said among them.
+        tokens_max: u32,
+        /// Tokens that end the answer.
+        end_tokens: List<u32, END_TOKENS_MAX>,
+        /// Temperature, in units of 2^-16.
+        temperature: u32,
+        /// Tokens to choose among; 0: all.
+        top_k: u32,
+        /// Share to choose among, in units of 2^-16.
+        top_p: u32,
+        /// Least share of the likeliest, in units of 2^-16.
+        min_p: u32,
+        /// Repetition penalty, in units of 2^-16.
+        repetition_penalty: u32,
+        /// Presence penalty, in units of 2^-16.
+        presence_penalty: i32,
+        /// Frequency penalty, in units of 2^-16.
+        frequency_penalty: i32,
+        /// Added to logits: token, units of 2^-16; ascending by token.
+        logit_bias: List<(u32, i32), BIASES_MAX>,
+        /// Seed of the choices.
+        seed: [u8; 32],
+        /// Whether scores are told, and how many alternatives.
+        logprobs: Option<u8>,
+        /// Whether the prompt's own scores are told.
+        prompt_logprobs: bool,
+    }
+}
+
+types::record! {
+    /// One position's distribution, as `docs/spec/int-1.md` defines it.
+    Score {
+        /// The largest logit, in units of 2^-16.
+        max: i32,
+        /// Sum of e^(logit - max), in units of 2^-30.
+        total: u64,
+        /// The token that stands here.
+        token: u32,
+        /// Its logit.
+        logit: i32,
+        /// The likeliest tokens and their logits.
+        top: List<(u32, i32), TOP_MAX>,
+    }
+}
+
+types::words! {
+    /// Why a worker does not do it, or not to its end.
+    Cause {
+        /// It has too much to do; another time.
+        1 Busy = "busy",
+        /// It does not work for others now.
+        2 Paused = "paused",
+        /// It does not run this model.
+        3 Model = "model",
+        /// It does not know who asks: no announcement of theirs counts here and now.
+        4 Stranger = "stranger",
+        /// No worker would do this: the request breaks a rule.
+        5 Request = "request",
+        /// Its engine failed.
+        6 Failed = "failed",
+    }
+}
+
+types::words! {
+    /// Why an answer ended.
+    End {
+        /// One of the end tokens came.
+        0 EndToken = "end-token",
+        /// It has as many tokens as it may have.
+        1 Length = "length",
+    }
+}
+
+/// What a worker says about a sequence, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tell {
+    /// 0: it will be done.
+    Taken,
+    /// 1: it is being done.
+    Alive,
+    /// 2: scores of the prompt's next tokens; all of them come before `Prompt`.
+    Scores(List<Score, SCORES_MAX>),
+    /// 3: the prompt is computed; so many of its tokens were in the cache.
+    Prompt(u32),
+    /// 4: the next token, and its score if it was asked for.
+    Token(u32, Option<Score>),
+    /// 5: the answer has ended; nothing follows.
+    Finished(End),
+    /// 6: it is not done, or not to its end; nothing follows.
+    Refused(Cause, Words),
+}
+
+impl Canonical for Tell {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Tell::Taken => out.push(0),
+            Tell::Alive => out.push(1),
+            Tell::Scores(scores) => {
+                out.push(2);
+                scores.write(out);
+            }
+            Tell::Prompt(cached) => {
+                out.push(3);
+                cached.write(out);
+            }
+            Tell::Token(token, score) => {
+                out.push(4);
+                token.write(out);
+                score.write(out);
+            }
+            Tell::Finished(end) => {
+                out.push(5);
+                end.write(out);
+            }
+            Tell::Refused(cause, why) => {
+                out.push(6);
+                cause.write(out);
+                why.write(out);
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match u8::read(reader)? {
+            0 => Tell::Taken,
+            1 => Tell::Alive,
+            2 => Tell::Scores(List::read(reader)?),
+            3 => Tell::Prompt(u32::read(reader)?),
+            4 => Tell::Token(u32::read(reader)?, Option::read(reader)?),
+            5 => Tell::Finished(End::read(reader)?),
+            6 => Tell::Refused(Cause::read(reader)?, Words::read(reader)?),
+            number => return Err(Malformed::UnknownVariant { number }),
+        })
+    }
+}

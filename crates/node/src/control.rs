@@ -1,0 +1,346 @@
+//! What a node's owner sees of it and tells it, over HTTP: `/node/`.
+//!
+//! Specified in `docs/api.md`. Nobody else may: without API keys only programs of this machine, with
+//! them whoever has one; and no web page, from which a browser says where it comes from.
+//!
+//! Invariants:
+//! - Looking and telling happen off the threads that serve sockets, since a worker obeys at its next
+//!   step.
+//!
+//! Not here: what a verdict is (`preferences`), who obeys (`supervisor`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use gateway::auth::Keys;
+use gateway::error::{ApiError, Code};
+use gateway::serve::Peer;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::ledger::Ledger;
+use crate::preferences::{Conditions, Finding, Gate, Mode, PAUSE_MAX, Verdict};
+use crate::supervisor::{Report, Supervisor};
+use crate::worker::Load;
+
+/// Bytes of one request, at most.
+const BODY_SIZE_MAX: usize = 4096;
+/// Seconds that a request may ask to wait for the work to be finished, at most.
+pub const WAIT_MAX: u64 = 60;
+
+/// A node, as its owner sees it.
+#[derive(Debug)]
+pub struct Control {
+    supervisor: Option<Arc<Supervisor>>,
+    ledger: Option<Ledger>,
+    /// How many nodes the ledger was told of.
+    ledger_peers: usize,
+    keys: Keys,
+    started: Instant,
+}
+
+/// What the owner says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Word {
+    /// `pause`, `resume` or `drain`.
+    #[serde(rename = "do")]
+    action: String,
+    /// How long a pause lasts, in seconds.
+    seconds: Option<u64>,
+    /// The time of the day at which it ends, such as `18:00`.
+    until: Option<String>,
+    /// Whether it holds for own requests as well.
+    #[serde(default)]
+    all: bool,
+}
+
+/// How to look.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Look {
+    /// Seconds to wait until what was asked to finish has finished.
+    #[serde(default)]
+    wait: u64,
+}
+
+type Answer = Result<Json<Value>, ApiError>;
+
+impl Control {
+    /// A node that runs what is given, since now.
+    #[must_use]
+    pub fn new(
+        supervisor: Option<Arc<Supervisor>>,
+        ledger: Option<Ledger>,
+        ledger_peers: usize,
+        api_keys: &[String],
+    ) -> Control {
+        let (keys, started) = (Keys::new(api_keys), Instant::now());
+        Control { supervisor, ledger, ledger_peers, keys, started }
+    }
+
+    /// Whether whoever sent this is the owner.
+    fn check(&self, request: &Request) -> Result<(), ApiError> {
+        let headers = request.headers();
+        if headers.contains_key(header::ORIGIN) {
+            return Err(forbidden("web pages may not see or tell a node's work"));
+        }
+        if !self.keys.is_empty() {
+            return self.keys.check(headers);
+        }
+        let peer = request.extensions().get::<Peer>();
+        let is_here = peer.is_some_and(|Peer(address)| address.ip().to_canonical().is_loopback());
+        match is_here && names_here(headers) && !came_by_proxy(headers) {
+            true => Ok(()),
+            false => Err(forbidden(
+                "only programs of this machine may see and tell a node's work; set api_keys to let others",
+            )),
+        }
+    }
+
+    fn supervisor(&self) -> Result<Arc<Supervisor>, ApiError> {
+        let none = || ApiError::new(Code::NotReady, "this node serves no model, so it has no work");
+        self.supervisor.clone().ok_or_else(none)
+    }
+
+    /// Looks, and waits for what was asked to finish.
+    async fn look(&self, wait: u64) -> Answer {
+        let supervisor = self.supervisor()?;
+        let mut report = blocking(&supervisor, |it| Ok(it.look(SystemTime::now()))).await?;
+        let mut load = supervisor.worker().load();
+        if wait > 0 {
+            let finished = load.wait_for(|load| drained(&report.verdict, load));
+            let time = Duration::from_secs(wait.min(WAIT_MAX));
+            // Whoever waited in vain is told how far it is.
+            let _ = tokio::time::timeout(time, finished).await.is_ok();
+            report = blocking(&supervisor, |it| Ok(it.look(SystemTime::now()))).await?;
+        }
+        let load = *load.borrow();
+        Ok(Json(show(&report, &load)))
+    }
+
+    async fn tell(&self, word: Word) -> Answer {
+        let supervisor = self.supervisor()?;
+        let now = SystemTime::now();
+        let mode = mode(&word, now, &supervisor)?;
+        let report = blocking(&supervisor, move |it| {
+            let kept = it.set(mode, now);
+            let message = "the pause could not be kept on the disk, and was not begun";
+            kept.map_err(|error| ApiError::new(Code::Internal, message).because(&error))
+        })
+        .await?;
+        let load = *supervisor.worker().load().borrow();
+        Ok(Json(show(&report, &load)))
+    }
+
+    async fn status(&self) -> Answer {
+        let (mut models, mut requests, mut work) = (vec![], Value::Null, Value::Null);
+        if let Some(supervisor) = &self.supervisor {
+            let report = blocking(supervisor, |it| Ok(it.look(SystemTime::now()))).await?;
+            let load = *supervisor.worker().load().borrow();
+            let served = supervisor.worker().served();
+            models.push(json!({"name": served.name, "cid": served.cid}));
+            requests = show_load(&load);
+            work = show_work(&report.verdict);
+        }
+        let ledger = self.ledger.as_ref().map(|ledger| {
+            let tip = ledger.chain().tip();
+            json!({
+                "network": ledger.network().to_string(), "name": ledger.genesis().name.as_str(),
+                "height": tip.height.0, "time": tip.time, "peers_configured": self.ledger_peers,
+            })
+        });
+        Ok(Json(json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "models": models,
+            "requests": requests,
+            "work": work,
+            "ledger": ledger,
+        })))
+    }
+}
+
+/// The routes.
+pub fn router(control: Control) -> Router {
+    let control = Arc::new(control);
+    Router::new()
+        .route("/node/status", get(status))
+        .route("/node/work", get(look).post(tell))
+        .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
+        .layer(from_fn_with_state(Arc::clone(&control), guard))
+        .with_state(control)
+}
+
+async fn guard(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
+    match control.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn status(State(control): State<Arc<Control>>) -> Answer {
+    control.status().await
+}
+
+async fn look(
+    State(control): State<Arc<Control>>,
+    query: Result<Query<Look>, QueryRejection>,
+) -> Answer {
+    let Query(Look { wait }) =
+        query.map_err(|error| ApiError::new(Code::InvalidValue, error.body_text()))?;
+    control.look(wait).await
+}
+
+async fn tell(
+    State(control): State<Arc<Control>>,
+    word: Result<Json<Word>, JsonRejection>,
+) -> Answer {
+    let Json(word) = word.map_err(|error| {
+        let code = match error.status().as_u16() {
+            413 => Code::BodyTooLarge,
+            415 => Code::UnsupportedMediaType,
+            422 => Code::InvalidValue,
+            _ => Code::InvalidJson,
+        };
+        ApiError::new(code, error.body_text())
+    })?;
+    control.tell(word).await
+}
+
+/// Does something that waits for the worker.
+async fn blocking<T: Send + 'static>(
+    supervisor: &Arc<Supervisor>,
+    act: impl FnOnce(&Supervisor) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let supervisor = Arc::clone(supervisor);
+    let done = tokio::task::spawn_blocking(move || act(&supervisor)).await;
+    done.map_err(|error| ApiError::new(Code::Internal, "the look broke off").because(error))?
+}
+
+fn forbidden(message: &str) -> ApiError {
+    ApiError::new(Code::Forbidden, message)
+}
+
+/// Whether the request names this machine as a person here would: a page whose name was made to lead
+/// here names itself.
+fn names_here(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|it| it.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || bare.parse::<IpAddr>().is_ok()
+}
+
+fn came_by_proxy(headers: &HeaderMap) -> bool {
+    ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|it| headers.contains_key(*it))
+}
+
+fn mode(word: &Word, now: SystemTime, supervisor: &Supervisor) -> Result<Mode, ApiError> {
+    let wrong = |at: &str, what: String| ApiError::new(Code::InvalidValue, what).at(at);
+    if word.action != "pause" && (word.seconds.is_some() || word.until.is_some()) {
+        let what = format!("only a pause has an end, and {:?} is none", word.action);
+        return Err(wrong("do", what));
+    }
+    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let until = match (word.seconds, &word.until) {
+        (None, None) => None,
+        (Some(length @ 1..=PAUSE_MAX), None) => Some(seconds.saturating_add(length)),
+        (Some(_), None) => {
+            return Err(wrong("seconds", format!("a pause has 1 to {PAUSE_MAX} seconds")));
+        }
+        (None, Some(time)) => match supervisor.next_time(now, time) {
+            Some(until) => Some(until),
+            None => {
+                let what = format!("{time:?} is no time of the day, such as 18:00");
+                return Err(wrong("until", what));
+            }
+        },
+        (Some(_), Some(_)) => {
+            let what = "a pause has a length or an end, not both".to_owned();
+            return Err(wrong("until", what));
+        }
+    };
+    match word.action.as_str() {
+        "pause" => Ok(Mode::Pause { until, all: word.all }),
+        "drain" => Ok(Mode::Drain { all: word.all }),
+        "resume" if word.all => Err(wrong("all", "to resume is to resume everything".to_owned())),
+        "resume" => Ok(Mode::Work),
+        other => Err(wrong("do", format!("{other:?} is not pause, resume or drain"))),
+    }
+}
+
+/// Whether what the owner lets finish has finished.
+fn drained(verdict: &Verdict, load: &Load) -> bool {
+    verdict.others == Gate::Draining
+        && load.others == 0
+        && (verdict.own != Gate::Draining || load.own == 0)
+}
+
+fn show(report: &Report, load: &Load) -> Value {
+    let mode = match report.mode {
+        Mode::Work => json!({"do": "work", "until": null, "all": false}),
+        Mode::Pause { until, all } => json!({"do": "pause", "until": until, "all": all}),
+        Mode::Drain { all } => json!({"do": "drain", "until": null, "all": all}),
+    };
+    json!({
+        "mode": mode,
+        "work": show_work(&report.verdict),
+        "drained": drained(&report.verdict, load),
+        "requests": show_load(load),
+        "preferences": report.verdict.findings.iter().map(show_finding).collect::<Vec<_>>(),
+        "measured": show_conditions(&report.conditions),
+    })
+}
+
+fn show_work(verdict: &Verdict) -> Value {
+    let reason = verdict.reason();
+    json!({
+        "others": verdict.others.word(),
+        "own": verdict.own.word(),
+        "threads": verdict.threads,
+        "code": reason.map(|it| it.rule.code()),
+        "reason": reason.map(|it| &it.sentence),
+        "until": reason.and_then(|it| it.until),
+    })
+}
+
+fn show_load(load: &Load) -> Value {
+    json!({
+        "own": load.own, "others": load.others, "waiting": load.waiting,
+        "others_memory": load.others_memory, "threads": load.threads,
+    })
+}
+
+fn show_finding(finding: &Finding) -> Value {
+    json!({
+        "code": finding.rule.code(), "setting": finding.rule.setting(),
+        "effect": finding.effect.word(), "sentence": finding.sentence, "until": finding.until,
+    })
+}
+
+fn show_conditions(conditions: &Conditions) -> Value {
+    json!({
+        "time": conditions.now,
+        "week_minute": conditions.week_minute,
+        "on_battery": conditions.power.map(|it| it.on_battery),
+        "charge_percent": conditions.power.and_then(|it| it.charge),
+        "temperature_thousandths": conditions.temperature,
+        "idle_seconds": conditions.idle,
+        "load_thousandths": conditions.load,
+        "memory_free": conditions.memory_free,
+        "disk_free": conditions.disk_free,
+        "traffic_month": conditions.traffic.month,
+        "traffic_debt": conditions.traffic.debt,
+    })
+}

@@ -1,0 +1,363 @@
+//! The network of machines: who is there, what they offer, and this node's part in it.
+//!
+//! It begins when the home has a folder `network/`: once someone was invited, or the node joined.
+//!
+//! Invariants:
+//! - Only announcements whose passes are good now are kept, passed on or used.
+//! - Nobody but members of the network is worked for or reaches the ledger.
+//!
+//! Not here: which worker is asked (`route`), what is asked (`remote`), the files (`files`).
+
+pub mod explorer;
+pub mod files;
+mod guests;
+pub mod join;
+mod state;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use network::frame;
+use network::membership::{Announcement, Offer, SignedAnnouncement};
+use network::messages::{HELLO_SIZE_MAX, Hello};
+use network::network::{
+    Event, Multiaddr, Network, NetworkError, Options, Purpose, Stream, is_reachable_from_elsewhere,
+    with_node,
+};
+use tokio::sync::mpsc;
+use tokio::time::{interval, timeout};
+use types::bounded::{List, Text};
+use types::codec::encode;
+use types::id::Hash;
+use types::node_key::NodeSecret;
+
+use crate::worker::Worker;
+use files::{Files, FilesError, Member};
+use state::State;
+pub use state::{Connection, Known};
+
+/// How often a node looks whether it is to have a network.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a node announces itself: a third of the time that an announcement counts.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30);
+/// How often nodes that are not connected are tried, if their turn has come.
+const DIAL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a node waits for the other's hello, and before it says its own again, in milliseconds.
+pub(crate) const GREET_PAUSE: u64 = 2_000;
+/// How long two nodes take to say hello, at most.
+const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How a node takes part.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder `network/`.
+    pub files: Files,
+    /// The network: the hash of its ledger's genesis.
+    pub network: Hash,
+    /// The text of its genesis file, for those who join.
+    pub genesis: String,
+    /// The node's key.
+    pub secret: NodeSecret,
+    /// Where others reach this node.
+    pub listen: SocketAddr,
+    /// Other addresses at which others reach it, such as a router's.
+    pub announced: Vec<Multiaddr>,
+    /// Whether to look for nodes on the same LAN.
+    pub nearby: bool,
+    /// What its owner calls it.
+    pub name: String,
+    /// Where the ledger of this node listens, for members' ledgers.
+    pub ledger: Option<SocketAddr>,
+}
+
+/// A node's part in a network of machines.
+#[derive(Debug)]
+pub struct Peers {
+    settings: Settings,
+    network: OnceLock<Network>,
+    state: Mutex<State>,
+    /// Told when there is something new to announce.
+    news: tokio::sync::Notify,
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Peers {
+    /// A node that has not begun yet.
+    ///
+    /// # Errors
+    /// When the files of its membership cannot be read.
+    pub fn new(settings: Settings) -> Result<Arc<Peers>, FilesError> {
+        let member = settings.files.member(settings.secret.key())?;
+        let state = Mutex::new(State::new(member, settings.secret.key()));
+        let (network, news) = (OnceLock::new(), tokio::sync::Notify::new());
+        Ok(Arc::new(Peers { settings, network, state, news }))
+    }
+
+    /// The network, once it has begun.
+    #[must_use]
+    pub fn network(&self) -> Option<&Network> {
+        self.network.get()
+    }
+
+    /// This node's key.
+    #[must_use]
+    pub fn me(&self) -> Hash {
+        self.settings.secret.key()
+    }
+
+    /// Why this node belongs.
+    #[must_use]
+    pub fn member(&self) -> Member {
+        self.state().member.clone()
+    }
+
+    /// All nodes that are known now.
+    #[must_use]
+    pub fn known(&self) -> Vec<Known> {
+        self.state().known(now())
+    }
+
+    /// Nodes that offer a model and are connected, since when, and what they offer.
+    #[must_use]
+    pub fn offers(&self, model: &str) -> Vec<(Hash, u64, Offer)> {
+        self.state().offers(model, now())
+    }
+
+    /// What this node offers; it is announced at once.
+    pub fn set_offers(&self, offers: Vec<Offer>) {
+        self.state().offered = List::new(offers).unwrap_or_default();
+        self.news.notify_one();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing is left half done where a thread ended: what is in there was checked before.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes part until the runtime ends; waits first until the home has a network.
+    ///
+    /// # Errors
+    /// When the network cannot begin.
+    pub async fn run(self: Arc<Peers>, worker: Option<Arc<Worker>>) -> Result<(), NetworkError> {
+        let mut look = interval(LOOK_INTERVAL);
+        while !self.settings.files.exist() {
+            look.tick().await;
+        }
+        // Those of an earlier run are of no use to whoever is invited now.
+        if let Err(error) = self.settings.files.set_addresses(&[]) {
+            tracing::warn!(%error, "the node's addresses could not be kept");
+        }
+        let (network, events) = self.begin()?;
+        let network = self.network.get_or_init(|| network).clone();
+        self.recall();
+        guests::receive(&self, &network, worker)?;
+        self.live(network, events).await;
+        Ok(())
+    }
+
+    /// Begins at the address of the settings; where that is taken, at any port.
+    fn begin(&self) -> Result<(Network, mpsc::Receiver<Event>), NetworkError> {
+        let mut options = Options {
+            network: self.settings.network,
+            secret: self.settings.secret.clone(),
+            listen: Some(self.settings.listen),
+            nearby: self.settings.nearby,
+        };
+        match Network::start(&options) {
+            Err(error @ NetworkError::Listen { .. }) if self.settings.listen.port() != 0 => {
+                tracing::warn!(%error, "any other port is taken instead");
+                options.listen = Some(SocketAddr::new(self.settings.listen.ip(), 0));
+                Network::start(&options)
+            }
+            begun => begun,
+        }
+    }
+
+    /// Nodes of earlier runs are tried again.
+    fn recall(&self) {
+        let known = self.settings.files.known();
+        let mut state = self.state();
+        for announcement in known {
+            let said = announcement.announcement();
+            let addresses = said.addresses.as_slice().iter().map(|it| it.as_str().to_owned());
+            let addresses = addresses.collect();
+            state.recall(said.node, addresses);
+        }
+        if let Some(contact) = state.member.contact.clone() {
+            state.recall(contact.node, contact.addresses);
+        }
+    }
+
+    async fn live(self: Arc<Peers>, network: Network, mut events: mpsc::Receiver<Event>) {
+        let (mut announce, mut dial) = (interval(ANNOUNCE_INTERVAL), interval(DIAL_INTERVAL));
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.heed(&network, event).await,
+                    None => return,
+                },
+                _ = announce.tick() => self.announce(&network).await,
+                () = self.news.notified() => self.announce(&network).await,
+                _ = dial.tick() => {
+                    self.dial(&network);
+                    self.greet(&network);
+                }
+            }
+        }
+    }
+
+    async fn announce(&self, network: &Network) {
+        let bytes = encode(&self.own());
+        network.publish(bytes).await;
+        let known = self.state().worth_keeping();
+        if let Err(error) = self.settings.files.set_known(known) {
+            tracing::warn!(%error, "nodes that are known could not be kept");
+        }
+    }
+
+    /// What this node says of itself now.
+    fn own(&self) -> SignedAnnouncement {
+        let state = self.state();
+        let announcement = Announcement {
+            network: self.settings.network,
+            node: self.settings.secret.key(),
+            issued: now(),
+            name: Text::new(&self.settings.name).unwrap_or_default(),
+            addresses: List::new(state.own_addresses()).unwrap_or_default(),
+            passes: state.member.passes.clone(),
+            offers: state.offered.clone(),
+        };
+        SignedAnnouncement::sign(announcement, &self.settings.secret)
+    }
+
+    /// Connects to members that are not connected and whose turn has come.
+    fn dial(self: &Arc<Peers>, network: &Network) {
+        let due = self.state().due(now());
+        for (node, addresses) in due {
+            let (network, peers) = (network.clone(), self.clone());
+            tokio::spawn(async move {
+                let reached = network.dial(node, addresses).await;
+                if let Err(error) = &reached {
+                    tracing::debug!(%error, "a node is not reached");
+                }
+                peers.state().tried(&node, reached.is_ok(), now());
+            });
+        }
+    }
+
+    async fn heed(self: &Arc<Peers>, network: &Network, event: Event) {
+        match event {
+            Event::Listening(address) => self.listening(address, true),
+            Event::NotListening(address) => self.listening(address, false),
+            Event::Connected { node, address, relayed } => {
+                // One of the two begins; the other does where no hello has come.
+                let wait = if self.me().0 < node.0 { 0 } else { GREET_PAUSE };
+                self.state().connected(node, address, relayed, now() + wait);
+                self.greet(network);
+            }
+            Event::Disconnected { node } => self.state().disconnected(&node, now()),
+            Event::Unreachable { node, why } => tracing::debug!(%node, why, "not reached"),
+            Event::Ping { node, time } => self.state().ping(&node, time),
+            Event::Nearby(found) => {
+                for (node, address) in found {
+                    self.state().recall(node, vec![address.to_string()]);
+                }
+            }
+            Event::Punched { node, direct } => {
+                tracing::info!(%node, direct, "hole punching");
+            }
+            Event::Announced { id, from, bytes } => {
+                let good = self.learn(&bytes);
+                network.judge(id, from, good).await;
+            }
+        }
+    }
+
+    fn listening(&self, address: Multiaddr, begins: bool) {
+        let addresses = {
+            let mut state = self.state();
+            state.listening(&address, begins, &self.settings.announced);
+            state.own_addresses()
+        };
+        let lines: Vec<String> = addresses.iter().map(|it| it.as_str().to_owned()).collect();
+        if let Err(error) = self.settings.files.set_addresses(&lines) {
+            tracing::warn!(%error, "the node's addresses could not be kept");
+        }
+        self.news.notify_one();
+    }
+
+    /// Takes in an announcement; false if it does not count.
+    fn learn(&self, bytes: &[u8]) -> bool {
+        let (network, root) = (self.settings.network, self.state().member.root);
+        match SignedAnnouncement::check(bytes, &network, &root, now()) {
+            Ok(announcement) => {
+                self.state().learn(announcement, now());
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "an announcement is refused");
+                false
+            }
+        }
+    }
+
+    /// Says hello to nodes that are connected and of which no announcement counts.
+    fn greet(self: &Arc<Peers>, network: &Network) {
+        let strangers = self.state().strangers(now());
+        for node in strangers {
+            let (network, peers) = (network.clone(), self.clone());
+            tokio::spawn(async move {
+                let exchange = async {
+                    let mut stream = network.open(node, Purpose::Hello).await.ok()?;
+                    peers.say_hello(&mut stream).await?;
+                    peers.hear_hello(&mut stream).await
+                };
+                if timeout(HELLO_TIME_MAX, exchange).await.ok().flatten().is_none() {
+                    tracing::debug!(%node, "no hello");
+                }
+                peers.through_relay(&network, node).await;
+            });
+        }
+    }
+
+    /// Lets others reach this node by way of the one that let it in, in case a router hides it.
+    async fn through_relay(&self, network: &Network, node: Hash) {
+        let address = {
+            let state = self.state();
+            let is_contact = state.member.contact.as_ref().is_some_and(|it| it.node == node);
+            if !is_contact { None } else { state.direct_address(&node) }
+        };
+        if let Some(address) = address {
+            network.listen_through(with_node(address, &node)).await;
+        }
+    }
+
+    async fn say_hello(&self, stream: &mut Stream) -> Option<()> {
+        let mut known = vec![self.own()];
+        known.extend(self.state().freshest(now()));
+        known.truncate(network::messages::KNOWN_MAX);
+        let known = List::new(known).ok()?;
+        frame::write(stream, &Hello { known }).await.ok()
+    }
+
+    async fn hear_hello(&self, stream: &mut Stream) -> Option<()> {
+        let hello: Hello = frame::read(stream, HELLO_SIZE_MAX).await.ok()?;
+        for announcement in hello.known.as_slice() {
+            self.learn(&encode(announcement));
+        }
+        Some(())
+    }
+}
+
+/// The addresses that are worth telling others.
+fn worth_telling(addresses: &[Multiaddr]) -> Vec<Multiaddr> {
+    let public: Vec<Multiaddr> =
+        addresses.iter().filter(|it| is_reachable_from_elsewhere(it)).cloned().collect();
+    if public.is_empty() { addresses.to_vec() } else { public }
+}

@@ -1,0 +1,215 @@
+//! What others may ask of this node: to say hello, to join, to compute, to reach the ledger.
+//!
+//! Invariants:
+//! - Whoever is no member may say hello and knock, and nothing else.
+//! - Streams that are being served are counted, and those over the limit are closed at once.
+//!
+//! Not here: the computation (`worker`), the passes' rules (`network::membership`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use engine::request::Request;
+use futures_util::{AsyncReadExt as _, AsyncWriteExt as _};
+use gateway::backend::Job;
+use network::frame;
+use network::membership::{PASSES_MAX, Passes, SignedPass};
+use network::messages::{KNOCK_SIZE_MAX, Knock, Reply, Welcome, words};
+use network::network::{Incoming, Network, NetworkError, Purpose, Stream};
+use network::work::Cause;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use types::bounded::List;
+use types::id::Hash;
+
+use super::{HELLO_TIME_MAX, Peers, now};
+use crate::remote;
+use crate::worker::{Class, Worker};
+
+/// Streams of one purpose that are served at once, at most.
+const STREAMS_MAX: usize = 256;
+/// How long a pass lasts, in seconds: a year.
+const PASS_TIME: u64 = 365 * 24 * 3600;
+/// Bytes that are carried at once between ledgers.
+const CARRY_SIZE: usize = 16 << 10;
+
+/// Begins to take what others open.
+pub(super) fn receive(
+    peers: &Arc<Peers>,
+    network: &Network,
+    worker: Option<Arc<Worker>>,
+) -> Result<(), NetworkError> {
+    each(network, Purpose::Hello, peers, |peers, _, mut stream| async move {
+        let exchange = async {
+            peers.hear_hello(&mut stream).await?;
+            peers.say_hello(&mut stream).await
+        };
+        // Whoever says nothing is no worse off than before.
+        let _ = timeout(HELLO_TIME_MAX, exchange).await;
+    })?;
+    each(network, Purpose::Join, peers, |peers, node, mut stream| async move {
+        let answered = timeout(HELLO_TIME_MAX, peers.answer_knock(node, &mut stream)).await;
+        tracing::info!(%node, answered = answered.is_ok(), "a node knocked");
+    })?;
+    each(network, Purpose::Ledger, peers, |peers, node, stream| async move {
+        if let Some(at) = peers.settings.ledger
+            && peers.state().is_member(&node, now())
+        {
+            carry(stream, at).await;
+        }
+    })?;
+    each(network, Purpose::Work, peers, move |peers, node, stream| {
+        let worker = worker.clone();
+        async move {
+            let submit =
+                |model: &str, request| peers.submit(worker.as_deref(), &node, model, request);
+            remote::serve(stream, submit).await;
+        }
+    })
+}
+
+/// Serves each stream of a purpose by itself.
+fn each<F, W>(
+    network: &Network,
+    purpose: Purpose,
+    peers: &Arc<Peers>,
+    serve: F,
+) -> Result<(), NetworkError>
+where
+    F: Fn(Arc<Peers>, Hash, Stream) -> W + Send + 'static,
+    W: Future<Output = ()> + Send + 'static,
+{
+    let mut incoming: Incoming = network.accept(purpose)?;
+    let (peers, places) = (peers.clone(), Arc::new(Semaphore::new(STREAMS_MAX)));
+    tokio::spawn(async move {
+        while let Some((node, stream)) = incoming.next().await {
+            // A stream without a place is dropped, which closes it.
+            let Ok(place) = places.clone().try_acquire_owned() else { continue };
+            let served = serve(peers.clone(), node, stream);
+            tokio::spawn(async move {
+                served.await;
+                drop(place);
+            });
+        }
+    });
+    Ok(())
+}
+
+impl Peers {
+    async fn answer_knock(&self, node: Hash, stream: &mut Stream) {
+        let Ok(knock) = frame::read::<Knock>(stream, KNOCK_SIZE_MAX).await else { return };
+        let reply = match self.let_in(node, &knock) {
+            Ok(welcome) => Reply::Welcome(Box::new(welcome)),
+            Err(why) => Reply::Refused(words(&why)),
+        };
+        // It hears it, or has gone.
+        let _ = frame::write(stream, &reply).await;
+        let _ = stream.close().await;
+    }
+
+    fn let_in(&self, node: Hash, knock: &Knock) -> Result<Welcome, String> {
+        let seconds = now() / 1000;
+        let member = self.member();
+        if member.passes.as_slice().len() >= PASSES_MAX {
+            return Err("this node was let in at too many hands to let in others".to_owned());
+        }
+        let open = self.settings.files.admit(&knock.secret, seconds).map_err(|error| {
+            tracing::warn!(%error, "an invitation could not be looked up");
+            "this node cannot look its invitations up now".to_owned()
+        })?;
+        if !open {
+            return Err("the ticket has ended, was used up, or is not of this node".to_owned());
+        }
+        let pass = SignedPass::issue(
+            self.settings.network,
+            node,
+            seconds + PASS_TIME,
+            &self.settings.secret,
+        );
+        let mut passes = vec![pass];
+        passes.extend(member.passes.as_slice().iter().cloned());
+        let mut known = vec![self.own()];
+        known.extend(self.state().freshest(now()));
+        known.truncate(network::messages::KNOWN_MAX);
+        let genesis = self.settings.genesis.as_bytes().to_vec();
+        Ok(Welcome {
+            genesis: List::new(genesis).map_err(|_| "this network's genesis is too large")?,
+            root: member.root,
+            passes: Passes::new(passes).map_err(|_| "too many passes")?,
+            known: List::new(known).map_err(|_| "too many nodes")?,
+        })
+    }
+
+    /// Queues a sequence for another member.
+    fn submit(
+        &self,
+        worker: Option<&Worker>,
+        node: &Hash,
+        model: &str,
+        request: Request,
+    ) -> Result<Job, (Cause, String)> {
+        if !self.state().is_member(node, now()) {
+            let why = "say hello first: no announcement of yours counts here and now";
+            return Err((Cause::Stranger, why.to_owned()));
+        }
+        let Some(worker) = worker else {
+            return Err((Cause::Paused, "this node does not work for others".to_owned()));
+        };
+        if worker.served().cid != model {
+            return Err((Cause::Model, format!("this node runs {}", worker.served().cid)));
+        }
+        worker.submit_for(Class::Others, request).map_err(|not| {
+            let cause = if not.status() == 429 { Cause::Busy } else { Cause::Paused };
+            (cause, format!("{} ({}); come back in {} s", not.reason, not.code, not.retry_after))
+        })
+    }
+}
+
+/// Carries bytes between a stream and an address until either side has ended.
+pub(super) async fn carry(stream: Stream, to: SocketAddr) {
+    match TcpStream::connect(to).await {
+        Ok(socket) => join(stream, socket).await,
+        Err(error) => tracing::debug!(%error, %to, "the ledger is not there"),
+    }
+}
+
+/// Carries bytes both ways until either side has ended.
+pub(super) async fn join(stream: Stream, mut socket: TcpStream) {
+    let _ = socket.set_nodelay(true);
+    let (mut from, mut to) = stream.split();
+    let (mut read, mut write) = socket.split();
+    let out = async {
+        let mut buffer = vec![0; CARRY_SIZE];
+        loop {
+            match read.read(&mut buffer).await {
+                Ok(count) if count > 0 => {
+                    let bytes = buffer.get(..count).unwrap_or_default();
+                    if to.write_all(bytes).await.is_err() || to.flush().await.is_err() {
+                        return;
+                    }
+                }
+                _ => return,
+            }
+        }
+    };
+    let back = async {
+        let mut buffer = vec![0; CARRY_SIZE];
+        loop {
+            match from.read(&mut buffer).await {
+                Ok(count) if count > 0 => {
+                    let bytes = buffer.get(..count).unwrap_or_default();
+                    if write.write_all(bytes).await.is_err() {
+                        return;
+                    }
+                }
+                _ => return,
+            }
+        }
+    };
+    tokio::select! {
+        () = out => {}
+        () = back => {}
+    }
+}

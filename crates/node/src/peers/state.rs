@@ -1,0 +1,272 @@
+//! What a node knows of the others: plain data, times are arguments.
+//!
+//! Invariants:
+//! - At most `KNOWN_MAX` nodes; those that were silent longest go first.
+//! - A node that cannot be reached is tried more and more seldom.
+//!
+//! Not here: checking announcements, and acting on them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use network::membership::{ANNOUNCEMENT_AGE_MAX, OFFERS_MAX, Offer, SignedAnnouncement};
+use network::network::Multiaddr;
+use network::ticket::{ADDRESSES_MAX, AddressText};
+use types::bounded::List;
+use types::id::Hash;
+
+use super::files::Member;
+use super::{GREET_PAUSE, worth_telling};
+
+/// Nodes that are known, at most.
+const KNOWN_MAX: usize = 10_000;
+/// Nodes that this one connects to by itself, at most; more come by themselves.
+const CONNECTIONS_WANTED: usize = 64;
+/// How long after a failure a node is tried again, in milliseconds; doubled each time.
+const RETRY_MIN: u64 = 1_000;
+/// The longest wait, in milliseconds.
+const RETRY_MAX: u64 = 60_000;
+
+/// A connection, as a person may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Where.
+    pub address: Multiaddr,
+    /// Whether by way of a relay.
+    pub relayed: bool,
+    /// Since when, in milliseconds since 1970.
+    pub since: u64,
+}
+
+/// What is known of a node.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Its key.
+    pub node: Hash,
+    /// What it says of itself; none for one that was only heard of.
+    pub announcement: Option<SignedAnnouncement>,
+    /// How it is connected, if it is.
+    pub connection: Option<Connection>,
+    /// There and back.
+    pub ping: Option<Duration>,
+    addresses: Vec<String>,
+    tries: u32,
+    next_try: u64,
+    dialling: bool,
+    /// When this node says hello, if no announcement counts by then.
+    next_hello: u64,
+}
+
+/// All that is known.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) member: Member,
+    pub(super) offered: List<Offer, OFFERS_MAX>,
+    me: Hash,
+    nodes: BTreeMap<Hash, Known>,
+    listening: BTreeSet<Multiaddr>,
+    told: Vec<AddressText>,
+}
+
+impl Known {
+    fn new(node: Hash) -> Known {
+        Known {
+            node,
+            announcement: None,
+            connection: None,
+            ping: None,
+            addresses: Vec::new(),
+            tries: 0,
+            next_try: 0,
+            dialling: false,
+            next_hello: 0,
+        }
+    }
+
+    fn issued(&self) -> u64 {
+        self.announcement.as_ref().map_or(0, |it| it.announcement().issued)
+    }
+
+    /// Whether what it says of itself counts now.
+    #[must_use]
+    pub fn is_fresh(&self, now: u64) -> bool {
+        now.saturating_sub(self.issued()) <= ANNOUNCEMENT_AGE_MAX
+    }
+}
+
+impl State {
+    pub(super) fn new(member: Member, me: Hash) -> State {
+        State {
+            member,
+            offered: List::default(),
+            me,
+            nodes: BTreeMap::new(),
+            listening: BTreeSet::new(),
+            told: Vec::new(),
+        }
+    }
+
+    pub(super) fn known(&self, now: u64) -> Vec<Known> {
+        let there = |it: &&Known| it.connection.is_some() || it.is_fresh(now);
+        self.nodes.values().filter(there).cloned().collect()
+    }
+
+    pub(super) fn offers(&self, model: &str, now: u64) -> Vec<(Hash, u64, Offer)> {
+        let mut found = Vec::new();
+        for known in self.nodes.values().filter(|it| it.is_fresh(now)) {
+            let (Some(signed), Some(connection)) = (&known.announcement, &known.connection) else {
+                continue;
+            };
+            let offers = signed.announcement().offers.as_slice().iter();
+            let offers = offers.filter(|offer| offer.model.as_str() == model);
+            found.extend(offers.map(|offer| (known.node, connection.since, offer.clone())));
+        }
+        found
+    }
+
+    /// Whether a node is a member whose announcement counts now.
+    pub(super) fn is_member(&self, node: &Hash, now: u64) -> bool {
+        self.nodes.get(node).is_some_and(|it| it.announcement.is_some() && it.is_fresh(now))
+    }
+
+    /// Takes in what was checked.
+    pub(super) fn learn(&mut self, announcement: SignedAnnouncement, now: u64) {
+        let said = announcement.announcement();
+        if said.node == self.me {
+            return;
+        }
+        let addresses = said.addresses.as_slice().iter().map(|it| it.as_str().to_owned()).collect();
+        let Some(known) = self.entry(said.node) else { return };
+        if said.issued > known.issued() {
+            known.addresses = addresses;
+            if known.announcement.is_none() {
+                (known.tries, known.next_try) = (0, now);
+            }
+            known.announcement = Some(announcement);
+        }
+    }
+
+    /// A node that was there once, or may be.
+    pub(super) fn recall(&mut self, node: Hash, addresses: Vec<String>) {
+        if node != self.me
+            && let Some(known) = self.entry(node)
+            && known.addresses.is_empty()
+        {
+            known.addresses = addresses;
+        }
+    }
+
+    /// A node's entry; room is made by forgetting the one that is silent longest.
+    fn entry(&mut self, node: Hash) -> Option<&mut Known> {
+        if self.nodes.len() >= KNOWN_MAX && !self.nodes.contains_key(&node) {
+            let silent = self.nodes.values().filter(|it| it.connection.is_none());
+            let silent = silent.min_by_key(|it| it.issued()).map(|it| it.node)?;
+            self.nodes.remove(&silent);
+        }
+        Some(self.nodes.entry(node).or_insert_with(|| Known::new(node)))
+    }
+
+    /// Books a connection, and when this side says hello over it.
+    pub(super) fn connected(&mut self, node: Hash, address: Multiaddr, relayed: bool, hello: u64) {
+        let Some(known) = self.entry(node) else { return };
+        if known.connection.is_none() || !relayed {
+            known.connection = Some(Connection { address, relayed, since: hello });
+        }
+        (known.tries, known.next_hello) = (0, hello);
+    }
+
+    /// Nodes that are connected, of which no announcement counts, and whose turn has come.
+    pub(super) fn strangers(&mut self, now: u64) -> Vec<Hash> {
+        let strange =
+            |it: &&mut Known| it.connection.is_some() && it.next_hello <= now && !it.is_fresh(now);
+        let mut found = Vec::new();
+        for known in self.nodes.values_mut().filter(strange).take(CONNECTIONS_WANTED) {
+            known.next_hello = now + GREET_PAUSE;
+            found.push(known.node);
+        }
+        found
+    }
+
+    pub(super) fn disconnected(&mut self, node: &Hash, now: u64) {
+        if let Some(known) = self.nodes.get_mut(node) {
+            (known.connection, known.ping, known.next_try) = (None, None, now);
+        }
+    }
+
+    pub(super) fn ping(&mut self, node: &Hash, time: Duration) {
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.ping = Some(time);
+        }
+    }
+
+    /// Whom to connect to now, and where; each is due again only after `tried`.
+    pub(super) fn due(&mut self, now: u64) -> Vec<(Hash, Vec<Multiaddr>)> {
+        let connected = self.nodes.values().filter(|it| it.connection.is_some()).count();
+        let room = CONNECTIONS_WANTED.saturating_sub(connected);
+        let due = |it: &&mut Known| {
+            it.connection.is_none()
+                && !it.dialling
+                && it.next_try <= now
+                && !it.addresses.is_empty()
+        };
+        let mut found = Vec::new();
+        for known in self.nodes.values_mut().filter(due).take(room) {
+            known.dialling = true;
+            let addresses = known.addresses.iter().take(ADDRESSES_MAX);
+            found.push((known.node, addresses.filter_map(|it| it.parse().ok()).collect()));
+        }
+        found
+    }
+
+    pub(super) fn tried(&mut self, node: &Hash, reached: bool, now: u64) {
+        let Some(known) = self.nodes.get_mut(node) else { return };
+        known.dialling = false;
+        if !reached {
+            let wait = (RETRY_MIN << known.tries.min(10)).min(RETRY_MAX);
+            (known.tries, known.next_try) = (known.tries.saturating_add(1), now + wait);
+        }
+    }
+
+    pub(super) fn listening(&mut self, address: &Multiaddr, begins: bool, more: &[Multiaddr]) {
+        if begins {
+            self.listening.insert(address.clone());
+        } else {
+            self.listening.remove(address);
+        }
+        let mut all: Vec<Multiaddr> = more.to_vec();
+        all.extend(self.listening.iter().cloned());
+        let text = |it: &Multiaddr| AddressText::new(&it.to_string()).ok();
+        self.told = worth_telling(&all).iter().filter_map(text).take(ADDRESSES_MAX).collect();
+    }
+
+    pub(super) fn own_addresses(&self) -> Vec<AddressText> {
+        self.told.clone()
+    }
+
+    /// Where a node is connected without a relay, if this side began.
+    pub(super) fn direct_address(&self, node: &Hash) -> Option<Multiaddr> {
+        let known = self.nodes.get(node)?;
+        let connection = known.connection.as_ref().filter(|it| !it.relayed)?;
+        let here = connection.address.to_string();
+        // An address that the node did not tell is that of its side of a connection.
+        let told = known.addresses.iter().any(|it| here.starts_with(it.as_str()));
+        told.then(|| connection.address.clone())
+    }
+
+    /// Announcements of others that count now, the newest first.
+    pub(super) fn freshest(&self, now: u64) -> Vec<SignedAnnouncement> {
+        let fresh = self.nodes.values().filter(|it| it.is_fresh(now));
+        let mut fresh: Vec<&Known> = fresh.filter(|it| it.announcement.is_some()).collect();
+        fresh.sort_by_key(|it| std::cmp::Reverse(it.issued()));
+        fresh.truncate(network::messages::KNOWN_MAX);
+        fresh.into_iter().filter_map(|it| it.announcement.clone()).collect()
+    }
+
+    /// Announcements to find nodes again by, whether or not they count now.
+    pub(super) fn worth_keeping(&self) -> Vec<SignedAnnouncement> {
+        let mut all: Vec<&SignedAnnouncement> =
+            self.nodes.values().filter_map(|it| it.announcement.as_ref()).collect();
+        all.sort_by_key(|it| std::cmp::Reverse(it.announcement().issued));
+        all.into_iter().take(network::messages::KNOWN_MAX).cloned().collect()
+    }
+}

@@ -1,0 +1,7 @@
+//! Fetch from real servers on this machine: honest ones, and those that lie, stall, or know nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+mod routes;
+mod server;
+mod sources;

@@ -1,0 +1,202 @@
+//! Hold a blob whose chunks arrive in any order.
+//!
+//! Invariants:
+//! - A chunk is hashed before it is written, and what an earlier attempt left is hashed before it
+//!   counts.
+//! - It shares its place and its lock with `Staged`: one process at a time, by either way.
+//!
+//! Not here: which chunk comes from where.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::error::at;
+use super::staged::lock;
+use super::{Blobs, StoreError};
+use crate::cid::{CHUNK_SIZE, Cid};
+use crate::leaves::Leaves;
+
+/// A blob whose chunks arrive in any order. Dropped before `commit`, it stays for a later attempt.
+#[derive(Debug)]
+pub struct Pieces {
+    blobs: Blobs,
+    leaves: Arc<Leaves>,
+    root: Cid,
+    path: PathBuf,
+    file: File,
+    here: Mutex<Here>,
+    /// Whether the file has its name as a blob; nothing is written to it from then on.
+    closed: RwLock<bool>,
+    lock: File,
+}
+
+/// Which chunks are here.
+#[derive(Debug)]
+struct Here {
+    chunks: Vec<bool>,
+    count: usize,
+    size: u64,
+}
+
+impl Pieces {
+    pub(super) fn open(blobs: &Blobs, leaves: Arc<Leaves>) -> Result<Pieces, StoreError> {
+        let root = leaves.root();
+        let path = blobs.staged_path(&root);
+        let lock = lock(path.with_extension("lock"), &root)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(&path).map_err(at(&path))?;
+        let chunks = vec![false; leaves.count()];
+        let here = Mutex::new(Here { chunks, count: 0, size: 0 });
+        // So that a later attempt need not ask for the nodes again.
+        if leaves.count() > 1 {
+            blobs.write_leaves(&root, &leaves)?;
+        }
+        let (blobs, closed) = (blobs.clone(), RwLock::default());
+        let pieces = Pieces { blobs, leaves, root, path, file, here, closed, lock };
+        pieces.read_back().map_err(at(&pieces.path))?;
+        Ok(pieces)
+    }
+
+    /// Looks which chunks an earlier attempt left. Holes are skipped where the system tells of them.
+    fn read_back(&self) -> io::Result<()> {
+        let there = self.file.metadata()?.len();
+        let mut buffer = vec![0; CHUNK_SIZE];
+        for index in 0..self.leaves.count() {
+            let range = self.leaves.range(index);
+            if range.end > there {
+                break;
+            }
+            if is_hole(&self.file, &range) {
+                continue;
+            }
+            // At most `CHUNK_SIZE`.
+            let chunk = &mut buffer[..(range.end - range.start) as usize];
+            let mut file = &self.file;
+            file.seek(SeekFrom::Start(range.start))?;
+            file.read_exact(chunk)?;
+            if self.leaves.leaf(index).is_of(chunk) {
+                self.note(index);
+            }
+        }
+        self.file.set_len(self.leaves.size())
+    }
+
+    /// The blob that is to arrive.
+    #[must_use]
+    pub fn root(&self) -> Cid {
+        self.root
+    }
+
+    /// The table of the blob's chunks.
+    #[must_use]
+    pub fn leaves(&self) -> &Arc<Leaves> {
+        &self.leaves
+    }
+
+    /// Whether a chunk is here.
+    #[must_use]
+    pub fn has(&self, index: usize) -> bool {
+        self.here().chunks.get(index).copied().unwrap_or(false)
+    }
+
+    /// Bytes of the chunks that are here.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.here().size
+    }
+
+    /// Whether every chunk is here.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.here().count == self.leaves.count()
+    }
+
+    /// Takes a chunk. Says whether the bytes are the chunk's; others are not written.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub fn place(&self, index: usize, bytes: &[u8]) -> Result<bool, StoreError> {
+        if !self.leaves.leaf(index).is_of(bytes) {
+            return Ok(false);
+        }
+        let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
+        if !*closed && !self.has(index) {
+            write_at(&self.file, bytes, self.leaves.range(index).start).map_err(at(&self.path))?;
+            self.note(index);
+        }
+        Ok(true)
+    }
+
+    /// Makes the chunks the blob, once all are here.
+    ///
+    /// # Errors
+    ///
+    /// `Missing` when they are not; `Io`.
+    pub fn commit(&self) -> Result<Cid, StoreError> {
+        if !self.is_whole() {
+            return Err(StoreError::Missing { cid: self.root });
+        }
+        let mut closed = self.closed.write().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *closed, true) {
+            return Ok(self.root);
+        }
+        self.file.sync_all().map_err(at(&self.path))?;
+        crate::kernel_map::forget_pages(&self.file);
+        self.blobs.publish(&self.path, &self.leaves)
+    }
+
+    fn note(&self, index: usize) {
+        let range = self.leaves.range(index);
+        let mut here = self.here();
+        if let Some(chunk @ false) = here.chunks.get_mut(index) {
+            *chunk = true;
+            here.count += 1;
+            here.size += range.end - range.start;
+        }
+    }
+
+    fn here(&self) -> std::sync::MutexGuard<'_, Here> {
+        // Nothing that can fail happens between two changes.
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        // Closing would not do: see `Staged`.
+        let _ = self.lock.unlock();
+    }
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+        bytes = &bytes[count..];
+        offset += count as u64;
+    }
+    Ok(())
+}
+
+/// Whether nothing was ever written there, as far as the system says.
+#[cfg(target_os = "linux")]
+fn is_hole(file: &File, range: &std::ops::Range<u64>) -> bool {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(range.start)) {
+        Ok(data) => data >= range.end,
+        Err(error) => error == rustix::io::Errno::NXIO,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_hole(_file: &File, _range: &std::ops::Range<u64>) -> bool {
+    false
+}
