@@ -74,7 +74,13 @@ pub(crate) fn status(context: &Context, node: &NodeFlag) -> anyhow::Result<Outco
                 number(ledger, "peers_configured")?
             ));
         }
-        // Sections of further parts of a node go here, each in its own object of the answer.
+        let network = &value["network"];
+        if !network.is_null() {
+            let (known, connected) = (number(network, "known")?, number(network, "connected")?);
+            lines.push(format!(
+                "machines  {connected} of {known} others connected; `mashaa peers` shows them"
+            ));
+        }
         Ok(lines)
     })
 }

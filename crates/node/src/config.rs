@@ -142,7 +142,7 @@ pub const SETTINGS: [Setting; 33] = [
     },
     Setting {
         key: "work_suspend_seconds",
-        default: "60",
+        default: "5",
         help: "how long others' answers wait suspended before they are given back, 0 to 86400",
     },
     Setting {

@@ -21,12 +21,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use gateway::auth::Keys;
+use gateway::backend::ServedModel;
 use gateway::error::{ApiError, Code};
 use gateway::serve::Peer;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::ledger::Ledger;
+use crate::peers::Peers;
 use crate::preferences::{Conditions, Finding, Gate, Mode, PAUSE_MAX, Verdict};
 use crate::supervisor::{Report, Supervisor};
 use crate::worker::Load;
@@ -39,12 +41,20 @@ pub const WAIT_MAX: u64 = 60;
 /// A node, as its owner sees it.
 #[derive(Debug)]
 pub struct Control {
-    supervisor: Option<Arc<Supervisor>>,
-    ledger: Option<Ledger>,
+    /// The model, if it serves one.
+    pub served: Option<Arc<ServedModel>>,
+    /// Who lets it compute, if it does.
+    pub supervisor: Option<Arc<Supervisor>>,
+    /// Its ledger.
+    pub ledger: Option<Ledger>,
     /// How many nodes the ledger was told of.
-    ledger_peers: usize,
-    keys: Keys,
-    started: Instant,
+    pub ledger_peers: usize,
+    /// Its part in a network of machines.
+    pub peers: Option<Arc<Peers>>,
+    /// What opens all this; without any, this machine may.
+    pub keys: Keys,
+    /// Since when it runs.
+    pub started: Instant,
 }
 
 /// What the owner says.
@@ -75,18 +85,6 @@ struct Look {
 type Answer = Result<Json<Value>, ApiError>;
 
 impl Control {
-    /// A node that runs what is given, since now.
-    #[must_use]
-    pub fn new(
-        supervisor: Option<Arc<Supervisor>>,
-        ledger: Option<Ledger>,
-        ledger_peers: usize,
-        api_keys: &[String],
-    ) -> Control {
-        let (keys, started) = (Keys::new(api_keys), Instant::now());
-        Control { supervisor, ledger, ledger_peers, keys, started }
-    }
-
     /// Whether whoever sent this is the owner.
     fn check(&self, request: &Request) -> Result<(), ApiError> {
         let headers = request.headers();
@@ -107,7 +105,7 @@ impl Control {
     }
 
     fn supervisor(&self) -> Result<Arc<Supervisor>, ApiError> {
-        let none = || ApiError::new(Code::NotReady, "this node serves no model, so it has no work");
+        let none = || ApiError::new(Code::NotReady, "this node computes for nobody");
         self.supervisor.clone().ok_or_else(none)
     }
 
@@ -142,15 +140,19 @@ impl Control {
     }
 
     async fn status(&self) -> Answer {
-        let (mut models, mut requests, mut work) = (vec![], Value::Null, Value::Null);
+        let (mut requests, mut work) = (Value::Null, Value::Null);
         if let Some(supervisor) = &self.supervisor {
             let report = blocking(supervisor, |it| Ok(it.look(SystemTime::now()))).await?;
             let load = *supervisor.worker().load().borrow();
-            let served = supervisor.worker().served();
-            models.push(json!({"name": served.name, "cid": served.cid}));
             requests = show_load(&load);
             work = show_work(&report.verdict);
         }
+        let models = self.served.iter().map(|it| json!({"name": it.name, "cid": it.cid}));
+        let network = self.peers.as_ref().filter(|peers| peers.network().is_some()).map(|peers| {
+            let known = peers.known();
+            let connected = known.iter().filter(|it| it.connection.is_some()).count();
+            json!({"node": peers.me().to_string(), "known": known.len(), "connected": connected})
+        });
         let ledger = self.ledger.as_ref().map(|ledger| {
             let tip = ledger.chain().tip();
             json!({
@@ -161,10 +163,11 @@ impl Control {
         Ok(Json(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": self.started.elapsed().as_secs(),
-            "models": models,
+            "models": models.collect::<Vec<_>>(),
             "requests": requests,
             "work": work,
             "ledger": ledger,
+            "network": network,
         })))
     }
 }

@@ -307,9 +307,14 @@ impl Run {
                     }
                 }
                 Err(Fault::Never(why)) => return self.give_up(why),
-                Err(Fault::Failed(why) | Fault::Busy(why)) => {
+                Err(fault @ (Fault::Failed(_) | Fault::Busy(_))) => {
                     losses += 1;
-                    attempt.end(Ended::Badly);
+                    let (why, how) = match fault {
+                        // It gave the answer back, as its owner wants it to.
+                        Fault::Busy(why) => (why, Ended::Unneeded),
+                        Fault::Failed(why) | Fault::Never(why) => (why, Ended::Badly),
+                    };
+                    attempt.end(how);
                     let (lost, said) = (name(attempt.worker), self.request.said.len());
                     tracing::info!(worker = %lost, said, why, "an answer goes to another worker");
                     match self.resume(attempt.worker, losses).await {

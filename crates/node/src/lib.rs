@@ -25,5 +25,6 @@ pub mod service;
 pub mod source;
 pub mod space;
 pub mod supervisor;
+pub mod traffic;
 pub mod trustless;
 pub mod worker;

@@ -32,7 +32,7 @@ use types::codec::encode;
 use types::id::Hash;
 use types::node_key::NodeSecret;
 
-use crate::worker::Worker;
+use crate::supervisor::Supervisor;
 use files::{Files, FilesError, Member};
 use state::State;
 pub use state::{Connection, Known};
@@ -151,7 +151,10 @@ impl Peers {
     ///
     /// # Errors
     /// When the network cannot begin.
-    pub async fn run(self: Arc<Peers>, worker: Option<Arc<Worker>>) -> Result<(), NetworkError> {
+    pub async fn run(
+        self: Arc<Peers>,
+        supervisor: Option<Arc<Supervisor>>,
+    ) -> Result<(), NetworkError> {
         let mut look = interval(LOOK_INTERVAL);
         while !self.settings.files.exist() {
             look.tick().await;
@@ -163,7 +166,7 @@ impl Peers {
         let (network, events) = self.begin()?;
         let network = self.network.get_or_init(|| network).clone();
         self.recall();
-        guests::receive(&self, &network, worker)?;
+        guests::receive(&self, &network, supervisor)?;
         self.live(network, events).await;
         Ok(())
     }

@@ -311,6 +311,18 @@ impl Verdict {
         self.findings.iter().find(|it| matches!(it.effect, Effect::Stops | Effect::Drains))
     }
 
+    /// Whether others should be told that there is work done here: not while it is stopped, but for
+    /// the moments that keep a rate.
+    #[must_use]
+    pub fn is_offered(&self) -> bool {
+        let ends_it = |it: &Finding| match it.effect {
+            Effect::Stops => it.rule != Rule::Rate,
+            Effect::Drains => true,
+            _ => false,
+        };
+        !self.findings.iter().any(ends_it)
+    }
+
     /// Seconds after which a client of others may ask again.
     #[must_use]
     pub fn retry_after(&self, now: u64) -> u32 {

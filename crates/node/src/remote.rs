@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use engine::request::{Finish, Logprobs, Output, Request};
 use engine::sampling::{Sampling, Seed};
-use futures_util::{AsyncReadExt as _, AsyncWrite};
+use futures_util::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use gateway::backend::{Broken, Job};
 use network::frame;
 use network::messages::words;
@@ -23,6 +23,8 @@ use tokio::time::{interval, timeout};
 use types::bounded::{List, Text};
 use types::codec::Malformed;
 use types::id::Hash;
+
+use crate::worker::is_given_back;
 
 /// How long a worker may say nothing: several times the interval in which it says that it is alive.
 const SILENCE_TIME_MAX: Duration = Duration::from_secs(2);
@@ -184,7 +186,10 @@ fn heard(
 
 /// What this node computes for another: reads what it wants, and tells it. `submit` says what becomes
 /// of a request for a model.
-pub async fn serve(stream: Stream, submit: impl Fn(&str, Request) -> Result<Job, (Cause, String)>) {
+pub async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    submit: impl Fn(&str, Request) -> Result<Job, (Cause, String)>,
+) {
     let (mut reader, mut writer) = futures_util::AsyncReadExt::split(stream);
     let asked = timeout(ASK_TIME_MAX, frame::read::<Ask>(&mut reader, ASK_SIZE_MAX)).await;
     let Ok(Ok(ask)) = asked else { return };
@@ -240,6 +245,9 @@ async fn tell_output(
         }
         Some(Ok(Output::Finished(Finish::EndToken))) => Tell::Finished(End::EndToken),
         Some(Ok(Output::Finished(Finish::Length))) => Tell::Finished(End::Length),
+        Some(Err(broken)) if is_given_back(&broken) => {
+            Tell::Refused(Cause::Paused, words(&broken.0))
+        }
         Some(Err(Broken(why))) => Tell::Refused(Cause::Failed, words(&why)),
         None => Tell::Refused(Cause::Failed, words("the engine has stopped")),
     };

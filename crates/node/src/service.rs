@@ -9,15 +9,17 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use consensus::start::Peer;
+use gateway::auth::Keys;
 use gateway::backend::ServedModel;
 use gateway::router::{Gateway, Options};
 use network::membership::Offer;
 use store::blobs::{Blobs, StoreError};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use types::bounded::Text;
 
 use crate::control::{self, Control};
@@ -115,36 +117,40 @@ async fn serve_roles(
     let listen = |source| ServeError::Listen { address: address.to_owned(), source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
-    let (mut ledger, mut peers) = (roles.ledger, None);
-    if let Some(settings) = roles.network {
-        let begun = Peers::new(settings)?;
-        if let (Some(ledger), Some(contact)) = (&mut ledger, begun.member().contact) {
-            let at = join::ledger_of(&begun, contact.node).await.map_err(listen)?;
-            ledger.peers.push(Peer { host: at.ip().to_string(), port: at.port() });
-        }
-        peers = Some(begun);
+    let mut ledger = roles.ledger;
+    let peers = match roles.network {
+        Some(settings) => Some(Peers::new(settings)?),
+        None => None,
+    };
+    if let (Some(peers), Some(ledger)) = (&peers, &mut ledger) {
+        ledger.peers.extend(ledger_of_contact(peers).await.map_err(listen)?);
     }
     let started = match &ledger {
         Some(settings) => Some(Ledger::start(settings).await?),
         None => None,
     };
     let mut router = Router::new();
+    let served = roles.model.as_ref().map(|serving| serving.served.clone());
     let supervisor = roles.model.as_ref().and_then(|serving| serving.supervisor.clone());
     // Looks until this function ends.
     let _watch = match &supervisor {
         Some(supervisor) => Some(supervisor.watch().map_err(ServeError::Runtime)?),
         None => None,
     };
+    let control = Control {
+        served,
+        supervisor,
+        ledger: started.as_ref().map(|(ledger, _)| ledger.clone()),
+        ledger_peers: ledger.as_ref().map_or(0, |settings| settings.peers.len()),
+        peers: peers.clone(),
+        keys: Keys::new(&roles.api_keys),
+        started: Instant::now(),
+    };
     let members = peers.clone();
     if let Some(peers) = peers {
         router = take_part(peers, roles.model);
     }
-    router = router.merge(control::router(Control::new(
-        supervisor,
-        started.as_ref().map(|(ledger, _)| ledger.clone()),
-        ledger.as_ref().map_or(0, |settings| settings.peers.len()),
-        &roles.api_keys,
-    )));
+    router = router.merge(control::router(control));
     if let Some((ledger, _)) = &started {
         router = router.merge(explorer::router(ledger.clone()));
     }
@@ -159,17 +165,7 @@ async fn serve_roles(
     // Listening for the signal begins before anyone is told that the node is ready.
     let ending = ending().map_err(ServeError::Runtime)?;
     ready(local, started.as_ref().map(|(ledger, _)| ledger));
-    let fault = started.as_ref().map(|(_, running)| running.fault());
-    let stopped = async {
-        match fault {
-            Some(mut fault) => {
-                // Also when there is no reason, since nothing ends the agreement while it is served.
-                let reason = fault.wait_for(Option::is_some).await.map(|reason| reason.clone());
-                reason.ok().flatten().unwrap_or_else(|| "the agreement ended".to_owned())
-            }
-            None => std::future::pending().await,
-        }
-    };
+    let stopped = stopped(started.as_ref().map(|(_, running)| running.fault()));
     let mut reason = None;
     let end = async {
         tokio::select! {
@@ -184,6 +180,21 @@ async fn serve_roles(
     reason.map_or(Ok(()), |reason| Err(ServeError::LedgerStopped(reason)))
 }
 
+/// Ready with the reason when the agreement cannot go on.
+async fn stopped(fault: Option<watch::Receiver<Option<String>>>) -> String {
+    let Some(mut fault) = fault else { return std::future::pending().await };
+    // Also when there is no reason, since nothing ends the agreement while it is served.
+    let reason = fault.wait_for(Option::is_some).await.map(|reason| reason.clone());
+    reason.ok().flatten().unwrap_or_else(|| "the agreement ended".to_owned())
+}
+
+/// Where the ledger of the node that let this one in is reached, if one did.
+async fn ledger_of_contact(peers: &Arc<Peers>) -> std::io::Result<Option<Peer>> {
+    let Some(contact) = peers.member().contact else { return Ok(None) };
+    let at = join::ledger_of(peers, contact.node).await?;
+    Ok(Some(Peer { host: at.ip().to_string(), port: at.port() }))
+}
+
 /// Lets members reach the store, and nothing else that this machine serves.
 async fn serve_members(peers: &Peers, routes: Router) -> std::io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -194,36 +205,47 @@ async fn serve_members(peers: &Peers, routes: Router) -> std::io::Result<()> {
 
 /// Begins a node's part among the others, and gives what it serves.
 fn take_part(peers: Arc<Peers>, model: Option<Serving>) -> Router {
-    let (mut router, mut fleet, mut worker) = (Router::new(), None, None);
+    let (mut router, mut fleet, mut supervisor) = (Router::new(), None, None);
     if let Some(serving) = model {
-        worker = serving.supervisor.map(|it| it.worker().clone());
-        let served = serving.served;
-        let made =
-            Arc::new(Fleet::new(served.clone(), worker.clone(), serving.slots, peers.clone()));
+        supervisor = serving.supervisor;
+        let (served, slots) = (serving.served, serving.slots);
+        let worker = supervisor.as_ref().map(|it| it.worker().clone());
+        let made = Arc::new(Fleet::new(served, worker.clone(), slots, peers.clone()));
         router = gateway::router::router(Gateway::new(made.clone(), &serving.options));
-        if let Some(worker) = &worker {
-            let offering = offer(worker.clone(), made.clone(), peers.clone(), serving.slots);
-            tokio::spawn(offering);
+        if let Some(worker) = worker {
+            tokio::spawn(offer(worker, made.clone(), peers.clone(), slots));
         }
         fleet = Some(made);
     }
     let part = peers.clone();
     tokio::spawn(async move {
-        if let Err(error) = part.run(worker).await {
+        if let Err(error) = part.run(supervisor).await {
             tracing::error!(%error, "the network of machines is off");
         }
     });
     router.merge(peers::explorer::router(peers, fleet))
 }
 
-/// Measures this machine, and offers what it computes.
+/// Measures this machine, and offers what it computes while its owner lets it.
 async fn offer(worker: Arc<Worker>, fleet: Arc<Fleet>, peers: Arc<Peers>, slots: u32) {
-    let Some((prefill, decode)) = worker.measure().await else { return };
-    fleet.set_speed(prefill, decode);
+    let mut verdict = worker.verdict();
     let served = worker.served();
     let (Ok(model), Ok(name)) = (Text::new(&served.cid), Text::new(&served.name)) else { return };
     let context = served.context_max;
-    peers.set_offers(vec![Offer { model, name, context, price: 0, prefill, decode, slots }]);
+    let mut speed = None;
+    loop {
+        let Ok(_) = verdict.wait_for(|it| it.verdict.is_offered()).await else { return };
+        if speed.is_none() {
+            speed = worker.measure().await;
+            speed.into_iter().for_each(|(prefill, decode)| fleet.set_speed(prefill, decode));
+        }
+        let Some((prefill, decode)) = speed else { return };
+        let (model, name) = (model.clone(), name.clone());
+        let offer = Offer { model, name, context, price: 0, prefill, decode, slots };
+        peers.set_offers(vec![offer]);
+        let Ok(_) = verdict.wait_for(|it| !it.verdict.is_offered()).await else { return };
+        peers.set_offers(Vec::new());
+    }
 }
 
 /// Ready when the process is asked to end.

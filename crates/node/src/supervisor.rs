@@ -10,7 +10,6 @@
 //! Not here: what the verdict is (`preferences`), doing it (`worker`).
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -19,6 +18,7 @@ use crate::home::Home;
 use crate::preferences::{Conditions, Mode, Preferences, TrafficNow, Verdict, judge};
 use crate::remembered::{Month, Remembered, RememberedError};
 use crate::sensors::Sensors;
+use crate::traffic::Traffic;
 use crate::worker::Worker;
 
 /// Time from one look to the next.
@@ -35,10 +35,6 @@ pub struct Supervisor {
     traffic: Traffic,
     state: Mutex<State>,
 }
-
-/// Counts the bytes that go to and from others.
-#[derive(Clone, Debug, Default)]
-pub struct Traffic(Arc<AtomicU64>);
 
 /// What a look found.
 #[derive(Clone, Debug, Default)]
@@ -61,13 +57,6 @@ struct State {
     /// Bytes above the rate, and when they were counted, in milliseconds.
     debt: (u64, u64),
     verdict: Verdict,
-}
-
-impl Traffic {
-    /// Counts bytes that were sent or received.
-    pub fn count(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
 }
 
 impl Supervisor {
@@ -164,7 +153,7 @@ impl Supervisor {
 
     /// Books the bytes since the last look.
     fn count(&self, state: &mut State, now: SystemTime, seconds: u64) -> TrafficNow {
-        let bytes = self.traffic.0.swap(0, Ordering::Relaxed);
+        let bytes = self.traffic.take();
         let month = state.sensors.month(seconds);
         if let Some(((year, month), _)) = month
             && (year, month) != (state.month.year, state.month.month)

@@ -12,8 +12,8 @@
 //! Not here: HTTP (`gateway`), why the work is stopped (`preferences`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,13 @@ pub struct Load {
     pub threads: usize,
 }
 
+/// Whether an answer broke off because the owner's preferences stopped it for too long.
+#[must_use]
+pub fn is_given_back(broken: &Broken) -> bool {
+    let code = broken.0.split_once(": ").map(|(code, _)| code);
+    Rule::ALL.into_iter().any(|rule| Some(rule.code()) == code)
+}
+
 /// A running engine.
 #[derive(Debug)]
 pub struct Worker {
@@ -104,9 +111,17 @@ pub struct Worker {
     messages: Sender<Message>,
     load: watch::Sender<Load>,
     held_max: usize,
-    /// What may run now, and at which second of 1970's that was found.
-    verdict: Mutex<(Verdict, u64)>,
+    verdict: watch::Sender<Judged>,
     thread: JoinHandle<()>,
+}
+
+/// What may run.
+#[derive(Clone, Debug, Default)]
+pub struct Judged {
+    /// What.
+    pub verdict: Verdict,
+    /// When that was found, in seconds since 1970.
+    pub at: u64,
 }
 
 /// What reaches the engine's thread.
@@ -176,7 +191,7 @@ impl Worker {
         })?;
         wait.recv().map_err(|_| std::io::Error::other("the engine's thread ended at its start"))?;
         let (served, held_max) = (Arc::new(served), options.sequences_max);
-        let verdict = Mutex::default();
+        let verdict = watch::Sender::default();
         Ok(Worker { model: kept, served, messages, load, held_max, verdict, thread })
     }
 
@@ -194,7 +209,7 @@ impl Worker {
 
     /// Obeys a verdict found at a second of 1970's. When this returns, what it stops stands still.
     pub fn obey(&self, verdict: &Verdict, now: u64, suspend_max: Duration) {
-        *self.verdict() = (verdict.clone(), now);
+        self.verdict.send_replace(Judged { verdict: verdict.clone(), at: now });
         let reason = verdict.reason();
         let reason = reason.map(|it| format!("{}: {}", it.rule.code(), it.sentence));
         let terms = Terms {
@@ -240,8 +255,8 @@ impl Worker {
 
     /// Whether a class may come in, and how much memory it has.
     fn check(&self, class: Class) -> Result<Option<u64>, NotTaken> {
-        let guard = self.verdict();
-        let (verdict, now) = &*guard;
+        let judged = self.verdict.borrow();
+        let (verdict, now) = (&judged.verdict, judged.at);
         let (gate, memory_max) = match class {
             Class::Own => (verdict.own, None),
             Class::Others => (verdict.others, verdict.memory_max),
@@ -252,7 +267,7 @@ impl Worker {
             (_, Some(why)) => Err(NotTaken {
                 code: why.rule.code(),
                 reason: why.sentence.clone(),
-                retry_after: verdict.retry_after(*now),
+                retry_after: verdict.retry_after(now),
             }),
         }
     }
@@ -287,8 +302,10 @@ impl Worker {
         }
     }
 
-    fn verdict(&self) -> MutexGuard<'_, (Verdict, u64)> {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Tells of what may run.
+    #[must_use]
+    pub fn verdict(&self) -> watch::Receiver<Judged> {
+        self.verdict.subscribe()
     }
 }
 

@@ -135,11 +135,15 @@ fn status_shows_the_node_on_one_screen() {
     let value = json(&world, &node, &["status"]);
     assert_eq!(value["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(value["models"][0]["name"], "random");
-    assert_eq!((&value["requests"]["own"], &value["work"]["others"]), (&0.into(), &"open".into()));
+    // The node may still measure its speed, with a request of its own.
+    assert_eq!(
+        (&value["requests"]["others"], &value["work"]["others"]),
+        (&0.into(), &"open".into())
+    );
     assert!(value["ledger"]["height"].is_u64(), "{value}");
     let shown = tell(&world, &node, &["status"]).stdout;
     for line in
-        ["node      mashaa ", "model     random (", "requests  0 own", "work      ", "ledger    "]
+        ["node      mashaa ", "model     random (", "requests  ", "work      ", "ledger    "]
     {
         assert!(shown.contains(line), "{shown}");
     }

@@ -26,6 +26,7 @@ use types::id::Hash;
 
 use super::{HELLO_TIME_MAX, Peers, now};
 use crate::remote;
+use crate::supervisor::Supervisor;
 use crate::worker::{Class, Worker};
 
 /// Streams of one purpose that are served at once, at most.
@@ -39,7 +40,7 @@ const CARRY_SIZE: usize = 64 << 10;
 pub(super) fn receive(
     peers: &Arc<Peers>,
     network: &Network,
-    worker: Option<Arc<Worker>>,
+    supervisor: Option<Arc<Supervisor>>,
 ) -> Result<(), NetworkError> {
     each(network, Purpose::Hello, peers, |peers, _, mut stream| async move {
         let exchange = async {
@@ -68,11 +69,12 @@ pub(super) fn receive(
         }
     })?;
     each(network, Purpose::Work, peers, move |peers, node, stream| {
-        let worker = worker.clone();
+        let supervisor = supervisor.clone();
         async move {
-            let submit =
-                |model: &str, request| peers.submit(worker.as_deref(), &node, model, request);
-            remote::serve(stream, submit).await;
+            let worker = supervisor.as_ref().map(|it| it.worker().as_ref());
+            let submit = |model: &str, request| peers.submit(worker, &node, model, request);
+            let traffic = supervisor.as_ref().map(|it| it.traffic()).unwrap_or_default();
+            remote::serve(traffic.counted(stream), submit).await;
         }
     })
 }
