@@ -26,7 +26,7 @@ use crate::worker::{Class, Worker};
 /// How long a request may look for a worker before it is refused as busy.
 const SUBMIT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an answer that lost its worker may look for another.
-const RESUME_TIME_MAX: Duration = Duration::from_secs(30);
+const RESUME_TIME_MAX: Duration = Duration::from_secs(60);
 /// The pause between two rounds of asking every worker.
 const ROUND_PAUSE: Duration = Duration::from_millis(200);
 /// Workers that one answer may lose, at most.
