@@ -45,7 +45,7 @@ pub(crate) fn run(context: &Context, command: ModelCommand) -> anyhow::Result<Ou
 }
 
 /// Fetches an artifact by its CID from other nodes, checks that it can be run, and lists it.
-fn pull_artifact(
+pub(crate) fn pull_artifact(
     context: &Context,
     cid: &Cid,
     from: Vec<String>,

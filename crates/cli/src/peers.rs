@@ -19,6 +19,7 @@ use types::id::Hash;
 use crate::arguments::{InviteArguments, JoinArguments, NodeFlag};
 use crate::client::{Client, text};
 use crate::context::Context;
+use crate::model;
 use crate::network as ledger_network;
 use crate::outcome::{Outcome, Problem};
 use crate::up;
@@ -183,8 +184,9 @@ pub(crate) fn join(context: &mut Context, arguments: &JoinArguments) -> anyhow::
         return Err(Problem::Refused(what).into());
     }
     let secret = ledger_network::secret(context)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let joined = runtime.block_on(join::knock(&ticket, &secret))?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build()?;
+    let (joined, network) = runtime.block_on(join::knock(&ticket, &secret))?;
     let genesis = genesis_file::read(&joined.genesis).context("the network's genesis")?;
     if genesis.hash() != ticket.network {
         let what = "the node that invites sent the genesis of another network";
@@ -206,26 +208,37 @@ pub(crate) fn join(context: &mut Context, arguments: &JoinArguments) -> anyhow::
     } else {
         println!("joined {} ({})", genesis.name.as_str(), ticket.network);
     }
-    drop(lock);
-    if arguments.no_up {
-        return Ok(Outcome::Done);
+    if !arguments.no_up {
+        let at = runtime.block_on(join::store_of(&network, ticket.node))?;
+        choose_model(context, &joined.offers, &format!("http://{at}"))?;
     }
-    choose_model(context, &joined.offers)?;
-    up::run(context)
+    runtime.block_on(network.disconnect(ticket.node));
+    drop((network, runtime, lock));
+    if arguments.no_up { Ok(Outcome::Done) } else { up::run(context) }
 }
 
-/// Where nothing is said, a new machine serves what the others do, if the catalogue has it.
-fn choose_model(context: &mut Context, offers: &[(String, String)]) -> anyhow::Result<()> {
-    if !context.config.text("model").is_empty() {
+/// A new machine serves what the others do, where nothing else is said. It takes a model that it does
+/// not have from the machine that let it in, and else from the catalogue.
+fn choose_model(
+    context: &mut Context,
+    offers: &[(String, String)],
+    from: &str,
+) -> anyhow::Result<()> {
+    let said = context.config.text("model").to_owned();
+    let is_wanted = |name: &str, cid: &str| said.is_empty() || said == name || said == cid;
+    let Some((name, cid)) = offers.iter().find(|(name, cid)| is_wanted(name, cid)) else {
         return Ok(());
+    };
+    let is_here = [name, cid].into_iter().any(|it| context.record(it).is_ok());
+    if !is_here {
+        eprintln!("{name} ({cid}) comes from the machine that let this one in");
+        let cid = cid.parse().context("the model that the others offer")?;
+        if let Err(error) = model::pull_artifact(context, &cid, vec![from.to_owned()], Some(name)) {
+            eprintln!("{name} does not come from there: {error:#}");
+            return Ok(());
+        }
     }
-    let catalogue = context.catalogue()?;
-    let here = |name: &str| context.models.get(name).is_ok() || catalogue.find(name).is_some();
-    if let Some((name, _)) = offers.iter().find(|(name, _)| here(name)) {
-        let name = name.clone();
-        eprintln!("the others serve {name}; so does this machine");
-        context.override_setting("model", name);
-    }
+    context.override_setting("model", name.clone());
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! Invariants:
 //! - What does not use up its bytes, or names a round over `ROUND_MAX`, is no message.
 //! - What is allocated is bounded by the bytes that came.
+//! - A message whose signature is withheld has no bytes, and so leaves no node.
 //!
 //! Not here: what the messages mean, and the limits on their size (`node`).
 
@@ -25,6 +26,7 @@ use types::agreement::{Certificate, Seal};
 use types::bounded::List;
 
 use crate::context::{Height, Mashaa, Part, Proposal, Sealed, Vote};
+use crate::signing::WITHHELD;
 
 /// Rounds of one height, at most. With timeouts that grow each round, this many take months.
 pub(crate) const ROUND_MAX: u32 = 1 << 20;
@@ -37,6 +39,14 @@ pub(crate) struct Wire;
 
 fn bad(what: &'static str) -> Error {
     Error::new(ErrorKind::InvalidData, what)
+}
+
+/// A signature that is one.
+fn given(signature: &Sealed) -> Result<&Sealed, Error> {
+    match *signature == WITHHELD {
+        true => Err(Error::new(ErrorKind::PermissionDenied, "the signature is withheld")),
+        false => Ok(signature),
+    }
 }
 
 fn bounded(round: Round) -> Result<(), Error> {
@@ -112,7 +122,7 @@ codecs!(
 impl Message for SignedVote<Mashaa> {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         self.message.serialize(out)?;
-        self.signature.serialize(out)
+        given(&self.signature)?.serialize(out)
     }
 
     fn read(bytes: &mut &[u8]) -> Result<Self, Error> {
@@ -125,7 +135,7 @@ impl Message for SignedVote<Mashaa> {
 impl Message for SignedProposal<Mashaa> {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         self.message.serialize(out)?;
-        self.signature.serialize(out)
+        given(&self.signature)?.serialize(out)
     }
 
     fn read(bytes: &mut &[u8]) -> Result<Self, Error> {

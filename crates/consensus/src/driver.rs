@@ -3,6 +3,8 @@
 //! Invariants:
 //! - A block is on the disk before this node votes for it, and decided in the application before the
 //!   next height begins.
+//! - A height whose block was decided and is not here begins again without its journal, and only after
+//!   the node has bound itself to say nothing more at it.
 //! - A block for a height that the application has not reached waits (at most `PARKED_MAX` do): it
 //!   cannot be checked against a parent that is not there.
 //!
@@ -59,7 +61,9 @@ pub(crate) struct Driver<A, M> {
 }
 
 fn disk(error: io::Error) -> Fault {
-    Fault(format!("a block could not be written: {error}; free the disk and start again"))
+    Fault(format!(
+        "a file of the agreement could not be written: {error}; free the disk and start again"
+    ))
 }
 
 impl<A: Application, M: Machine> Driver<A, M> {
@@ -70,6 +74,8 @@ impl<A: Application, M: Machine> Driver<A, M> {
         network: Sender<NetworkMsg<Mashaa>>,
     ) -> io::Result<Driver<A, M>> {
         let (undecided, parked) = Undecided::open(&mut machine, app.height())?;
+        // Malachite asks for its first height before it says anything.
+        keys.silence.open(&machine)?;
         let me = keys.secret.key().into();
         let streams = Streams::default();
         Ok(Driver { app, keys, me, network, machine, streams, undecided, parked })
@@ -108,8 +114,10 @@ impl<A: Application, M: Machine> Driver<A, M> {
                 let _ = reply.send(self.received(published_by.unwrap_or(from), part)?);
             }
             AppMsg::Decided { certificate, extensions, reply } => {
-                self.commit(certificate, extensions)?;
-                let _ = reply.send(());
+                // Without an answer Malachite tells no other node that this one has the block.
+                if self.commit(certificate, extensions)? {
+                    let _ = reply.send(());
+                }
             }
             AppMsg::Finalized { certificate, extensions, evidence, reply } => {
                 self.accuse(&evidence);
@@ -117,7 +125,7 @@ impl<A: Application, M: Machine> Driver<A, M> {
                 if let Some(fuller) = sealed(certificate, extensions) {
                     self.app.certify(fuller);
                 }
-                self.begin_next(height, reply);
+                self.begin_next(height, reply)?;
             }
             AppMsg::GetHistoryMinHeight { reply } => {
                 let _ = reply.send(Height(self.app.first()));
@@ -229,8 +237,8 @@ impl<A: Application, M: Machine> Driver<A, M> {
 
     /// Sends a block to the other nodes.
     fn stream(&self, block: &Name, head: &Head) -> Result<(), Fault> {
-        if self.app.validators().len() <= 1 {
-            // Nobody else votes; the others get the block when it is decided.
+        if self.app.validators().len() <= 1 || self.keys.silence.covers(head.height) {
+            // Nobody else votes, and the others get the block when it is decided; or it has no proposal.
             return Ok(());
         }
         let Some(kept) = self.undecided.get(block) else { return Ok(()) };
@@ -309,33 +317,39 @@ impl<A: Application, M: Machine> Driver<A, M> {
         }
     }
 
+    /// Whether the block is here, and so is final now.
     fn commit(
         &mut self,
         decision: CommitCertificate<Mashaa>,
         extensions: VoteExtensions<Mashaa>,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         if decision.height < self.next() {
-            return Ok(());
+            return Ok(true);
         }
         let Some(kept) = self.undecided.get(&decision.value_id) else {
-            // Its bytes were lost. The height begins again, and another node sends them.
+            // It was held in memory only, or its file was lost. Another node sends it.
             tracing::warn!(height = decision.height.0, "a block was decided that is not here");
-            return Ok(());
+            return Ok(false);
         };
         let full = sealed(decision, extensions);
         let full = full.ok_or_else(|| Fault("a block was decided in no round".to_owned()))?;
         self.app.commit(&kept.block.bytes, &full)?;
         self.undecided.clear(&mut self.machine).map_err(disk)?;
         self.streams.tidy(full.height.0);
-        Ok(())
+        Ok(true)
     }
 
     /// Begins the next height when it is due, or this one again if its block was not committed.
-    fn begin_next(&self, height: Height, reply: malachite::Reply<Next<Mashaa>>) {
+    fn begin_next(
+        &mut self,
+        height: Height,
+        reply: malachite::Reply<Next<Mashaa>>,
+    ) -> Result<(), Fault> {
         let parameters = self.parameters();
         if self.app.height() < height.0 {
+            self.forget(height)?;
             let _ = reply.send(Next::Restart(height, parameters));
-            return;
+            return Ok(());
         }
         let next = Next::Start(self.next(), parameters);
         let wait = Duration::from_millis(self.app.due().saturating_sub(self.machine.now()));
@@ -343,6 +357,20 @@ impl<A: Application, M: Machine> Driver<A, M> {
             let _ = reply.send(next);
         };
         self.machine.after(wait, Box::new(begin));
+        Ok(())
+    }
+
+    /// Makes ready for a height that was decided to begin again: Malachite empties its journal, and
+    /// knows no more what this node has said at the height.
+    fn forget(&mut self, height: Height) -> Result<(), Fault> {
+        if self.app.validators().len() <= 1 {
+            return Err(Fault(format!(
+                "block {} was decided by this node alone and its bytes are lost; bring back the \
+                 folder ledger/agreement of the home, or remove it to decide another block",
+                height.0
+            )));
+        }
+        self.keys.silence.keep(&mut self.machine, height).map_err(disk)
     }
 
     fn decided(&self, first: u64, last: u64) -> Result<Vec<RawDecidedValue<Mashaa>>, Fault> {

@@ -10,6 +10,7 @@ mod driver;
 pub mod machine;
 mod parts;
 mod signing;
+mod silence;
 pub mod simulated;
 pub mod start;
 mod undecided;

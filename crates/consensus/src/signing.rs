@@ -1,7 +1,11 @@
 //! What a node signs in the agreement, and how others check it.
 //!
-//! Invariants: every message is signed as the `Statement` that it makes, so that a certificate, a
-//! proof of misconduct and a live vote are checked by one rule.
+//! Invariants:
+//! - Every message is signed as the `Statement` that it makes, so that a certificate, a proof of
+//!   misconduct and a live vote are checked by one rule.
+//! - At a height of `Silence` nothing is signed. Malachite stops where a signature fails, so that it
+//!   gets one that is none: it takes the message for forged and forgets it, and `codec` sends it to
+//!   nobody.
 //!
 //! Not here: when to sign.
 
@@ -15,16 +19,21 @@ use types::agreement::{Statement, Step};
 use types::id::Hash;
 use types::node_key::{NodeSecret, NodeSignature};
 
-use crate::context::{Head, Mashaa, Name, NoExtension, Proposal, Sealed, Vote};
+use crate::context::{Head, Height, Mashaa, Name, NoExtension, Proposal, Sealed, Vote};
+use crate::silence::Silence;
 
 /// Separates heads of blocks from other messages.
 const HEAD_TAG: &[u8] = b"mashaa/agreement/head/v1";
 
-/// Signs and checks for one network.
+/// In place of a signature that is withheld. It is nobody's: its point is of small order.
+pub(crate) const WITHHELD: Sealed = Sealed([0; 64]);
+
+/// Signs and checks for one network. Clones are silent at the same heights.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
     pub(crate) network: Hash,
     pub(crate) secret: NodeSecret,
+    pub(crate) silence: Silence,
 }
 
 /// A round's number; none stands for no round.
@@ -33,6 +42,10 @@ fn number(round: Round) -> Option<u32> {
 }
 
 impl Keys {
+    pub(crate) fn new(network: Hash, secret: NodeSecret) -> Keys {
+        Keys { network, secret, silence: Silence::default() }
+    }
+
     pub(crate) fn of_vote(&self, vote: &Vote) -> Option<Statement> {
         let step = match vote.kind {
             VoteType::Prevote => Step::Prevote,
@@ -83,7 +96,10 @@ impl Keys {
         VerificationResult::from_bool(statement.is_some_and(is_signed))
     }
 
-    fn sign(&self, statement: Option<Statement>) -> Result<Sealed, Error> {
+    fn sign(&self, height: Height, statement: Option<Statement>) -> Result<Sealed, Error> {
+        if self.silence.covers(height) {
+            return Ok(WITHHELD);
+        }
         let statement = statement.ok_or_else(|| refused("a message without a round"))?;
         Ok(statement.sign(&self.secret).into())
     }
@@ -137,12 +153,12 @@ impl Verifier<Mashaa> for Keys {
 #[async_trait]
 impl Signer<Mashaa> for Keys {
     async fn sign_vote(&self, vote: Vote) -> Result<SignedVote<Mashaa>, Error> {
-        let signature = self.sign(self.of_vote(&vote))?;
+        let signature = self.sign(vote.height, self.of_vote(&vote))?;
         Ok(SignedVote::new(vote, signature))
     }
 
     async fn sign_proposal(&self, proposal: Proposal) -> Result<SignedProposal<Mashaa>, Error> {
-        let signature = self.sign(self.of_proposal(&proposal))?;
+        let signature = self.sign(proposal.height, self.of_proposal(&proposal))?;
         Ok(SignedProposal::new(proposal, signature))
     }
 
@@ -164,3 +180,6 @@ impl Signer<Mashaa> for Keys {
         Ok(ValidatorProof::new(key, peer, signature))
     }
 }
+
+#[cfg(test)]
+mod tests;

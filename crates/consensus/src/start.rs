@@ -226,7 +226,7 @@ pub async fn start(options: &Options, app: impl Application) -> Result<Running, 
     let path = options.directory.clone();
     std::fs::create_dir_all(&path)
         .map_err(|source| StartError::Directory { path: path.clone(), source })?;
-    let keys = Keys { network: options.network, secret: options.secret.clone() };
+    let keys = Keys::new(options.network, options.secret.clone());
     let identity = identity(&keys).await?;
     let me = Name::from(options.secret.key());
     let started = start_engine(

@@ -17,6 +17,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::context::{Head, Name};
 use crate::machine::Machine;
 use crate::parts::{Whole, digest};
+use crate::silence;
 
 /// Blocks of one height that are held, at most: one of each of its last rounds.
 const BLOCKS_MAX: usize = 16;
@@ -36,22 +37,28 @@ pub(crate) struct Kept {
 }
 
 impl Undecided {
-    /// Looks through the machine's files; gives what they hold of blocks after `height`, unchecked.
+    /// Looks through the machine's files. Those of the height after `height` were found good before
+    /// they were written, and are kept as they are: writing them again could tear them. Gives what
+    /// there is of later heights, unchecked.
     pub(crate) fn open(
         machine: &mut impl Machine,
         height: u64,
     ) -> io::Result<(Undecided, Vec<Whole>)> {
-        let mut found = vec![];
-        for name in machine.files()? {
-            match read(&machine.read(&name)?) {
-                Some(block) if block.head.height.0 > height && found.len() < BLOCKS_MAX => {
-                    found.push(block);
+        let (mut undecided, mut later) = (Undecided::default(), vec![]);
+        let next = height.saturating_add(1);
+        for name in machine.files()?.into_iter().filter(|name| name != silence::FILE) {
+            let room = undecided.blocks.len().saturating_add(later.len()) < BLOCKS_MAX;
+            match read(&machine.read(&name)?).filter(|_| room) {
+                Some(block) if block.head.height.0 == next => {
+                    let kept = Kept { block, is_good: true, is_on_disk: true };
+                    undecided.blocks.insert(kept.block.head.block, kept);
                 }
+                Some(block) if block.head.height.0 > next => later.push(block),
                 // Decided since, or torn by a crash, and so never voted for.
                 _ => machine.remove(&name)?,
             }
         }
-        Ok((Undecided::default(), found))
+        Ok((undecided, later))
     }
 
     /// Keeps a block. It is on the disk when this returns.
@@ -74,7 +81,8 @@ impl Undecided {
     }
 
     /// Holds a block that was decided without this node, in memory only: nobody here votes for it, and
-    /// who gave it gives it again. Writing it would be half of what catching up costs.
+    /// who gave it gives it again. Writing it would be half of what catching up costs. Malachite's
+    /// journal remembers it all the same: after a crash it can be decided and not be here.
     pub(crate) fn hold(&mut self, machine: &mut impl Machine, block: Whole) -> io::Result<()> {
         let name = block.head.block;
         if !self.blocks.contains_key(&name) {

@@ -76,6 +76,8 @@ pub struct Settings {
 pub struct Peers {
     settings: Settings,
     network: OnceLock<Network>,
+    /// Where this process serves its store to members, on the loopback address.
+    store: OnceLock<SocketAddr>,
     state: Mutex<State>,
     /// Told when there is something new to announce.
     news: tokio::sync::Notify,
@@ -95,8 +97,8 @@ impl Peers {
     pub fn new(settings: Settings) -> Result<Arc<Peers>, FilesError> {
         let member = settings.files.member(settings.secret.key())?;
         let state = Mutex::new(State::new(member, settings.secret.key()));
-        let (network, news) = (OnceLock::new(), tokio::sync::Notify::new());
-        Ok(Arc::new(Peers { settings, network, state, news }))
+        let (network, store, news) = (OnceLock::new(), OnceLock::new(), tokio::sync::Notify::new());
+        Ok(Arc::new(Peers { settings, network, store, state, news }))
     }
 
     /// The network, once it has begun.
@@ -127,6 +129,11 @@ impl Peers {
     #[must_use]
     pub fn offers(&self, model: &str) -> Vec<(Hash, u64, Offer)> {
         self.state().offers(model, now())
+    }
+
+    /// Where members' requests for the store go; said once.
+    pub fn set_store(&self, at: SocketAddr) {
+        self.store.get_or_init(|| at);
     }
 
     /// What this node offers; it is announced at once.

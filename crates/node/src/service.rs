@@ -130,15 +130,12 @@ async fn serve_roles(
         None => None,
     };
     let mut router = Router::new();
-    let served = roles.model.as_ref().map(|serving| serving.served.clone());
     let supervisor = roles.model.as_ref().and_then(|serving| serving.supervisor.clone());
     // Looks until this function ends.
-    let _watch = match &supervisor {
-        Some(supervisor) => Some(supervisor.watch().map_err(ServeError::Runtime)?),
-        None => None,
-    };
+    let watch = supervisor.as_ref().map(|supervisor| supervisor.watch()).transpose();
+    let _watch = watch.map_err(ServeError::Runtime)?;
     let control = Control {
-        served,
+        served: roles.model.as_ref().map(|serving| serving.served.clone()),
         supervisor,
         ledger: started.as_ref().map(|(ledger, _)| ledger.clone()),
         ledger_peers: ledger.as_ref().map_or(0, |settings| settings.peers.len()),
@@ -146,8 +143,8 @@ async fn serve_roles(
         keys: Keys::new(&roles.api_keys),
         started: Instant::now(),
     };
-    if let Some(peers) = peers {
-        router = take_part(peers, roles.model);
+    if let Some(peers) = &peers {
+        router = take_part(peers.clone(), roles.model);
     }
     router = router.merge(control::router(control));
     if let Some((ledger, _)) = &started {
@@ -155,7 +152,11 @@ async fn serve_roles(
     }
     if let Some(blobs) = roles.store {
         let node = started.as_ref().map(|(ledger, _)| ledger.node_key().0);
-        router = router.merge(trustless::open(blobs, node, local)?);
+        let routes = trustless::open(blobs, node, local)?;
+        if let Some(peers) = peers {
+            serve_members(&peers, routes.clone()).await.map_err(listen)?;
+        }
+        router = router.merge(routes);
     }
     // Listening for the signal begins before anyone is told that the node is ready.
     let ending = ending().map_err(ServeError::Runtime)?;
@@ -183,6 +184,14 @@ async fn serve_roles(
         running.stop().await;
     }
     reason.map_or(Ok(()), |reason| Err(ServeError::LedgerStopped(reason)))
+}
+
+/// Lets members reach the store, and nothing else that this machine serves.
+async fn serve_members(peers: &Peers, routes: Router) -> std::io::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    peers.set_store(listener.local_addr()?);
+    tokio::spawn(gateway::serve::serve(listener, routes, std::future::pending()));
+    Ok(())
 }
 
 /// Begins a node's part among the others, and gives what it serves.

@@ -22,7 +22,7 @@ use crate::machine::Habits;
 pub enum Flaw {
     /// A node forgets after a crash what it has voted for.
     LosesJournal,
-    /// A node forgets after a crash the blocks that it has voted for.
+    /// A node forgets after a crash the blocks that it has voted for, and where it is to be silent.
     LosesBlocks,
     /// A commit is acknowledged before it is on the disk.
     LiesAboutSync,
@@ -54,7 +54,7 @@ impl Flaw {
     /// All there are, and the check that must notice each.
     pub const ALL: [(Flaw, &'static str); 14] = [
         (Flaw::LosesJournal, "honest nodes contradict nobody"),
-        (Flaw::LosesBlocks, "honest nodes contradict nobody"),
+        (Flaw::LosesBlocks, "liveness"),
         (Flaw::LiesAboutSync, "commits last"),
         (Flaw::DropsCommit, "commits last"),
         (Flaw::AcceptsAnyBlock, "honest nodes go on"),

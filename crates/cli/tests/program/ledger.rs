@@ -216,6 +216,21 @@ impl Testnet {
         resting.map(|it| it["node_key"].clone()).collect()
     }
 
+    /// Kills a validator; its key.
+    fn kill(&self, at: u16) -> Value {
+        let process = fs::read_to_string(self.home(at).join("lock")).unwrap();
+        let node_key = self.json(at, &["ledger", "status"])["node_key"].clone();
+        assert!(Command::new("kill").args(["-KILL", process.trim()]).status().unwrap().success());
+        node_key
+    }
+
+    /// Starts a validator that was killed.
+    fn again(&self, at: u16) -> Node {
+        let listen = format!("127.0.0.1:{}", self.port + 2 * at + 1);
+        let peers = self.peers(at);
+        Node::start(&self.home(at), &["--ledger-listen", &listen, "--ledger-peers", &peers])
+    }
+
     /// The other validators' addresses.
     pub(crate) fn peers(&self, except: u16) -> String {
         let ports = (0..4).filter(|at| *at != except).map(|at| self.port + 2 * at + 1);
@@ -247,21 +262,11 @@ fn four_validators_agree_without_one_of_them_and_change_who_they_are_by_vote() {
     }
 
     // One is killed: blocks go on, soon without waiting for it, and it catches up.
-    let process = fs::read_to_string(net.home(3).join("lock")).unwrap();
-    let node_key = net.json(3, &["ledger", "status"])["node_key"].clone();
-    assert!(Command::new("kill").args(["-KILL", process.trim()]).status().unwrap().success());
+    let node_key = net.kill(3);
     let before = net.height(0);
     until("four blocks without the fourth", || net.height(0) > before + 4);
     until("the fourth's rest", || net.resting(0) == [node_key.clone()]);
-    let fourth = Node::start(
-        &net.home(3),
-        &[
-            "--ledger-listen",
-            &format!("127.0.0.1:{}", net.port + 7),
-            "--ledger-peers",
-            &net.peers(3),
-        ],
-    );
+    let fourth = net.again(3);
     let now = net.height(0);
     until("the fourth's height", || fourth.height() >= now);
     assert_eq!(root(&fourth.home, &fourth.address, now), root(&net.home(0), &net.address(0), now));
@@ -278,6 +283,28 @@ fn four_validators_agree_without_one_of_them_and_change_who_they_are_by_vote() {
     assert_eq!(root(&full.home, &full.address, now), root(&net.home(0), &net.address(0), now));
     assert_eq!(full.json(&["ledger", "replay"])["orders"], 1);
     change_validators(&net);
+}
+
+/// What a validator does that had to empty its journal of votes (`consensus`, `silence`).
+#[test]
+fn a_silent_validator_follows_and_seals_again_after_that_height() {
+    let world = World::new();
+    let net = Testnet::start(&world.path("net"), &[]);
+    let node_key = net.kill(3);
+    // It may have sealed the next height already.
+    let first = net.height(0) + 2;
+    let last = first + 60;
+    let file = net.home(3).join("ledger/agreement/undecided/silent");
+    fs::write(file, last.to_le_bytes()).unwrap();
+    let fourth = net.again(3);
+    until("the fourth's height", || fourth.height() > last);
+    let has_sealed = |height: u64| {
+        let child = net.json(0, &["ledger", "block", &(height + 1).to_string()]);
+        child["parent_sealed_by"].as_array().unwrap().contains(&node_key)
+    };
+    until("the last silent height's block", || net.height(0) > last + 1);
+    assert!(!(first..=last).any(has_sealed));
+    until("a seal of the fourth's", || has_sealed(net.height(0) - 1));
 }
 
 /// Members vote a validator out and in again.

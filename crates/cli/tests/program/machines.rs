@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use store::cid::Cid;
+
 use crate::ledger::until;
 use crate::world::World;
 
 /// Workers that are lost, where nothing else is said.
 const LOSSES: u64 = 4;
-/// How long two machines may take to become one service.
-const TIME_MAX: Duration = Duration::from_secs(60);
 
 struct Machine {
     world: World,
@@ -171,10 +171,8 @@ fn long_answer(machine: &Machine) -> (i64, String) {
 
 #[test]
 fn a_question_asked_at_one_machine_is_answered_by_another() {
-    let started = Instant::now();
     let (gateway, workers) = network(1);
     let (text, _) = gateway.stream(7, 0, |worker| assert_eq!(worker, workers[0].key));
-    assert!(started.elapsed() < TIME_MAX);
     assert_eq!(text, workers[0].whole(7).0);
     let alone = Machine::start(Machine::world(), &["up"]);
     assert_eq!(text, alone.whole(7).0, "a machine of no network says the same");
@@ -186,6 +184,23 @@ fn a_question_asked_at_one_machine_is_answered_by_another() {
     assert_eq!(block(&gateway), block(&workers[0]));
     let shown = gateway.world.run(&["peers", "--node", &gateway.address]);
     assert!(shown.stdout.contains(&workers[0].key), "{}", shown.stdout);
+}
+
+#[test]
+fn a_machine_without_the_model_takes_it_from_the_one_that_lets_it_in() {
+    let gateway = Machine::start(Machine::world(), &["up"]);
+    // What it offers is announced once it is measured.
+    until("an offer", || {
+        gateway.get("/network")["offers"].as_array().is_some_and(|it| !it.is_empty())
+    });
+    let world = World::new();
+    world.catalogue(&["http://127.0.0.1:1/none"]);
+    let joined = Machine::start(world, &["join", &gateway.ticket()]);
+    assert_eq!(joined.whole(7).0, gateway.whole(7).0);
+    let shown = joined.get("/v1/models");
+    let cid: Cid = shown["data"][0]["cid"].as_str().unwrap().parse().unwrap();
+    let artifact = joined.world.home("blobs").join(cid.to_string());
+    assert_eq!(Cid::of_reader(std::fs::File::open(artifact).unwrap()).unwrap(), cid);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::context::{Head, Name, Value};
 use crate::signing::Keys;
 
 fn keys() -> Keys {
-    Keys { network: Hash([9; 32]), secret: NodeSecret::new([7; 32]) }
+    Keys::new(Hash([9; 32]), NodeSecret::new([7; 32]))
 }
 
 fn me() -> Name {

@@ -11,7 +11,7 @@ fn sender(of: u8) -> PeerId {
 }
 
 fn head(bytes: &[u8], height: u64) -> Head {
-    let keys = Keys { network: Hash([9; 32]), secret: NodeSecret::new([7; 32]) };
+    let keys = Keys::new(Hash([9; 32]), NodeSecret::new([7; 32]));
     let proposer = keys.secret.key().into();
     let length = u32::try_from(bytes.len()).unwrap();
     keys.sign_head(Head {

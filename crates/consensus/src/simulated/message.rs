@@ -91,7 +91,7 @@ impl Message {
 /// Reads a message of a network.
 #[must_use]
 pub fn read(network: Hash, message: &[u8]) -> Spoken {
-    let keys = Keys { network, secret: NodeSecret::new([0; 32]) };
+    let keys = Keys::new(network, NodeSecret::new([0; 32]));
     let statement = match Message::decode(message) {
         Ok(Message::Consensus(SignedConsensusMsg::Vote(it)))
         | Ok(Message::Liveness(LivenessMsg::Vote(it))) => {
@@ -149,7 +149,7 @@ pub fn propose(
     let Proposed { height, round, id, ref bytes } = *proposed;
     let statement =
         Statement { network, height, round, step: Step::Propose, block: Some(id), earlier: None };
-    let keys = Keys { network, secret: secret.clone() };
+    let keys = Keys::new(network, secret.clone());
     let head = keys.sign_head(Head {
         height: Height(height.0),
         round: Round::new(round),

@@ -34,13 +34,42 @@ fn a_block_that_was_kept_is_there_after_a_crash() {
     let (mut undecided, found) = Undecided::open(&mut machine, 4).unwrap();
     assert_eq!(found, []);
     undecided.keep(&mut machine, whole(5, 0, b"first"), true).unwrap();
+    undecided.keep(&mut machine, whole(7, 0, b"later"), true).unwrap();
     drop(undecided);
-    let (_, found) = Undecided::open(&mut machine, 4).unwrap();
-    assert_eq!(found, [whole(5, 0, b"first")]);
+    let (undecided, found) = Undecided::open(&mut machine, 4).unwrap();
+    let kept: Vec<&Whole> = undecided.iter().map(|kept| &kept.block).collect();
+    assert_eq!(kept, [&whole(5, 0, b"first")]);
+    assert!(undecided.iter().all(|kept| kept.is_good));
+    // A later height's is checked when its height comes.
+    assert_eq!(found, [whole(7, 0, b"later")]);
     // Once its height is decided nobody needs it.
-    let (_, found) = Undecided::open(&mut machine, 5).unwrap();
-    assert_eq!(found, []);
+    let (undecided, found) = Undecided::open(&mut machine, 7).unwrap();
+    assert_eq!((undecided.iter().count(), found), (0, vec![]));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_block_that_is_on_the_disk_is_not_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut machine = machine(folder.path());
+    let (mut undecided, _) = Undecided::open(&mut machine, 4).unwrap();
+    undecided.keep(&mut machine, whole(5, 0, b"first"), true).unwrap();
+    let (mut undecided, _) = Undecided::open(&mut machine, 4).unwrap();
+    // A write could be torn, and so it would be seen.
+    let path = folder.path().join(whole(5, 0, b"first").head.block.to_string());
+    fs::remove_file(&path).unwrap();
+    undecided.keep(&mut machine, whole(5, 0, b"first"), true).unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn the_file_of_silence_is_no_block_and_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut machine = machine(folder.path());
+    machine.write(silence::FILE, &[1; 8]).unwrap();
+    let (undecided, found) = Undecided::open(&mut machine, 4).unwrap();
+    assert_eq!((undecided.iter().count(), found), (0, vec![]));
+    assert_eq!(machine.read(silence::FILE).unwrap(), [1; 8]);
 }
 
 #[test]
@@ -53,8 +82,8 @@ fn a_torn_file_is_no_block_and_is_removed() {
     let bytes = fs::read(&path).unwrap();
     for end in 0..bytes.len() {
         fs::write(&path, &bytes[..end]).unwrap();
-        let (_, found) = Undecided::open(&mut machine, 4).unwrap();
-        assert_eq!(found, [], "{end} bytes");
+        let (undecided, found) = Undecided::open(&mut machine, 4).unwrap();
+        assert_eq!((undecided.iter().count(), found), (0, vec![]), "{end} bytes");
         assert!(!path.exists());
     }
 }

@@ -20,6 +20,9 @@ pub fn router(peers: Arc<Peers>, fleet: Option<Arc<Fleet>>) -> Router {
 async fn show(State((peers, fleet)): State<(Arc<Peers>, Option<Arc<Fleet>>)>) -> Json<Value> {
     let fleet = fleet.as_deref();
     let peer = |known: &Known| shown(known, fleet);
+    let addresses = peers.state().own_addresses();
+    let addresses: Vec<&str> = addresses.iter().map(|it| it.as_str()).collect();
+    let offers: Vec<Value> = peers.state().offered.as_slice().iter().map(offer).collect();
     let nodes: Vec<Value> = peers.known().iter().map(peer).collect();
     Json(json!({
         "network": peers.settings.network.to_string(),
@@ -27,7 +30,8 @@ async fn show(State((peers, fleet)): State<(Arc<Peers>, Option<Arc<Fleet>>)>) ->
         "name": peers.settings.name,
         "begun": peers.network().is_some(),
         "root": peers.member().root.to_string(),
-        "addresses": peers.state().own_addresses().iter().map(|it| it.as_str().to_owned()).collect::<Vec<_>>(),
+        "addresses": addresses,
+        "offers": offers,
         "here": fleet.map(|fleet| standing(fleet, None)),
         "nodes": nodes,
     }))
@@ -35,17 +39,6 @@ async fn show(State((peers, fleet)): State<(Arc<Peers>, Option<Arc<Fleet>>)>) ->
 
 fn shown(known: &Known, fleet: Option<&Fleet>) -> Value {
     let said = known.announcement.as_ref().map(|it| it.announcement());
-    let offer = |offer: &network::membership::Offer| {
-        json!({
-            "model": offer.model.as_str(),
-            "name": offer.name.as_str(),
-            "context": offer.context,
-            "price": offer.price,
-            "prefill": offer.prefill,
-            "decode": offer.decode,
-            "slots": offer.slots,
-        })
-    };
     json!({
         "node": known.node.to_string(),
         "name": said.map(|it| it.name.as_str()),
@@ -66,5 +59,17 @@ fn standing(fleet: &Fleet, worker: crate::route::WorkerId) -> Value {
         "reliability": standing.reliability,
         "in_flight": standing.in_flight,
         "shunned": standing.shunned,
+    })
+}
+
+fn offer(offer: &network::membership::Offer) -> Value {
+    json!({
+        "model": offer.model.as_str(),
+        "name": offer.name.as_str(),
+        "context": offer.context,
+        "price": offer.price,
+        "prefill": offer.prefill,
+        "decode": offer.decode,
+        "slots": offer.slots,
     })
 }

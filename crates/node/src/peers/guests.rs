@@ -33,8 +33,8 @@ use crate::worker::{Class, Worker};
 const STREAMS_MAX: usize = 256;
 /// How long a pass lasts, in seconds: a year.
 const PASS_TIME: u64 = 365 * 24 * 3600;
-/// Bytes that are carried at once between ledgers.
-const CARRY_SIZE: usize = 16 << 10;
+/// Bytes that are carried at once.
+const CARRY_SIZE: usize = 64 << 10;
 
 /// Begins to take what others open.
 pub(super) fn receive(
@@ -59,6 +59,13 @@ pub(super) fn receive(
             && peers.state().is_member(&node, now())
         {
             carry(stream, at).await;
+        }
+    })?;
+    each(network, Purpose::Http, peers, |peers, node, stream| async move {
+        if let Some(at) = peers.store.get()
+            && peers.state().is_member(&node, now())
+        {
+            carry(stream, *at).await;
         }
     })?;
     each(network, Purpose::Work, peers, move |peers, node, stream| {
@@ -173,7 +180,7 @@ impl Peers {
 pub(super) async fn carry(stream: Stream, to: SocketAddr) {
     match TcpStream::connect(to).await {
         Ok(socket) => join(stream, socket).await,
-        Err(error) => tracing::debug!(%error, %to, "the ledger is not there"),
+        Err(error) => tracing::debug!(%error, %to, "nothing is there"),
     }
 }
 

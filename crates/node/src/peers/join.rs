@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use network::frame;
-use network::membership::check_passes;
-use network::messages::{Knock, REPLY_SIZE_MAX, Reply, Welcome};
+use network::membership::{Announcement, SignedAnnouncement, check_passes};
+use network::messages::{HELLO_SIZE_MAX, Hello, Knock, REPLY_SIZE_MAX, Reply, Welcome};
 use network::network::{Network, Options, Purpose};
 use network::ticket::Ticket;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
+use types::bounded::{List, Text};
 use types::id::Hash;
 use types::node_key::NodeSecret;
 
@@ -21,8 +22,10 @@ use super::{Peers, guests, now};
 
 /// How long the node that invites may take to answer.
 const KNOCK_TIME_MAX: Duration = Duration::from_secs(20);
-/// How long a ledger's connection waits for the other node to be reached.
+/// How often it is tried to reach the other node for a connection that waits.
 const REACH_INTERVAL: Duration = Duration::from_millis(500);
+/// How often at most; whoever connected has given up by then.
+const REACH_TRIES_MAX: u32 = 20;
 
 /// Why a node could not join.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +62,11 @@ pub struct Joined {
     pub offers: Vec<(String, String)>,
 }
 
-/// Knocks at the node that invites.
+/// Knocks at the node that invites. What is given beside stays connected to it.
 ///
 /// # Errors
 /// When it is not reached, or says no.
-pub async fn knock(ticket: &Ticket, secret: &NodeSecret) -> Result<Joined, JoinError> {
+pub async fn knock(ticket: &Ticket, secret: &NodeSecret) -> Result<(Joined, Network), JoinError> {
     let seconds = now() / 1000;
     if ticket.expires <= seconds {
         return Err(JoinError::Expired(seconds - ticket.expires));
@@ -86,13 +89,40 @@ pub async fn knock(ticket: &Ticket, secret: &NodeSecret) -> Result<Joined, JoinE
         let asked = frame::write(&mut stream, &Knock { secret: ticket.secret }).await;
         asked.map_err(|error| unreachable(error.to_string()))?;
         let reply = frame::read(&mut stream, REPLY_SIZE_MAX).await;
-        network.disconnect(ticket.node).await;
-        reply.map_err(|error| unreachable(error.to_string()))
+        match reply.map_err(|error| unreachable(error.to_string()))? {
+            Reply::Welcome(welcome) => {
+                let joined = joined(ticket, &secret.key(), *welcome, addresses.clone())?;
+                greet(&network, ticket, &joined.member, secret).await;
+                Ok(joined)
+            }
+            Reply::Refused(why) => Err(JoinError::Refused(why.as_str().to_owned())),
+        }
     };
     let late = |_| unreachable(format!("no answer in {} s", KNOCK_TIME_MAX.as_secs()));
-    match timeout(KNOCK_TIME_MAX, exchange).await.map_err(late)?? {
-        Reply::Welcome(welcome) => joined(ticket, &secret.key(), *welcome, addresses),
-        Reply::Refused(why) => Err(JoinError::Refused(why.as_str().to_owned())),
+    let joined = timeout(KNOCK_TIME_MAX, exchange).await.map_err(late)??;
+    Ok((joined, network))
+}
+
+/// Says that this node belongs now, so that it is served at once. Where that is not heard, the node
+/// says it again when it runs.
+async fn greet(network: &Network, ticket: &Ticket, member: &Member, secret: &NodeSecret) {
+    let announcement = Announcement {
+        network: ticket.network,
+        node: secret.key(),
+        issued: now(),
+        name: Text::default(),
+        addresses: List::default(),
+        passes: member.passes.clone(),
+        offers: List::default(),
+    };
+    let known = List::new(vec![SignedAnnouncement::sign(announcement, secret)]);
+    let exchange = async {
+        let mut stream = network.open(ticket.node, Purpose::Hello).await.ok()?;
+        frame::write(&mut stream, &Hello { known: known.ok()? }).await.ok()?;
+        frame::read::<Hello>(&mut stream, HELLO_SIZE_MAX).await.ok()
+    };
+    if exchange.await.is_none() {
+        tracing::debug!("no hello after joining");
     }
 }
 
@@ -122,22 +152,38 @@ fn joined(
 /// # Errors
 /// When the system gives no port.
 pub async fn ledger_of(peers: &Arc<Peers>, node: Hash) -> std::io::Result<SocketAddr> {
+    let peers = peers.clone();
+    tunnel(move || peers.network().cloned(), node, Purpose::Ledger).await
+}
+
+/// A local address from which connections go to the store of another node, which is connected.
+///
+/// # Errors
+/// When the system gives no port.
+pub async fn store_of(network: &Network, node: Hash) -> std::io::Result<SocketAddr> {
+    let network = network.clone();
+    tunnel(move || Some(network.clone()), node, Purpose::Http).await
+}
+
+async fn tunnel(
+    reach: impl Fn() -> Option<Network> + Send + Sync + 'static,
+    node: Hash,
+    purpose: Purpose,
+) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let at = listener.local_addr()?;
-    let peers = peers.clone();
+    let reach = Arc::new(reach);
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            let peers = peers.clone();
+            let reach = reach.clone();
             tokio::spawn(async move {
                 let mut look = tokio::time::interval(REACH_INTERVAL);
-                // Whoever connected gives up by itself, which is seen when the stream is there.
-                for _ in 0..20 {
+                for _ in 0..REACH_TRIES_MAX {
                     look.tick().await;
-                    if let Some(network) = peers.network()
-                        && let Ok(stream) = network.open(node, Purpose::Ledger).await
+                    if let Some(network) = reach()
+                        && let Ok(stream) = network.open(node, purpose).await
                     {
-                        guests::join(stream, socket).await;
-                        return;
+                        return guests::join(stream, socket).await;
                     }
                 }
             });

@@ -25,6 +25,28 @@ fn shown(flaw: Flaw, check: &str) -> Option<u64> {
     (0..SEEDS_MAX).find(is_shown)
 }
 
+/// A block that nobody has any more cannot be decided again, and nobody tries.
+#[test]
+fn nodes_that_have_lost_blocks_stand_still_and_contradict_nobody() {
+    for seed in 0..SEEDS_MAX {
+        let violations = run(&plan(Flaw::LosesBlocks, seed)).violations;
+        let others: Vec<_> = violations.iter().filter(|it| it.check != "liveness").collect();
+        assert!(others.is_empty(), "seed {seed}: {others:?}");
+    }
+}
+
+/// Alone, a node says what it has lost, instead of deciding another block.
+#[test]
+fn a_node_that_has_lost_its_own_decided_block_says_so() {
+    let lost = |seed| {
+        let plan = Plan { seed, validators: 1, liars: vec![], flaw: Some(Flaw::LosesBlocks) };
+        let violations = run(&plan).violations;
+        assert!(violations.iter().all(|it| ["honest nodes go on", "liveness"].contains(&it.check)));
+        violations.iter().any(|it| it.what.contains("was decided by this node alone"))
+    };
+    assert!((0..SEEDS_MAX).any(lost));
+}
+
 #[test]
 fn some_seed_shows_each_broken_rule() {
     let missed: Vec<_> =

@@ -54,6 +54,14 @@ fn every_check_holds_with_liars_of_every_kind_in_every_size() {
     }
 }
 
+/// A node got a block from others, stopped before it had committed it, and found in its journal that
+/// the block was decided, and nowhere the block. It began the height again and voted anew.
+#[test]
+fn a_node_that_has_lost_a_decided_block_contradicts_nothing() {
+    let reached = hold(&Plan { seed: 107_149, validators: 7, liars: vec![], flaw: None });
+    assert!(reached.crashes > 0, "{reached:?}");
+}
+
 #[test]
 fn the_same_seed_twice_gives_the_same_hash() {
     let mut hashes = vec![];
