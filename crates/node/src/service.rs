@@ -19,6 +19,7 @@ use gateway::router::{Gateway, Options};
 use network::membership::Offer;
 use store::blobs::{Blobs, StoreError};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use types::bounded::Text;
 
 use crate::control::{self, Control};
@@ -116,26 +117,28 @@ async fn serve_roles(
     let listen = |source| ServeError::Listen { address: address.to_owned(), source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
-    let (mut ledger, mut peers) = (roles.ledger, None);
-    if let Some(settings) = roles.network {
-        let begun = Peers::new(settings)?;
-        if let (Some(ledger), Some(contact)) = (&mut ledger, begun.member().contact) {
-            let at = join::ledger_of(&begun, contact.node).await.map_err(listen)?;
-            ledger.peers.push(Peer { host: at.ip().to_string(), port: at.port() });
-        }
-        peers = Some(begun);
+    let mut ledger = roles.ledger;
+    let peers = match roles.network {
+        Some(settings) => Some(Peers::new(settings)?),
+        None => None,
+    };
+    if let (Some(peers), Some(ledger)) = (&peers, &mut ledger) {
+        ledger.peers.extend(ledger_of_contact(peers).await.map_err(listen)?);
     }
     let started = match &ledger {
         Some(settings) => Some(Ledger::start(settings).await?),
         None => None,
     };
     let mut router = Router::new();
+    let served = roles.model.as_ref().map(|serving| serving.served.clone());
     let supervisor = roles.model.as_ref().and_then(|serving| serving.supervisor.clone());
     // Looks until this function ends.
-    let watch = supervisor.as_ref().map(|supervisor| supervisor.watch()).transpose();
-    let _watch = watch.map_err(ServeError::Runtime)?;
+    let _watch = match &supervisor {
+        Some(supervisor) => Some(supervisor.watch().map_err(ServeError::Runtime)?),
+        None => None,
+    };
     let control = Control {
-        served: roles.model.as_ref().map(|serving| serving.served.clone()),
+        served,
         supervisor,
         ledger: started.as_ref().map(|(ledger, _)| ledger.clone()),
         ledger_peers: ledger.as_ref().map_or(0, |settings| settings.peers.len()),
@@ -143,8 +146,9 @@ async fn serve_roles(
         keys: Keys::new(&roles.api_keys),
         started: Instant::now(),
     };
-    if let Some(peers) = &peers {
-        router = take_part(peers.clone(), roles.model);
+    let members = peers.clone();
+    if let Some(peers) = peers {
+        router = take_part(peers, roles.model);
     }
     router = router.merge(control::router(control));
     if let Some((ledger, _)) = &started {
@@ -153,7 +157,7 @@ async fn serve_roles(
     if let Some(blobs) = roles.store {
         let node = started.as_ref().map(|(ledger, _)| ledger.node_key().0);
         let routes = trustless::open(blobs, node, local)?;
-        if let Some(peers) = peers {
+        if let Some(peers) = members {
             serve_members(&peers, routes.clone()).await.map_err(listen)?;
         }
         router = router.merge(routes);
@@ -161,17 +165,7 @@ async fn serve_roles(
     // Listening for the signal begins before anyone is told that the node is ready.
     let ending = ending().map_err(ServeError::Runtime)?;
     ready(local, started.as_ref().map(|(ledger, _)| ledger));
-    let fault = started.as_ref().map(|(_, running)| running.fault());
-    let stopped = async {
-        match fault {
-            Some(mut fault) => {
-                // Also when there is no reason, since nothing ends the agreement while it is served.
-                let reason = fault.wait_for(Option::is_some).await.map(|reason| reason.clone());
-                reason.ok().flatten().unwrap_or_else(|| "the agreement ended".to_owned())
-            }
-            None => std::future::pending().await,
-        }
-    };
+    let stopped = stopped(started.as_ref().map(|(_, running)| running.fault()));
     let mut reason = None;
     let end = async {
         tokio::select! {
@@ -184,6 +178,21 @@ async fn serve_roles(
         running.stop().await;
     }
     reason.map_or(Ok(()), |reason| Err(ServeError::LedgerStopped(reason)))
+}
+
+/// Ready with the reason when the agreement cannot go on.
+async fn stopped(fault: Option<watch::Receiver<Option<String>>>) -> String {
+    let Some(mut fault) = fault else { return std::future::pending().await };
+    // Also when there is no reason, since nothing ends the agreement while it is served.
+    let reason = fault.wait_for(Option::is_some).await.map(|reason| reason.clone());
+    reason.ok().flatten().unwrap_or_else(|| "the agreement ended".to_owned())
+}
+
+/// Where the ledger of the node that let this one in is reached, if one did.
+async fn ledger_of_contact(peers: &Arc<Peers>) -> std::io::Result<Option<Peer>> {
+    let Some(contact) = peers.member().contact else { return Ok(None) };
+    let at = join::ledger_of(peers, contact.node).await?;
+    Ok(Some(Peer { host: at.ip().to_string(), port: at.port() }))
 }
 
 /// Lets members reach the store, and nothing else that this machine serves.
