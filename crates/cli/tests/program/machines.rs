@@ -272,3 +272,27 @@ fn an_answer_survives_the_machines_that_compute_it() {
     let at = |share: usize| delays[(delays.len() - 1) * share / 100];
     println!("{losses} workers lost; added delay p50 {:?}, p95 {:?}", at(50), at(95));
 }
+
+#[test]
+fn a_paused_machine_offers_nothing_and_works_for_others_again_once_resumed() {
+    let (gateway, workers) = network(1);
+    let (text, _) = gateway.whole(7);
+    let worker = &workers[0];
+    let tell = |words: &[&str]| {
+        let ended = worker.world.run(&[words, &["--node", &worker.address]].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stdout
+    };
+    assert!(worker.get("/node/work")["measured"]["traffic_month"].as_u64().unwrap() > 0);
+    tell(&["work", "pause"]);
+    gateway.wait_for_offers(0);
+    let refused = ureq::post(format!("http://{}/v1/completions", gateway.address))
+        .header("content-type", "application/json")
+        .send(request(7, false).to_string());
+    assert!(matches!(refused, Err(ureq::Error::StatusCode(429 | 503))), "{refused:?}");
+    assert_eq!(worker.whole(7).0, text, "own requests go on");
+    assert!(tell(&["status"]).contains("1 of 1 others connected"));
+    tell(&["work", "resume"]);
+    gateway.wait_for_offers(1);
+    assert_eq!(gateway.whole(7).0, text);
+}
