@@ -176,7 +176,9 @@ impl Inner {
         let busy = Busy { retry_after: RETRY_AFTER };
         let first = match timeout(SUBMIT_TIME_MAX, self.round(&request, &[])).await {
             Ok(Ok(first)) => first,
-            Ok(Err(Fault::Busy(_) | Fault::Failed(_))) | Err(_) => return Err(busy),
+            Ok(Err(Fault::Busy(_) | Fault::Stranger(_) | Fault::Failed(_))) | Err(_) => {
+                return Err(busy);
+            }
             Ok(Err(Fault::Never(why))) => {
                 let (outputs, job) = Job::channel();
                 // The other end is right here.
@@ -206,7 +208,7 @@ impl Inner {
                 Ok(attempt) => return Ok(attempt),
                 Err(Fault::Busy(why)) => worst = Fault::Busy(why),
                 Err(Fault::Never(why)) => return Err(Fault::Never(why)),
-                Err(Fault::Failed(why)) => {
+                Err(Fault::Failed(why) | Fault::Stranger(why)) => {
                     tracing::info!(worker = %name(candidate.worker), why, "a worker is passed over");
                     self.table().judge(candidate.worker, Ended::Badly, now());
                     worst = Fault::Failed(why);
@@ -240,7 +242,14 @@ impl Inner {
     async fn start_there(&self, node: Hash, request: &Request) -> Result<Remote, Fault> {
         let none = || Fault::Failed("there is no network".to_owned());
         let network = self.peers.network().ok_or_else(none)?;
-        Remote::ask(network, node, &self.served.cid, request).await
+        match Remote::ask(network, node, &self.served.cid, request).await {
+            // Its announcement was here before this node's was there.
+            Err(Fault::Stranger(_)) => {
+                self.peers.say_hello_to(network, node).await;
+                Remote::ask(network, node, &self.served.cid, request).await
+            }
+            asked => asked,
+        }
     }
 }
 
@@ -307,12 +316,14 @@ impl Run {
                     }
                 }
                 Err(Fault::Never(why)) => return self.give_up(why),
-                Err(fault @ (Fault::Failed(_) | Fault::Busy(_))) => {
+                Err(fault) => {
                     losses += 1;
                     let (why, how) = match fault {
                         // It gave the answer back, as its owner wants it to.
                         Fault::Busy(why) => (why, Ended::Unneeded),
-                        Fault::Failed(why) | Fault::Never(why) => (why, Ended::Badly),
+                        Fault::Failed(why) | Fault::Stranger(why) | Fault::Never(why) => {
+                            (why, Ended::Badly)
+                        }
                     };
                     attempt.end(how);
                     let (lost, said) = (name(attempt.worker), self.request.said.len());
@@ -408,7 +419,7 @@ impl Run {
             let why = match self.inner.round(&rest, &except).await {
                 Ok(attempt) => return Ok(attempt),
                 Err(Fault::Never(why)) => return Err(why),
-                Err(Fault::Busy(why) | Fault::Failed(why)) => why,
+                Err(Fault::Busy(why) | Fault::Stranger(why) | Fault::Failed(why)) => why,
             };
             except.clear();
             if Instant::now() > until || self.outputs.is_closed() {

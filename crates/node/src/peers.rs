@@ -213,7 +213,10 @@ impl Peers {
                     None => return,
                 },
                 _ = announce.tick() => self.announce(&network).await,
-                () = self.news.notified() => self.announce(&network).await,
+                () = self.news.notified() => {
+                    self.announce(&network).await;
+                    self.greet_all(&network);
+                }
                 _ = dial.tick() => {
                     self.dial(&network);
                     self.greet(&network);
@@ -317,22 +320,38 @@ impl Peers {
         }
     }
 
-    /// Says hello to nodes that are connected and of which no announcement counts.
+    /// Says hello to nodes that are connected and of which nothing was heard for a while.
     fn greet(self: &Arc<Peers>, network: &Network) {
         let strangers = self.state().strangers(now());
-        for node in strangers {
+        self.greet_these(network, strangers);
+    }
+
+    /// Tells what is new to everyone who is connected. Gossip alone does not do: a node that was
+    /// started again is not told who listens, as long as its earlier connection is not given up.
+    fn greet_all(self: &Arc<Peers>, network: &Network) {
+        let connected = self.state().connected_nodes();
+        self.greet_these(network, connected);
+    }
+
+    fn greet_these(self: &Arc<Peers>, network: &Network, nodes: Vec<Hash>) {
+        for node in nodes {
             let (network, peers) = (network.clone(), self.clone());
             tokio::spawn(async move {
-                let exchange = async {
-                    let mut stream = network.open(node, Purpose::Hello).await.ok()?;
-                    peers.say_hello(&mut stream).await?;
-                    peers.hear_hello(&mut stream).await
-                };
-                if timeout(HELLO_TIME_MAX, exchange).await.ok().flatten().is_none() {
-                    tracing::debug!(%node, "no hello");
-                }
+                peers.say_hello_to(&network, node).await;
                 peers.through_relay(&network, node).await;
             });
+        }
+    }
+
+    /// Tells a node that is connected who this one is, and hears who that one is.
+    pub(crate) async fn say_hello_to(&self, network: &Network, node: Hash) {
+        let exchange = async {
+            let mut stream = network.open(node, Purpose::Hello).await.ok()?;
+            self.say_hello(&mut stream).await?;
+            self.hear_hello(&mut stream).await
+        };
+        if timeout(HELLO_TIME_MAX, exchange).await.ok().flatten().is_none() {
+            tracing::debug!(%node, "no hello");
         }
     }
 

@@ -42,6 +42,8 @@ const TELLS_MAX: usize = 64;
 pub enum Fault {
     /// It has too much to do, or does not work now: no fault of its own.
     Busy(String),
+    /// It does not know yet that this node belongs; it is to be told.
+    Stranger(String),
     /// No worker would do this.
     Never(String),
     /// It failed, lied or fell silent.
@@ -102,7 +104,8 @@ fn fault(cause: Cause, why: &str) -> Fault {
     match cause {
         Cause::Busy | Cause::Paused => Fault::Busy(why),
         Cause::Request => Fault::Never(why),
-        Cause::Model | Cause::Stranger | Cause::Failed => Fault::Failed(why),
+        Cause::Stranger => Fault::Stranger(why),
+        Cause::Model | Cause::Failed => Fault::Failed(why),
     }
 }
 

@@ -175,10 +175,18 @@ impl State {
         (known.tries, known.next_hello) = (0, hello);
     }
 
-    /// Nodes that are connected, of which no announcement counts, and whose turn has come.
+    /// Nodes that are connected, at most as many as this one connects to by itself.
+    pub(super) fn connected_nodes(&self) -> Vec<Hash> {
+        let connected = self.nodes.values().filter(|it| it.connection.is_some());
+        connected.map(|it| it.node).take(CONNECTIONS_WANTED).collect()
+    }
+
+    /// Nodes that are connected, whose last announcement is half over, and whose turn has come.
     pub(super) fn strangers(&mut self, now: u64) -> Vec<Hash> {
-        let strange =
-            |it: &&mut Known| it.connection.is_some() && it.next_hello <= now && !it.is_fresh(now);
+        let strange = |it: &&mut Known| {
+            let silent = now.saturating_sub(it.issued()) > ANNOUNCEMENT_AGE_MAX / 2;
+            it.connection.is_some() && it.next_hello <= now && silent
+        };
         let mut found = Vec::new();
         for known in self.nodes.values_mut().filter(strange).take(CONNECTIONS_WANTED) {
             known.next_hello = now + GREET_PAUSE;
