@@ -52,11 +52,14 @@ pub(super) async fn work(
                 continue;
             }
         };
-        let mut worker = Worker { plan, pieces, source, task, changes: &mut changes };
+        let changes = &mut changes;
+        let mut worker = Worker { plan, pieces, source, task, brought: false, changes };
         let ended = if worker.task.by_block { worker.blocks().await } else { worker.range().await };
         let stop = ended.err();
         // Before others learn that it has ended, so that they do not take it up from this source.
         match &stop {
+            // One that breaks off after it has brought something gets on.
+            Some(Stop::Source(_)) if worker.brought => {}
             Some(Stop::Source(error)) => {
                 plan.failed(source, error.clone(), worker.task.by_block);
             }
@@ -77,6 +80,8 @@ struct Worker<'a> {
     pieces: &'a Arc<Pieces>,
     source: usize,
     task: Task,
+    /// Whether a chunk of the span has come.
+    brought: bool,
     changes: &'a mut watch::Receiver<u64>,
 }
 
@@ -156,7 +161,7 @@ impl Worker<'_> {
     }
 
     /// Checks a chunk and places it; gives its memory back.
-    async fn place(&self, index: usize, chunk: Vec<u8>) -> Result<Vec<u8>, Stop> {
+    async fn place(&mut self, index: usize, chunk: Vec<u8>) -> Result<Vec<u8>, Stop> {
         let was_here = self.pieces.has(index);
         let (pieces, size) = (Arc::clone(self.pieces), chunk.len() as u64);
         let placing = tokio::task::spawn_blocking(move || {
@@ -167,6 +172,7 @@ impl Worker<'_> {
         match placed {
             Ok(true) => {
                 let size = if was_here { 0 } else { size };
+                self.brought = true;
                 self.plan.placed(&self.task, (self.source, index), self.pieces, size);
                 Ok(chunk)
             }
