@@ -22,6 +22,9 @@ struct Machine {
     child: Child,
     address: String,
     key: String,
+    /// Keeps its connection: looking again and again with new ones takes the ports that other nodes
+    /// are about to listen on.
+    agent: ureq::Agent,
     _lines: std::io::Lines<BufReader<ChildStderr>>,
 }
 
@@ -36,7 +39,8 @@ impl Machine {
 
     fn start(world: World, arguments: &[&str]) -> Machine {
         let (child, lines, address) = Machine::spawn(&world, arguments);
-        let mut machine = Machine { world, child, address, key: String::new(), _lines: lines };
+        let (key, agent) = (String::new(), ureq::Agent::new_with_defaults());
+        let mut machine = Machine { world, child, address, key, agent, _lines: lines };
         machine.key = machine.get("/network")["node"].as_str().unwrap().to_owned();
         machine
     }
@@ -69,7 +73,7 @@ impl Machine {
     }
 
     fn get(&self, path: &str) -> Value {
-        let mut answer = ureq::get(format!("http://{}{path}", self.address)).call().unwrap();
+        let mut answer = self.agent.get(format!("http://{}{path}", self.address)).call().unwrap();
         serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
     }
 
@@ -101,7 +105,9 @@ impl Machine {
     /// worker once so many events have come.
     fn stream(&self, seed: i64, at: usize, mut act: impl FnMut(&str)) -> (String, Duration) {
         let started = Instant::now();
-        let answer = ureq::post(format!("http://{}/v1/completions", self.address))
+        let answer = self
+            .agent
+            .post(format!("http://{}/v1/completions", self.address))
             .header("content-type", "application/json")
             .send(request(seed, true).to_string())
             .unwrap();
@@ -127,7 +133,9 @@ impl Machine {
 
     fn whole(&self, seed: i64) -> (String, Duration) {
         let started = Instant::now();
-        let mut answer = ureq::post(format!("http://{}/v1/completions", self.address))
+        let mut answer = self
+            .agent
+            .post(format!("http://{}/v1/completions", self.address))
             .header("content-type", "application/json")
             .send(request(seed, false).to_string())
             .unwrap();
@@ -286,7 +294,9 @@ fn a_paused_machine_offers_nothing_and_works_for_others_again_once_resumed() {
     assert!(worker.get("/node/work")["measured"]["traffic_month"].as_u64().unwrap() > 0);
     tell(&["work", "pause"]);
     gateway.wait_for_offers(0);
-    let refused = ureq::post(format!("http://{}/v1/completions", gateway.address))
+    let refused = gateway
+        .agent
+        .post(format!("http://{}/v1/completions", gateway.address))
         .header("content-type", "application/json")
         .send(request(7, false).to_string());
     assert!(matches!(refused, Err(ureq::Error::StatusCode(429 | 503))), "{refused:?}");
