@@ -50,7 +50,6 @@ pub struct Fleet(Arc<Inner>);
 struct Inner {
     served: Arc<ServedModel>,
     here: Option<Arc<Worker>>,
-    slots: u32,
     peers: Arc<Peers>,
     table: Mutex<Table>,
     /// Tokens a second of this node: prompt, answer.
@@ -87,14 +86,9 @@ struct Run {
 impl Fleet {
     /// The machines that serve a model: this node if it has a worker, and whoever is announced.
     #[must_use]
-    pub fn new(
-        served: Arc<ServedModel>,
-        here: Option<Arc<Worker>>,
-        slots: u32,
-        peers: Arc<Peers>,
-    ) -> Fleet {
+    pub fn new(served: Arc<ServedModel>, here: Option<Arc<Worker>>, peers: Arc<Peers>) -> Fleet {
         let (table, speed) = (Mutex::new(Table::default()), Mutex::new(UNMEASURED));
-        Fleet(Arc::new(Inner { served, here, slots, peers, table, speed }))
+        Fleet(Arc::new(Inner { served, here, peers, table, speed }))
     }
 
     /// What was seen of a worker.
@@ -146,7 +140,6 @@ impl Inner {
             price: 0,
             prefill,
             decode,
-            slots: self.slots,
             since: 0,
         });
         let room = request.prompt.len().saturating_add(request.tokens_max as usize);
@@ -158,7 +151,6 @@ impl Inner {
             price: offer.price,
             prefill: offer.prefill.max(1),
             decode: offer.decode.max(1),
-            slots: offer.slots,
         });
         here.chain(there).collect()
     }
@@ -282,6 +274,17 @@ impl Attempt {
         }
     }
 
+    /// Ends as a fault has it, and gives the reason.
+    fn end_of(&mut self, fault: Fault) -> String {
+        let (why, how) = match fault {
+            // It gave the answer back, as its owner wants it to.
+            Fault::Busy(why) => (why, Ended::Unneeded),
+            Fault::Failed(why) | Fault::Stranger(why) | Fault::Never(why) => (why, Ended::Badly),
+        };
+        self.end(how);
+        why
+    }
+
     fn end_well(&mut self) {
         let time = self.first.zip(self.last).map_or(Duration::ZERO, |(first, last)| last - first);
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -318,14 +321,7 @@ impl Run {
                 Err(Fault::Never(why)) => return self.give_up(why),
                 Err(fault) => {
                     losses += 1;
-                    let (why, how) = match fault {
-                        // It gave the answer back, as its owner wants it to.
-                        Fault::Busy(why) => (why, Ended::Unneeded),
-                        Fault::Failed(why) | Fault::Stranger(why) | Fault::Never(why) => {
-                            (why, Ended::Badly)
-                        }
-                    };
-                    attempt.end(how);
+                    let why = attempt.end_of(fault);
                     let (lost, said) = (name(attempt.worker), self.request.said.len());
                     tracing::info!(worker = %lost, said, why, "an answer goes to another worker");
                     match self.resume(attempt.worker, losses).await {
@@ -371,13 +367,13 @@ impl Run {
                     return Ok(second);
                 }
                 (Err(Fault::Never(why)), ..) => return Err(why),
-                (Err(_), true, Some(mut second)) => second.end(Ended::Badly),
-                (Err(_), false, Some(second)) => {
-                    first.end(Ended::Badly);
+                (Err(fault), true, Some(mut second)) => drop(second.end_of(fault)),
+                (Err(fault), false, Some(second)) => {
+                    first.end_of(fault);
                     first = second;
                 }
-                (Err(_), false, None) => {
-                    first.end(Ended::Badly);
+                (Err(fault), false, None) => {
+                    first.end_of(fault);
                     first = self.resume(first.worker, 1).await?;
                 }
                 (_, true, None) => {}

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use network::frame;
-use network::membership::{Announcement, Offer, SignedAnnouncement};
-use network::messages::{HELLO_SIZE_MAX, Hello};
+use network::membership::{Announcement, Offer, Refused, SignedAnnouncement};
+use network::messages::{HELLO_SIZE_MAX, Hello, KNOWN_MAX};
 use network::network::{
     Event, Multiaddr, Network, NetworkError, Options, Purpose, Stream, is_reachable_from_elsewhere,
     with_node,
@@ -286,7 +286,9 @@ impl Peers {
                 tracing::info!(%node, direct, "hole punching");
             }
             Event::Announced { id, from, bytes } => {
-                let good = self.learn(&bytes);
+                let (network_name, root) = (&self.settings.network, self.root());
+                let checked = SignedAnnouncement::check(&bytes, network_name, &root, now());
+                let good = self.learn(checked);
                 network.judge(id, from, good).await;
             }
         }
@@ -305,10 +307,13 @@ impl Peers {
         self.news.notify_one();
     }
 
-    /// Takes in an announcement; false if it does not count.
-    fn learn(&self, bytes: &[u8]) -> bool {
-        let (network, root) = (self.settings.network, self.state().member.root);
-        match SignedAnnouncement::check(bytes, &network, &root, now()) {
+    fn root(&self) -> Hash {
+        self.state().member.root
+    }
+
+    /// Takes in an announcement that was checked; false if it does not count.
+    fn learn(&self, checked: Result<SignedAnnouncement, Refused>) -> bool {
+        match checked {
             Ok(announcement) => {
                 self.state().learn(announcement, now());
                 true
@@ -368,17 +373,22 @@ impl Peers {
     }
 
     async fn say_hello(&self, stream: &mut Stream) -> Option<()> {
+        frame::write(stream, &Hello { known: self.introductions() }).await.ok()
+    }
+
+    /// This node's announcement, and those of others that count now.
+    fn introductions(&self) -> List<SignedAnnouncement, KNOWN_MAX> {
         let mut known = vec![self.own()];
         known.extend(self.state().freshest(now()));
-        known.truncate(network::messages::KNOWN_MAX);
-        let known = List::new(known).ok()?;
-        frame::write(stream, &Hello { known }).await.ok()
+        known.truncate(KNOWN_MAX);
+        List::new(known).unwrap_or_default()
     }
 
     async fn hear_hello(&self, stream: &mut Stream) -> Option<()> {
         let hello: Hello = frame::read(stream, HELLO_SIZE_MAX).await.ok()?;
         for announcement in hello.known.as_slice() {
-            self.learn(&encode(announcement));
+            let checked = announcement.check_now(&self.settings.network, &self.root(), now());
+            self.learn(checked.map(|()| announcement.clone()));
         }
         Some(())
     }

@@ -41,8 +41,6 @@ pub struct Candidate {
     pub prefill: u32,
     /// Tokens of answer a second, as it says; at least 1.
     pub decode: u32,
-    /// Sequences it takes at once.
-    pub slots: u32,
     /// Since when it is connected, in milliseconds; what failed before that is forgiven.
     pub since: u64,
 }

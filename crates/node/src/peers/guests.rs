@@ -139,15 +139,12 @@ impl Peers {
         );
         let mut passes = vec![pass];
         passes.extend(member.passes.as_slice().iter().cloned());
-        let mut known = vec![self.own()];
-        known.extend(self.state().freshest(now()));
-        known.truncate(network::messages::KNOWN_MAX);
         let genesis = self.settings.genesis.as_bytes().to_vec();
         Ok(Welcome {
             genesis: List::new(genesis).map_err(|_| "this network's genesis is too large")?,
             root: member.root,
             passes: Passes::new(passes).map_err(|_| "too many passes")?,
-            known: List::new(known).map_err(|_| "too many nodes")?,
+            known: self.introductions(),
         })
     }
 

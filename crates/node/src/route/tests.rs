@@ -4,7 +4,7 @@ const A: WorkerId = Some(Hash([1; 32]));
 const B: WorkerId = Some(Hash([2; 32]));
 
 fn candidate(worker: WorkerId) -> Candidate {
-    Candidate { worker, price: 0, prefill: 1000, decode: 100, slots: 8, since: 0 }
+    Candidate { worker, price: 0, prefill: 1000, decode: 100, since: 0 }
 }
 
 fn order(table: &Table, candidates: &[Candidate], now: u64) -> Vec<WorkerId> {
