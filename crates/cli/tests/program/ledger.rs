@@ -155,6 +155,11 @@ fn proofs(world: &World, node: &Node, id: &str) {
     assert_eq!(check(header).code, Some(4), "another height");
 }
 
+/// The first of twenty ports of this process's own, below those that the system gives to connections.
+pub(crate) fn ports() -> u16 {
+    12_000 + u16::try_from(std::process::id() % 1_000).unwrap() * 20
+}
+
 /// A network of four validators in processes of their own, on ports of this test's own.
 pub(crate) struct Testnet {
     child: Child,
@@ -177,7 +182,7 @@ impl Testnet {
         static COUNT: AtomicU16 = AtomicU16::new(0);
         // Two networks at once, of eight ports each.
         let part = COUNT.fetch_add(1, Ordering::Relaxed) % 2 * 10;
-        let port = 20_000 + u16::try_from(std::process::id() % 2_000).unwrap() * 20 + part;
+        let port = ports() + part;
         let mut command = mashaa(folder, &["testnet", "--validators", "4"]);
         command.args(["--interval-ms", "100", "--port", &port.to_string(), "--folder"]);
         command.arg(folder).args(settings).process_group(0).stderr(Stdio::piped());

@@ -18,7 +18,7 @@ use types::amount::{AMOUNT_MAX, Amount};
 use types::id::{Address, Cid, keccak256};
 use types::signature::Secret;
 
-use crate::ledger::{Node, json, mashaa, until};
+use crate::ledger::{Node, json, mashaa, ports, until};
 use crate::world::Ended;
 
 const STORY: &str = include_str!("../../../../fixtures/ledger/story.txt");
@@ -137,7 +137,7 @@ impl Teller {
         fs::create_dir_all(&wallets).unwrap();
         PEOPLE.iter().for_each(|name| wallet(&wallets, name));
         // The last two of the twenty that `Testnet` leaves free to each process.
-        let port = 20_000 + u16::try_from(std::process::id() % 2_000).unwrap() * 20 + 18;
+        let port = ports() + 18;
         let own = |at: u16| format!("127.0.0.1:{}", port + at);
         let start = |at: u16| {
             let (own, other) = (own(at), own(1 - at));
