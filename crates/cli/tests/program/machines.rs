@@ -216,7 +216,8 @@ fn a_ticket_that_is_no_ticket_lets_nobody_in() {
     let gateway = Machine::start(Machine::world(), &["up"]);
     let ticket = gateway.ticket();
     let guest = Machine::world();
-    let mistyped = format!("{}a", &ticket[..ticket.len() - 1]);
+    let other = if ticket.ends_with('a') { 'q' } else { 'a' };
+    let mistyped = format!("{}{other}", &ticket[..ticket.len() - 1]);
     let cut = &ticket[..ticket.len() / 2];
     for (text, code) in [(mistyped.as_str(), 2), (cut, 2), ("hello", 2)] {
         let ended = guest.run(&["join", text, "--no-up"]);
