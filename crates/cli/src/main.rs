@@ -17,6 +17,7 @@ mod context;
 mod doctor;
 mod hash;
 mod ledger;
+mod log;
 mod measure;
 mod model;
 mod money;
@@ -63,6 +64,7 @@ fn arguments() -> Arguments {
 
 fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let mut context = Context::open(arguments.home.as_deref(), arguments.json)?;
+    log::start(&context.config)?;
     match arguments.command.unwrap_or(Command::Up(Box::default())) {
         Command::Up(up) => {
             context.set_flags(&up.flags())?;

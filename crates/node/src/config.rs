@@ -28,7 +28,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 33] = [
+pub const SETTINGS: &[Setting] = &[
     Setting { key: "listen", default: "127.0.0.1:8420", help: "address and port of the API" },
     Setting { key: "model", default: "", help: "model to serve; empty: the catalogue's default" },
     Setting { key: "threads", default: "0", help: "threads that compute; 0: one a core" },
@@ -74,6 +74,7 @@ pub const SETTINGS: [Setting; 33] = [
         default: "0",
         help: "GiB that the store may take; 0: what the disk has",
     },
+    Setting { key: "log", default: "warn", help: "what the log tells, as `warn,network=debug`" },
     Setting { key: "mirror", default: "", help: "a directory to look for model files in first" },
     Setting {
         key: "work_hours",
@@ -238,13 +239,13 @@ impl Config {
         flags: &[(&'static str, String)],
     ) -> Result<Config, ConfigError> {
         let mut values = BTreeMap::new();
-        for setting in &SETTINGS {
+        for setting in SETTINGS {
             values.insert(setting.key, (setting.default.to_owned(), Origin::Default));
         }
         for (setting, value) in read(&file)? {
             values.insert(setting.key, (value, Origin::File(file.clone())));
         }
-        for setting in &SETTINGS {
+        for setting in SETTINGS {
             let name = format!("MASHAA_{}", setting.key.to_uppercase());
             if let Some(value) = variable(&name) {
                 values.insert(setting.key, (value, Origin::Environment(name)));
@@ -327,7 +328,7 @@ fn read(path: &Path) -> Result<Vec<(&'static Setting, String)>, ConfigError> {
 }
 
 fn unknown(path: &Path, line: usize, key: &str) -> ConfigError {
-    let known = SETTINGS.map(|setting| setting.key).join(", ");
+    let known = SETTINGS.iter().map(|setting| setting.key).collect::<Vec<_>>().join(", ");
     ConfigError::UnknownKey { path: path.to_path_buf(), line, key: key.to_owned(), known }
 }
 

@@ -96,6 +96,26 @@ fn a_home_serves_one_node_and_the_other_is_told_which() {
 }
 
 #[test]
+fn the_log_tells_as_much_as_is_asked_for() {
+    let world = world();
+    let log = |level: &str| {
+        let node = Node::start_with(&world, &[], &[("MASHAA_LOG", level)]);
+        let answer = node.get("/v1/models/none");
+        let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: "));
+        (id.unwrap().to_owned(), node.stop("-TERM").1)
+    };
+    let (id, told) = log("off,gateway=debug");
+    let line = told.lines().find(|line| line.contains(&id)).unwrap();
+    assert!(line.contains("DEBUG gateway::observe") && line.contains("none"), "{line}");
+    let (id, told) = log("warn");
+    assert!(!told.contains(&id), "{told}");
+    let wrong = world.command(&["up"]).env("MASHAA_LOG", "loud").output().unwrap();
+    assert_eq!(wrong.status.code(), Some(1));
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert!(said.contains("MASHAA_LOG") && said.contains("network=debug"), "{said}");
+}
+
+#[test]
 fn a_port_in_use_is_named_with_what_to_do() {
     let world = world();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,0 +1,55 @@
+//! The log: what a node notices while no person waits for it, on standard error.
+//!
+//! The setting `log` says how much of it, as `warn` or `info,network=debug,libp2p=off`.
+//!
+//! Invariants:
+//! - Nothing is written but to standard error, and nobody reading it ends nothing.
+//! - Under `info`, no line holds what a user wrote.
+//!
+//! Not here: what a command tells the person who gave it (`say`).
+
+use std::io::{self, Write};
+
+use node::config::{Config, ConfigError};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Libraries whose warnings are about strangers' connections, and say nothing to a person.
+const CHATTY: [&str; 4] = ["libp2p", "multistream_select", "quinn", "yamux"];
+/// What the setting takes.
+const WANTED: &str = "error, warn, info, debug, trace or off, or such a level for each of several \
+    parts, as in `warn,network=debug`";
+
+/// Standard error, where a line that cannot be written is lost.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Begins the log as the settings say.
+///
+/// # Errors
+/// When the setting is not what it takes.
+pub(crate) fn start(config: &Config) -> Result<(), ConfigError> {
+    let said = config.text("log");
+    // A word alone is a level; `Targets` would take any other for a part, and tell all of it.
+    let is_clear = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+    let said = said.split(',').all(is_clear).then(|| said.parse::<Targets>().ok()).flatten();
+    let said = said.ok_or_else(|| config.wrong("log", WANTED))?;
+    let chatty = CHATTY.map(|target| (target, LevelFilter::ERROR));
+    let shown = Targets::new().with_targets(chatty).with_targets(said.iter());
+    let shown = shown.with_default(said.default_level().unwrap_or(LevelFilter::WARN));
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Lines);
+    // It fails only where a log has begun already, and one is enough.
+    let _ = tracing_subscriber::registry().with(shown).with(lines).try_init();
+    Ok(())
+}
