@@ -70,7 +70,7 @@ fn snapshot(chain: &mut Chain, genesis: &Genesis, path: &Path) -> Result<(), Box
     chain.keep_snapshots(&folder)?;
     let mut took = Duration::ZERO;
     while chain.snapshots().is_empty() {
-        let proposal = chain.propose(1, node().key())?;
+        let proposal = chain.propose(1, &node())?;
         let certificate = agreed(chain, proposal.id)?;
         let began = Instant::now();
         chain.commit(&certificate)?;
@@ -122,7 +122,7 @@ fn run(
         spent[0] += began.elapsed();
         while chain.pool().count() > 0 {
             let began = Instant::now();
-            let proposal = chain.propose(1, node().key())?;
+            let proposal = chain.propose(1, &node())?;
             let proposed = Instant::now();
             chain.commit(&agreed(chain, proposal.id)?)?;
             spent[1] += proposed - began;

@@ -15,6 +15,7 @@ use types::envelope::Signed;
 use types::evidence::Evidence;
 use types::id::{Cid, Hash};
 use types::record;
+use types::vrf::VrfProof;
 
 use crate::log;
 
@@ -50,6 +51,8 @@ record! {
         time: u64,
         /// The node key of the validator that made it.
         proposer: Hash,
+        /// What the validator adds to the ledger's beacon.
+        randomness: VrfProof,
         /// Root of the state after this block.
         state: Hash,
         /// Root of the orders.

@@ -17,6 +17,7 @@ use std::path::Path;
 
 use jmt::storage::TreeUpdateBatch;
 use ledger::apply::{apply_verified, begin_block, convict, end_block, try_convict, try_verified};
+use ledger::beacon;
 use ledger::event::Event;
 use ledger::genesis::Genesis;
 use ledger::governance;
@@ -29,6 +30,8 @@ use types::codec::{Malformed, decode, encode};
 use types::envelope::{Signed, Verified};
 use types::evidence::{EVIDENCE_SIZE_MAX, Evidence, Proven};
 use types::id::{Cid, Hash};
+use types::node_key::NodeSecret;
+use types::vrf::{VrfOutput, VrfProof};
 
 use crate::block::{
     BLOCK_SIZE_MAX, Block, DRIFT_MAX, EVIDENCE_MAX, Header, ORDERS_MAX, VERSION, certificate_hash,
@@ -115,6 +118,14 @@ struct Draft {
     evidence: Vec<Evidence>,
     orders: Vec<Signed>,
     events: Vec<Event>,
+}
+
+/// Who makes a block, and what it adds to the beacon.
+#[derive(Debug)]
+struct Maker {
+    key: Hash,
+    randomness: VrfProof,
+    output: VrfOutput,
 }
 
 /// A block for others to check.
@@ -374,16 +385,21 @@ impl Chain {
         Some(governance::dry_run(&mut self.state, measures.as_slice()))
     }
 
-    /// Makes a block of the waiting orders that the rules accept. `time` is the clock's, in
-    /// milliseconds since 1970; the block's is later if its parent was made too short a time ago.
+    /// Makes a block of the waiting orders that the rules accept, as the validator with this key.
+    /// `time` is the clock's, in milliseconds since 1970; the block's is later if its parent was made
+    /// too short a time ago.
     ///
     /// # Errors
     ///
     /// When the file fails.
-    pub fn propose(&mut self, time: u64, proposer: Hash) -> Result<Proposal, StoreError> {
+    pub fn propose(&mut self, time: u64, secret: &NodeSecret) -> Result<Proposal, StoreError> {
         self.discard();
         let height = self.tip.height.after(1);
-        let mut draft = self.begin_draft(self.certificate.clone());
+        let input = beacon::input(&self.state);
+        let (key, randomness) = (secret.key(), secret.prove(&input));
+        let output = randomness.verify(&key, &input).expect("one's own proof verifies");
+        let by = Maker { key, randomness, output };
+        let mut draft = self.begin_draft(self.certificate.clone(), &by);
         for proven in self.accusations.values().take(EVIDENCE_MAX) {
             // One that no longer convicts is forgotten with the next block.
             if let Ok(more) = convict(&mut self.state, height, proven) {
@@ -416,7 +432,7 @@ impl Chain {
             }
             self.refused.push_back((id, refusal));
         }
-        self.finish(time.max(self.due()), proposer, draft)
+        self.finish(time.max(self.due()), &by, draft)
     }
 
     /// Checks a block on the tip by executing it. `time` is the clock's.
@@ -431,21 +447,24 @@ impl Chain {
         self.discard();
         let block = Block::decode(bytes)?;
         let before = time.saturating_add(DRIFT_MAX);
-        let Header { time, proposer, .. } = block.header;
+        let Header { time, proposer: key, randomness, .. } = block.header;
         let after = self.due();
         if time < after || time > before {
             return Err(Rejected::Time { time, after, before });
         }
-        if !self.next.iter().any(|(key, _)| *key == proposer) {
+        if !self.next.iter().any(|(validator, _)| *validator == key) {
             return Err(Rejected::Header { field: "proposer" });
         }
+        let output = randomness.verify(&key, &beacon::input(&self.state));
+        let output = output.ok_or(Rejected::Header { field: "randomness" })?;
+        let by = Maker { key, randomness, output };
         match &block.certificate {
             None if self.tip.height.0 == 0 => {}
             Some(certificate) if self.tip.height.0 > 0 => self.verify_agreement(certificate)?,
             _ => return Err(Rejected::Header { field: "parent's certificate" }),
         }
-        let draft = self.execute(&block).inspect_err(|_| self.state.undo())?;
-        let found = self.finish(time, proposer, draft)?;
+        let draft = self.execute(&block, &by).inspect_err(|_| self.state.undo())?;
+        let found = self.finish(time, &by, draft)?;
         if found.bytes != bytes {
             let field = self
                 .candidate
@@ -559,7 +578,7 @@ impl Chain {
     }
 
     /// Begins the next block on the state, with who sealed the tip by the tip's certificate.
-    fn begin_draft(&mut self, certificate: Option<Certificate>) -> Draft {
+    fn begin_draft(&mut self, certificate: Option<Certificate>, by: &Maker) -> Draft {
         let height = self.tip.height.after(1);
         let deciders = List::new(self.next.clone());
         let deciders: Validators = deciders.expect("the ledger admits no more validators");
@@ -568,13 +587,13 @@ impl Chain {
         let of_tip = self.deciders.as_slice().iter();
         let attendance: Vec<(Hash, bool)> =
             of_tip.map(|(key, _)| (*key, has_sealed(key))).collect();
-        let events = begin_block(&mut self.state, height, &attendance);
+        let events = begin_block(&mut self.state, height, &attendance, &by.output);
         let events = events.expect("the height is the next one");
         Draft { deciders, certificate, events, ..Draft::default() }
     }
 
     /// Executes the evidence and the orders of a block on the state.
-    fn execute(&mut self, block: &Block) -> Result<Draft, Rejected> {
+    fn execute(&mut self, block: &Block, by: &Maker) -> Result<Draft, Rejected> {
         let network = self.network();
         let evidence = block.evidence.as_slice().iter().enumerate();
         let proven = evidence.map(|(index, it)| {
@@ -583,7 +602,7 @@ impl Chain {
         let proven = proven.collect::<Result<Vec<Proven>, Rejected>>()?;
         let verified = self.verify(block.orders.as_slice())?;
         let height = self.tip.height.after(1);
-        let mut draft = self.begin_draft(block.certificate.clone());
+        let mut draft = self.begin_draft(block.certificate.clone(), by);
         for (index, proven) in proven.iter().enumerate() {
             let convicted = convict(&mut self.state, height, proven);
             draft
@@ -600,7 +619,7 @@ impl Chain {
     }
 
     /// Ends the block whose orders have been applied, and keeps it as the candidate.
-    fn finish(&mut self, time: u64, proposer: Hash, draft: Draft) -> Result<Proposal, StoreError> {
+    fn finish(&mut self, time: u64, by: &Maker, draft: Draft) -> Result<Proposal, StoreError> {
         let Draft { deciders, certificate, evidence, orders, mut events } = draft;
         let height = self.tip.height.after(1);
         let evidence = List::new(evidence).expect("both callers keep to the limit of evidence");
@@ -617,7 +636,8 @@ impl Chain {
             height,
             parent: self.tip.id,
             time,
-            proposer,
+            proposer: by.key,
+            randomness: by.randomness,
             state: root,
             orders: orders_root(&orders),
             validators: validators_hash(deciders.as_slice()),

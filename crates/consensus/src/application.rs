@@ -10,6 +10,7 @@ use std::time::Duration;
 use types::agreement::Certificate;
 use types::evidence::Evidence;
 use types::id::Hash;
+use types::node_key::NodeSecret;
 
 /// What is agreed on, for one node. Times are milliseconds since 1970 by the node's clock.
 pub trait Application: Send + 'static {
@@ -28,12 +29,12 @@ pub trait Application: Send + 'static {
     /// Who decides the next block, ascending by key, at least one. Every node gives the same.
     fn validators(&self) -> Vec<Validator>;
 
-    /// Makes a block for the next height.
+    /// Makes a block for the next height, as the validator with this key.
     ///
     /// # Errors
     ///
     /// When the node cannot go on.
-    fn propose(&mut self, time: u64, proposer: Hash) -> Result<Proposal, Fault>;
+    fn propose(&mut self, time: u64, secret: &NodeSecret) -> Result<Proposal, Fault>;
 
     /// Reads what a block's bytes say of themselves, which its name covers. It need not be good.
     fn read(&self, bytes: &[u8]) -> Option<Outline>;

@@ -193,7 +193,7 @@ impl<A: Application, M: Machine> Driver<A, M> {
                 format!("a block for height {height} was asked for after {}", self.app.height());
             return Err(Fault(text));
         }
-        let proposal = self.app.propose(self.machine.now(), self.me.into())?;
+        let proposal = self.app.propose(self.machine.now(), &self.keys.secret)?;
         let head = self.head(height, round, Round::Nil, proposal.id.into(), &proposal.bytes);
         let block = Whole { head: head.clone(), bytes: proposal.bytes };
         self.undecided.keep(&mut self.machine, block, true).map_err(disk)?;

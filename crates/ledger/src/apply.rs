@@ -17,8 +17,10 @@ use types::envelope::{Signed, Verified};
 use types::evidence::Proven;
 use types::id::{Address, Hash};
 use types::transaction::Action;
+use types::vrf::VrfOutput;
 
 use crate::accounts::{self, charge, outside};
+use crate::beacon;
 use crate::channels;
 use crate::coop;
 use crate::event::Event;
@@ -31,7 +33,7 @@ use crate::validators;
 use crate::works;
 
 /// Begins the block at `height`: each of those who decided the parent, and whether its seal is in the
-/// parent's certificate.
+/// parent's certificate; and the random bytes of its maker, the VRF's output for `beacon::input`.
 ///
 /// # Errors
 ///
@@ -40,10 +42,12 @@ pub fn begin_block(
     state: &mut State,
     height: Height,
     attendance: &[(Hash, bool)],
+    randomness: &VrfOutput,
 ) -> Result<Vec<Event>, Refusal> {
     if height != state.now() {
         return Err(Refusal::WrongHeight);
     }
+    beacon::advance(state, randomness);
     validators::attend(state, attendance);
     Ok(state.take_events())
 }

@@ -150,6 +150,7 @@ impl Genesis {
             cashier: self.cashier,
             cashier_issued: Amount::ZERO,
             constitution: self.constitution,
+            beacon: self.hash(),
         }
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod accounts;
 pub mod apply;
+pub mod beacon;
 pub mod channels;
 pub mod check;
 pub mod coop;

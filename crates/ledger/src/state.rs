@@ -66,6 +66,8 @@ record! {
         cashier_issued: Amount,
         /// The constitution's text, if there is one.
         constitution: Option<Cid>,
+        /// Random bytes that no one chose: each block's maker adds to them.
+        beacon: Hash,
     }
 }
 

@@ -64,7 +64,7 @@ const SNAPSHOTS: &str = "snapshots";
 /// Orders in one message to other nodes.
 type Batch = List<Signed, BATCH_MAX>;
 
-/// What nodes send each other beside blocks and votes. Specified in `docs/spec/block.md`, section 7.
+/// What nodes send each other beside blocks and votes. Specified in `docs/spec/block.md`, section 8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Heard {
     /// Orders for a later block.
@@ -505,8 +505,8 @@ impl Application for Node {
         all.map(|&(key, power)| Validator { key, power, rests: rests(&key) }).collect()
     }
 
-    fn propose(&mut self, time: u64, proposer: Hash) -> Result<Proposal, Fault> {
-        let proposal = self.ledger.chain().propose(time, proposer).map_err(|it| fault(&it))?;
+    fn propose(&mut self, time: u64, secret: &NodeSecret) -> Result<Proposal, Fault> {
+        let proposal = self.ledger.chain().propose(time, secret).map_err(|it| fault(&it))?;
         Ok(Proposal { id: proposal.id, bytes: proposal.bytes })
     }
 

@@ -22,6 +22,7 @@ use types::codec::{decode, encode};
 use types::envelope::Signed;
 use types::evidence::Evidence;
 use types::id::Hash;
+use types::node_key::NodeSecret;
 use types::transaction::Action;
 
 use crate::flaw::Flaw;
@@ -150,8 +151,8 @@ impl Application for Ledger {
         all.map(|&(key, power)| Validator { key, power, rests: rests(&key) }).collect()
     }
 
-    fn propose(&mut self, time: u64, proposer: Hash) -> Result<Proposal, Fault> {
-        let proposal = self.chain().propose(time, proposer).map_err(|it| fault(&it))?;
+    fn propose(&mut self, time: u64, secret: &NodeSecret) -> Result<Proposal, Fault> {
+        let proposal = self.chain().propose(time, secret).map_err(|it| fault(&it))?;
         Ok(Proposal { id: proposal.id, bytes: proposal.bytes })
     }
 

@@ -23,4 +23,5 @@ pub mod signature;
 pub mod siwe;
 pub mod transaction;
 pub mod typed;
+pub mod vrf;
 pub mod word;

@@ -23,9 +23,9 @@ fn a_proposer_and_those_who_check_reach_one_state() {
         for (from, to) in [("amal", "badr"), ("badr", "dina"), ("dina", "amal")] {
             one.submit(pay(from, round, to, 1 + round)).unwrap();
         }
-        let proposal = one.propose(NOW + round * 1000, node().key()).unwrap();
+        let proposal = one.propose(NOW + round * 1000, &node()).unwrap();
         // Tried twice and once thrown away: only what is decided counts.
-        two.propose(NOW, node().key()).unwrap();
+        two.propose(NOW, &node()).unwrap();
         let clock = NOW + round * 1000;
         assert_eq!(two.check(clock, &proposal.bytes).unwrap(), proposal.id);
         assert_eq!(two.check(clock, &proposal.bytes).unwrap(), proposal.id);
@@ -45,7 +45,7 @@ fn a_block_that_was_not_decided_leaves_nothing() {
     block(&mut chain);
     let (tip, before) = (chain.tip(), chain.state().entries());
     chain.submit(pay("amal", 0, "badr", 7)).unwrap();
-    let proposal = chain.propose(NOW, node().key()).unwrap();
+    let proposal = chain.propose(NOW, &node()).unwrap();
     assert_eq!(chain.state().entries(), before);
     assert!(matches!(chain.commit(&agreed(2, proposal.id)), Err(ChainError::NotTried { .. })));
     assert_eq!(chain.tip(), tip);
@@ -58,7 +58,7 @@ fn a_block_that_was_not_decided_leaves_nothing() {
 #[test]
 fn asking_who_decides_leaves_the_block_that_was_tried() {
     let mut chain = in_memory();
-    let proposal = chain.propose(NOW, node().key()).unwrap();
+    let proposal = chain.propose(NOW, &node()).unwrap();
     assert_eq!(chain.validators(), [(node().key(), 1)]);
     chain.commit(&agreed(1, proposal.id)).unwrap();
     assert_eq!(chain.validators(), [(node().key(), 1)]);
@@ -68,7 +68,7 @@ fn asking_who_decides_leaves_the_block_that_was_tried() {
 fn altered(change: impl FnOnce(&mut Block)) -> Rejected {
     let (mut maker, mut judge) = (in_memory(), in_memory());
     maker.submit(pay("amal", 0, "badr", 5)).unwrap();
-    let bytes = maker.propose(NOW, node().key()).unwrap().bytes;
+    let bytes = maker.propose(NOW, &node()).unwrap().bytes;
     let mut block = Block::decode(&bytes).unwrap();
     change(&mut block);
     let before = judge.state().entries();
@@ -96,6 +96,7 @@ fn each_field_of_a_header_is_checked() {
     let early = altered(|block| block.header.time = 0);
     assert!(matches!(early, Rejected::Time { .. }), "{early}");
     assert_eq!(field(|block| block.header.proposer = OTHER), "proposer");
+    assert_eq!(field(|block| block.header.randomness = node().prove(b"other")), "randomness");
     assert_eq!(field(|block| block.header.certificate = OTHER), "hash of the parent's certificate");
     assert_eq!(field(|block| block.header.evidence = OTHER), "hash of the evidence");
 }
@@ -103,7 +104,7 @@ fn each_field_of_a_header_is_checked() {
 #[test]
 fn a_block_shows_that_its_parent_was_decided_and_comes_no_sooner_than_it_may() {
     let (mut maker, mut judge) = (in_memory(), in_memory());
-    let first = maker.propose(NOW, node().key()).unwrap();
+    let first = maker.propose(NOW, &node()).unwrap();
     judge.check(NOW, &first.bytes).unwrap();
     // Not decided: sealed by nobody, or for another height.
     let mut unsealed = agreed(1, first.id);
@@ -118,7 +119,7 @@ fn a_block_shows_that_its_parent_was_decided_and_comes_no_sooner_than_it_may() {
     judge.commit(&agreed(1, first.id)).unwrap();
     assert_eq!(maker.due(), NOW + 1000);
 
-    let second = maker.propose(NOW, node().key()).unwrap();
+    let second = maker.propose(NOW, &node()).unwrap();
     let whole = Block::decode(&second.bytes).unwrap();
     assert_eq!(whole.header.time, NOW + 1000);
     let refuse = |judge: &mut chain::chain::Chain, change: fn(&mut Block)| {
@@ -163,7 +164,7 @@ fn a_block_with_a_bad_order_is_rejected() {
 fn a_blocks_bytes_are_those_of_the_fixture() {
     let mut chain = in_memory();
     chain.submit(pay("amal", 0, "badr", 5)).unwrap();
-    let proposal = chain.propose(NOW, node().key()).unwrap();
+    let proposal = chain.propose(NOW, &node()).unwrap();
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let text = format!("name {}\nblock {}\n", proposal.id, hex(&proposal.bytes));
     expect_test::expect_file!["../../../../fixtures/chain/block.txt"].assert_eq(&text);
@@ -173,7 +174,7 @@ fn a_blocks_bytes_are_those_of_the_fixture() {
 fn every_cut_and_flip_of_a_block_is_refused() {
     let (mut maker, mut judge) = (in_memory(), in_memory());
     maker.submit(pay("amal", 0, "badr", 5)).unwrap();
-    let Proposal { id, bytes } = maker.propose(NOW, node().key()).unwrap();
+    let Proposal { id, bytes } = maker.propose(NOW, &node()).unwrap();
     assert_eq!(encode(&Block::decode(&bytes).unwrap()), bytes);
     for length in 0..bytes.len() {
         assert!(decode::<Block>(&bytes[..length]).is_err(), "{length} bytes");

@@ -53,7 +53,7 @@ fn agreed(height: u64, block: Hash, absent: Option<u8>) -> Certificate {
 fn block(one: &mut Chain, two: &mut Chain, absent: Option<u8>) -> Vec<Event> {
     let height = one.tip().height.0 + 1;
     let clock = NOW + height * 1000;
-    let proposal = one.propose(clock, secret(0).key()).unwrap();
+    let proposal = one.propose(clock, &secret(0)).unwrap();
     assert_eq!(two.check(clock, &proposal.bytes).unwrap(), proposal.id);
     let certificate = agreed(height, proposal.id, absent);
     let events = one.commit(&certificate).unwrap();
@@ -147,7 +147,7 @@ fn evidence_waits_for_a_block_and_convicts_on_every_chain() {
 fn a_block_with_bad_evidence_is_rejected() {
     let (mut one, mut two) = (open(), open());
     block(&mut one, &mut two, None);
-    let bytes = one.propose(NOW + 5000, secret(0).key()).unwrap().bytes;
+    let bytes = one.propose(NOW + 5000, &secret(0)).unwrap().bytes;
     let mut with = |evidence: Vec<Evidence>| {
         let mut block = Block::decode(&bytes).unwrap();
         block.evidence = List::new(evidence).unwrap();
@@ -178,7 +178,7 @@ fn every_cut_and_flip_of_a_block_with_evidence_is_refused() {
     let (mut one, mut two) = (open(), open());
     block(&mut one, &mut two, None);
     one.accuse(evidence(2, 1).verify(&genesis().hash()).unwrap()).unwrap();
-    let proposal = one.propose(NOW + 5000, secret(0).key()).unwrap();
+    let proposal = one.propose(NOW + 5000, &secret(0)).unwrap();
     assert_eq!(two.check(NOW + 5000, &proposal.bytes).unwrap(), proposal.id);
     for length in 0..proposal.bytes.len() {
         assert!(Block::decode(&proposal.bytes[..length]).is_err(), "{length} bytes");

@@ -78,7 +78,7 @@ fn a_node_that_begins_with_a_snapshot_makes_the_next_ones_like_all_others() {
     for _ in 0..3 * EVERY {
         let nonce = old.state().nonce(&address("amal")).0;
         old.submit(pay("amal", nonce, "badr", 1)).unwrap();
-        let proposal = old.propose(NOW, node().key()).unwrap();
+        let proposal = old.propose(NOW, &node()).unwrap();
         let height = old.tip().height.0 + 1;
         assert_eq!(new.check(u64::MAX, &proposal.bytes).unwrap(), proposal.id);
         for chain in [&mut old, &mut new] {

@@ -94,7 +94,7 @@ pub(crate) fn pay(from: &str, nonce: u64, to: &str, millionths: u64) -> Signed {
 
 /// Proposes and commits a block; its height.
 pub(crate) fn block(chain: &mut Chain) -> u64 {
-    let proposal = chain.propose(NOW, node().key()).unwrap();
+    let proposal = chain.propose(NOW, &node()).unwrap();
     let height = chain.tip().height.0 + 1;
     chain.commit(&agreed(height, proposal.id)).unwrap();
     chain.tip().height.0

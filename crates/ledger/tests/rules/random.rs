@@ -16,7 +16,7 @@ use types::transaction::*;
 use types::word::{Choice, Fund, Policy, Scope, Tier};
 
 use crate::validators::{Net, call_back, key};
-use crate::world::{address, cid, proposal, register, secret, set, text};
+use crate::world::{NO_RANDOMNESS, address, cid, proposal, register, secret, set, text};
 
 const SEEDS: u64 = 100;
 const STEPS: u64 = 150;
@@ -293,7 +293,7 @@ fn block(rng: &mut Random, state: &mut State, place: &str, counts: &mut Counts) 
     let deciders = state.validators_at(now).into_iter();
     let attendance: Vec<_> =
         deciders.map(|(node, _)| (node, node != key(4) && rng.below(9) > 0)).collect();
-    events.extend(begin_block(state, now.after(1), &attendance).unwrap());
+    events.extend(begin_block(state, now.after(1), &attendance, &NO_RANDOMNESS).unwrap());
     if rng.below(40) == 0 {
         let accused = rng.validator();
         let proven = crate::validators::prevotes(state, accused, now.0);

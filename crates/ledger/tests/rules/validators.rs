@@ -102,7 +102,7 @@ impl Net {
         let is_absent = |node_key: &Hash| absent.iter().any(|&index| key(index) == *node_key);
         let attendance: Vec<(Hash, bool)> =
             self.deciders.iter().map(|key| (*key, !is_absent(key))).collect();
-        let events = begin_block(&mut self.world.state, now, &attendance).unwrap();
+        let events = begin_block(&mut self.world.state, now, &attendance, &NO_RANDOMNESS).unwrap();
         check(&self.world.state).unwrap();
         self.note(now, &events);
         self.deciders = deciders.into_iter().map(|(key, _)| key).collect();

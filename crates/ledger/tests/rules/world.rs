@@ -17,6 +17,7 @@ use types::measure::{AdmitValidator, Measure, Parameter, SetParameter};
 use types::signature::{Secret, Signature};
 use types::transaction::*;
 use types::typed::signing_hash;
+use types::vrf::VrfOutput;
 use types::word::{Choice, Policy};
 
 /// A state and the block that is being made.
@@ -41,6 +42,9 @@ const QUICK: [(Parameter, u64); 13] = [
     // Amal is the validator's account, and spends all that it has in many tests.
     (Parameter::ValidatorBond, 0),
 ];
+
+/// What the maker of a block adds to the beacon where nothing is drawn.
+pub(crate) const NO_RANDOMNESS: VrfOutput = VrfOutput([0; 64]);
 
 pub(crate) fn secret(name: &str) -> Secret {
     Secret::new(keccak256(name.as_bytes()).0).unwrap()

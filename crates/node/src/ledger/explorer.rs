@@ -176,6 +176,7 @@ async fn status(State(ledger): State<Ledger>) -> Answer {
         "network": ledger.network().to_string(),
         "name": ledger.genesis().name.as_str(),
         "policy": meta.policy.word(),
+        "beacon": meta.beacon.to_string(),
         "interval_ms": ledger.genesis().interval,
         "node_key": ledger.node_key().to_string(),
         "height": tip.height.0,

@@ -46,6 +46,7 @@ pub(crate) fn header(header: &Header) -> Value {
         "time": header.time,
         "parent": header.parent.to_string(),
         "proposer": header.proposer.to_string(),
+        "randomness": header.randomness.to_string(),
         "state": header.state.to_string(),
         "orders_root": header.orders.to_string(),
         "validators_hash": header.validators.to_string(),

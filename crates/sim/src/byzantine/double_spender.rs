@@ -26,7 +26,7 @@ impl DoubleSpender {
     fn again(&self, around: &mut Around<'_>, said: &Statement) -> Option<Proposed> {
         let mut chain = around.ledger.chain();
         let earlier = 1 + around.rng.below(chain.tip().height.0);
-        let made = chain.propose(around.now, around.secret.key()).ok()?;
+        let made = chain.propose(around.now, around.secret).ok()?;
         let mut block = Block::decode(&made.bytes).ok()?;
         let decided = chain.decided(Height(earlier)).ok().flatten();
         let old = decided.and_then(|it| Block::decode(&it.block).ok());

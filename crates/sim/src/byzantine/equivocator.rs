@@ -88,7 +88,7 @@ impl Equivocator {
         }
         let (height, round) = (said.height, said.round);
         let make = |time: u64| {
-            let made = around.ledger.chain().propose(time, around.secret.key()).ok()?;
+            let made = around.ledger.chain().propose(time, around.secret).ok()?;
             Some(Proposed { height, round, id: made.id, bytes: made.bytes })
         };
         // The second one has another time, and so another name.

@@ -15,7 +15,7 @@ use types::id::Hash;
 use crate::byzantine::{Around, Behaviour, Held, Sent};
 
 /// Ways to break a block.
-const WAYS: u64 = 13;
+const WAYS: u64 = 14;
 /// Far more than a block may be ahead, in milliseconds.
 const HOUR: u64 = 3_600_000;
 
@@ -56,6 +56,7 @@ fn broken(way: u64, block: &mut Block) -> Option<()> {
             orders.first_mut()?.order.nonce.0 += 1;
             block.orders = List::new(orders).ok()?;
         }
+        11 => header.randomness.0[79] ^= 1,
         _ => header.proposer = Hash([9; 32]),
     }
     block.header.orders = orders_root(block.orders.as_slice());
@@ -65,7 +66,7 @@ fn broken(way: u64, block: &mut Block) -> Option<()> {
 
 fn lie(around: &mut Around<'_>, said: &Statement) -> Option<Proposed> {
     let way = around.rng.below(WAYS);
-    let made = around.ledger.chain().propose(around.now, around.secret.key()).ok()?;
+    let made = around.ledger.chain().propose(around.now, around.secret).ok()?;
     let (height, round) = (said.height, said.round);
     if way + 1 == WAYS {
         // Bytes that are no block, or another's name.

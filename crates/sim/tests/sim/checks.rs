@@ -82,7 +82,7 @@ fn record() -> Record {
             chain.submit(people.sign(order).unwrap()).unwrap();
         }
         let at = NOW + 400 * height;
-        let made = chain.propose(at, node().key()).unwrap();
+        let made = chain.propose(at, &node()).unwrap();
         let certificate = sealed(height, made.id);
         chain.commit(&certificate).unwrap();
         record.blocks.insert(height, Committed { id: made.id, bytes: made.bytes, certificate, at });

@@ -56,7 +56,7 @@ fn run(disk: &Disk) -> (u64, Option<Chain>) {
     let Ok(mut chain) = Chain::open(store, &genesis(&[node()]), 1) else { return (0, None) };
     for height in 0..BLOCKS {
         chain.submit(pay(height)).unwrap();
-        let Ok(proposal) = chain.propose(NOW, node().key()) else { return (height, Some(chain)) };
+        let Ok(proposal) = chain.propose(NOW, &node()) else { return (height, Some(chain)) };
         if chain.commit(&agreed(chain.tip().height.0 + 1, proposal.id)).is_err() {
             return (height, Some(chain));
         }
@@ -97,7 +97,7 @@ fn a_disk_that_stops_at_any_write_loses_nothing_that_was_acknowledged() {
             ledger::check::check(chain.state()).expect(&place);
             for later in height..BLOCKS {
                 chain.submit(pay(later)).expect(&place);
-                let proposal = chain.propose(NOW, node().key()).unwrap();
+                let proposal = chain.propose(NOW, &node()).unwrap();
                 chain.commit(&agreed(later + 1, proposal.id)).expect(&place);
             }
         }
