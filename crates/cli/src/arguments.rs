@@ -14,8 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use ledger::{
     DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, LoadArguments,
-    MemberCommand, NodeFlag, ProposeArguments, RegisterArguments, RegistryCommand, ReplayArguments,
-    SendArguments, SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
+    MemberCommand, NodeCommand, NodeFlag, ProposeArguments, RegisterArguments, RegistryCommand,
+    ReplayArguments, SendArguments, SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
 };
 pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
 pub(crate) use peers::{InviteArguments, JoinArguments};
@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// List validators, call back your own
     #[command(subcommand)]
     Validator(ValidatorCommand),
+    /// List registered nodes, register and unregister your own
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Put measures to the vote
     Propose(ProposeArguments),
     /// Vote on a proposal

@@ -26,6 +26,7 @@ mod outcome;
 mod peers;
 mod progress;
 mod random;
+mod registration;
 mod replay;
 mod store;
 mod sync;
@@ -91,6 +92,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Send(send) => order::transfer(&context, &send),
         Command::Member(command) => order::member(&context, &command),
         Command::Validator(command) => order::validator(&context, &command),
+        Command::Node(command) => registration::run(&context, &command),
         Command::Propose(propose) => order::propose(&context, &propose),
         Command::Vote(vote) => order::vote(&context, &vote),
         Command::Delegate(delegate) => order::delegate(&context, &delegate),

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, which fail by panicking")]
 
 mod bytes;
+mod nodes;
 mod parameters;
 mod payments;
 mod random;
