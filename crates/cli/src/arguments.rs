@@ -18,7 +18,7 @@ pub(crate) use ledger::{
     ReplayArguments, SendArguments, SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
 };
 pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
-pub(crate) use peers::{InviteArguments, JoinArguments};
+pub(crate) use peers::{InviteArguments, JoinArguments, PeersArguments, PeersCommand};
 pub(crate) use store::{FromFlag, StoreCommand};
 pub(crate) use work::{WorkCommand, WorkFlags};
 
@@ -64,8 +64,8 @@ pub(crate) enum Command {
     Invite(InviteArguments),
     /// Join another machine's network with a ticket, and serve
     Join(Box<JoinArguments>),
-    /// Show the machines of this network, and what they offer
-    Peers(NodeFlag),
+    /// Show the machines of this network, and what they offer; take a machine's pass back
+    Peers(PeersArguments),
     /// Begin a network of members, or take in the beginning of another
     Init(InitArguments),
     /// Look at the members' ledger, check it, and run it without a model

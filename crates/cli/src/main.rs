@@ -82,7 +82,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             context.set_flags(&join.up.flags())?;
             peers::join(&mut context, &join)
         }
-        Command::Peers(node) => peers::show(&context, &node),
+        Command::Peers(peers) => peers::run(&context, &peers),
         Command::Ledger(command) => {
             if let LedgerCommand::Run(run) = &command {
                 context.set_flags(&run.flags())?;

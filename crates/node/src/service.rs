@@ -147,6 +147,9 @@ async fn serve_roles(
         started: Instant::now(),
     };
     let members = peers.clone();
+    if let (Some(peers), Some((ledger, _))) = (&peers, &started) {
+        peers.set_ledger(ledger.clone());
+    }
     if let Some(peers) = peers {
         router = take_part(peers, roles.model);
     }

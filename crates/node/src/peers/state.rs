@@ -3,14 +3,17 @@
 //! Invariants:
 //! - At most `KNOWN_MAX` nodes; those that were silent longest go first.
 //! - A node that cannot be reached is tried more and more seldom.
+//! - A node without a good chain of passes counts only where the members let anyone compute.
 //!
 //! Not here: checking announcements, and acting on them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use network::membership::{ANNOUNCEMENT_AGE_MAX, OFFERS_MAX, Offer, SignedAnnouncement};
+use ledger::nodes::{Registration, Unfit, Workers};
+use network::membership::{ANNOUNCEMENT_AGE_MAX, OFFERS_MAX, Offer, Refused, SignedAnnouncement};
 use network::network::Multiaddr;
+use network::revocation::{Revocations, SignedRevocation};
 use network::ticket::{ADDRESSES_MAX, AddressText};
 use types::bounded::List;
 use types::id::Hash;
@@ -49,12 +52,18 @@ pub struct Known {
     pub connection: Option<Connection>,
     /// There and back.
     pub ping: Option<Duration>,
+    /// Whether passes let it in, as of its last announcement.
+    pub pass: Result<(), Refused>,
+    /// Who has registered it on the ledger, as of the last block.
+    pub registration: Option<Registration>,
     addresses: Vec<String>,
     tries: u32,
     next_try: u64,
     dialling: bool,
     /// When this node says hello, if no announcement counts by then.
     next_hello: u64,
+    /// Whether it was told over this connection what is known of passes that were taken back.
+    told: bool,
 }
 
 /// All that is known.
@@ -66,6 +75,13 @@ pub(super) struct State {
     nodes: BTreeMap<Hash, Known>,
     listening: BTreeSet<Multiaddr>,
     told: Vec<AddressText>,
+    /// Passes that were taken back.
+    revocations: Revocations,
+    /// Whose machines may compute for others, and who has registered this node, as of the last block.
+    workers: Workers,
+    registration: Option<Registration>,
+    /// Whether the ledger is still to be asked about some node.
+    unasked: bool,
 }
 
 impl Known {
@@ -75,11 +91,14 @@ impl Known {
             announcement: None,
             connection: None,
             ping: None,
+            pass: Err(Refused::NoChain),
+            registration: None,
             addresses: Vec::new(),
             tries: 0,
             next_try: 0,
             dialling: false,
             next_hello: 0,
+            told: false,
         }
     }
 
@@ -95,7 +114,7 @@ impl Known {
 }
 
 impl State {
-    pub(super) fn new(member: Member, me: Hash) -> State {
+    pub(super) fn new(member: Member, me: Hash, revocations: Revocations) -> State {
         State {
             member,
             offered: List::default(),
@@ -103,7 +122,66 @@ impl State {
             nodes: BTreeMap::new(),
             listening: BTreeSet::new(),
             told: Vec::new(),
+            revocations,
+            workers: Workers::Admitted,
+            registration: None,
+            unasked: true,
         }
+    }
+
+    /// Whether what a node says of itself counts now.
+    fn counts(&self, known: &Known, now: u64) -> bool {
+        let is_let_in = known.pass.is_ok() || self.workers == Workers::Anyone;
+        known.announcement.is_some() && known.is_fresh(now) && is_let_in
+    }
+
+    /// Whether a node may compute for others, by what the members have voted.
+    pub(super) fn fit(&self, known: &Known) -> Result<(), Unfit> {
+        self.workers.admit(known.pass.is_ok(), known.registration.as_ref())
+    }
+
+    /// Whether this node may, as it knows the ledger.
+    pub(super) fn own_fit(&self) -> Result<(), Unfit> {
+        self.workers.admit(self.own_pass().is_ok(), self.registration.as_ref())
+    }
+
+    /// Whether this node's own passes are still good.
+    pub(super) fn own_pass(&self) -> Result<(), Refused> {
+        self.revocations.check(&self.me, &self.member.passes)
+    }
+
+    /// Whose machines may compute for others.
+    pub(super) fn workers(&self) -> Workers {
+        self.workers
+    }
+
+    /// The account that has registered this node, if one has.
+    pub(super) fn own_registration(&self) -> Option<&Registration> {
+        self.registration.as_ref()
+    }
+
+    /// Whether the ledger is to be asked about a node that is new here.
+    pub(super) fn is_unasked(&self) -> bool {
+        self.unasked
+    }
+
+    /// Takes in what the ledger says now: whose machines may compute, and who has registered a node.
+    pub(super) fn consult(
+        &mut self,
+        workers: Workers,
+        registration: impl Fn(&Hash) -> Option<Registration>,
+    ) {
+        self.workers = workers;
+        self.registration = registration(&self.me);
+        for known in self.nodes.values_mut() {
+            known.registration = registration(&known.node);
+        }
+        self.unasked = false;
+    }
+
+    /// The keys of all nodes that are known.
+    pub(super) fn nodes(&self) -> Vec<Hash> {
+        self.nodes.keys().copied().collect()
     }
 
     pub(super) fn known(&self, now: u64) -> Vec<Known> {
@@ -113,7 +191,8 @@ impl State {
 
     pub(super) fn offers(&self, model: &str, now: u64) -> Vec<(Hash, u64, Offer)> {
         let mut found = Vec::new();
-        for known in self.nodes.values().filter(|it| it.is_fresh(now)) {
+        let used = |it: &&Known| self.counts(it, now) && self.fit(it).is_ok();
+        for known in self.nodes.values().filter(used) {
             let (Some(signed), Some(connection)) = (&known.announcement, &known.connection) else {
                 continue;
             };
@@ -124,35 +203,112 @@ impl State {
         found
     }
 
-    /// Whether a node is a member whose announcement counts now.
-    pub(super) fn is_member(&self, node: &Hash, now: u64) -> bool {
-        self.nodes.get(node).is_some_and(|it| it.announcement.is_some() && it.is_fresh(now))
+    /// How many nodes offer something that the members do not let them compute.
+    pub(super) fn unfit_offering(&self, now: u64) -> usize {
+        let offers = |it: &Known| {
+            let said = it.announcement.as_ref().map(|it| it.announcement());
+            said.is_some_and(|it| !it.offers.as_slice().is_empty())
+        };
+        let unfit = |it: &&Known| it.is_fresh(now) && offers(it) && self.fit(it).is_err();
+        self.nodes.values().filter(unfit).count()
     }
 
-    /// Takes in what was checked.
-    pub(super) fn learn(&mut self, announcement: SignedAnnouncement, now: u64) {
+    /// Whether a node is a member whose announcement counts now.
+    pub(super) fn is_member(&self, node: &Hash, now: u64) -> bool {
+        self.nodes.get(node).is_some_and(|it| self.counts(it, now))
+    }
+
+    /// Takes in what was checked, and whether its passes lead to where this network began.
+    ///
+    /// # Errors
+    ///
+    /// When no pass lets the node in, and the members want one.
+    pub(super) fn learn(
+        &mut self,
+        announcement: SignedAnnouncement,
+        chain: Result<(), Refused>,
+        now: u64,
+    ) -> Result<(), Refused> {
         let said = announcement.announcement();
         if said.node == self.me {
-            return;
+            return Ok(());
+        }
+        let pass = chain.and_then(|()| self.revocations.check(&said.node, &said.passes));
+        if self.workers != Workers::Anyone {
+            pass.clone()?;
         }
         let addresses = said.addresses.as_slice().iter().map(|it| it.as_str().to_owned()).collect();
-        let Some(known) = self.entry(said.node) else { return };
+        let Some(known) = self.entry(said.node) else { return Ok(()) };
         if said.issued > known.issued() {
+            known.pass = pass;
             known.addresses = addresses;
             if known.announcement.is_none() {
                 (known.tries, known.next_try) = (0, now);
             }
             known.announcement = Some(announcement);
         }
+        Ok(())
     }
 
-    /// A node that was there once, or may be.
+    /// Whether nothing is new in a revocation.
+    pub(super) fn has_taken_back(&self, signed: &SignedRevocation) -> bool {
+        self.revocations.has(&signed.revocation)
+    }
+
+    /// Takes in which passes were taken back now; gives whoever does not count any more.
+    pub(super) fn take_back(&mut self, revocations: Revocations) -> Vec<Hash> {
+        self.revocations = revocations;
+        let mut fallen = Vec::new();
+        for known in self.nodes.values_mut() {
+            known.told = false;
+            let Some(said) = known.announcement.as_ref().map(|it| it.announcement()) else {
+                continue;
+            };
+            let taken = self.revocations.check(&said.node, &said.passes);
+            if known.pass.is_ok() && taken.is_err() {
+                known.pass = taken;
+                fallen.push(known.node);
+            }
+        }
+        fallen.retain(|_| self.workers != Workers::Anyone);
+        fallen
+    }
+
+    /// Passes that were taken back.
+    pub(super) fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Connected members that are to be told of them now.
+    pub(super) fn untold(&mut self, now: u64) -> Vec<Hash> {
+        if self.revocations.iter().next().is_none() {
+            return Vec::new();
+        }
+        let is_untold = |it: &&Known| !it.told && it.connection.is_some() && self.counts(it, now);
+        let untold = self.nodes.values().filter(is_untold).take(CONNECTIONS_WANTED);
+        let untold: Vec<Hash> = untold.map(|it| it.node).collect();
+        for node in &untold {
+            self.nodes.entry(*node).and_modify(|it| it.told = true);
+        }
+        untold
+    }
+
+    /// What a node says of itself, as it was heard last.
+    pub(super) fn said_by(&self, node: &Hash) -> Option<&SignedAnnouncement> {
+        self.nodes.get(node)?.announcement.as_ref()
+    }
+
+    /// A node that was there once, or may be, until it says itself where it is.
     pub(super) fn recall(&mut self, node: Hash, addresses: Vec<String>) {
         if node != self.me
             && let Some(known) = self.entry(node)
-            && known.addresses.is_empty()
+            && (known.announcement.is_none() || known.addresses.is_empty())
         {
-            known.addresses = addresses;
+            for address in addresses {
+                if known.addresses.len() < ADDRESSES_MAX && !known.addresses.contains(&address) {
+                    known.addresses.push(address);
+                }
+            }
         }
     }
 
@@ -163,7 +319,11 @@ impl State {
             let silent = silent.min_by_key(|it| it.issued()).map(|it| it.node)?;
             self.nodes.remove(&silent);
         }
-        Some(self.nodes.entry(node).or_insert_with(|| Known::new(node)))
+        let new = || {
+            self.unasked = true;
+            Known::new(node)
+        };
+        Some(self.nodes.entry(node).or_insert_with(new))
     }
 
     /// Books a connection, and when this side says hello over it.
@@ -172,7 +332,7 @@ impl State {
         if known.connection.is_none() || !relayed {
             known.connection = Some(Connection { address, relayed, since: hello });
         }
-        (known.tries, known.next_hello) = (0, hello);
+        (known.tries, known.next_hello, known.told) = (0, hello, false);
     }
 
     /// Nodes that are connected, at most as many as this one connects to by itself.
@@ -211,8 +371,15 @@ impl State {
     pub(super) fn due(&mut self, now: u64) -> Vec<(Hash, Vec<Multiaddr>)> {
         let connected = self.nodes.values().filter(|it| it.connection.is_some()).count();
         let room = CONNECTIONS_WANTED.saturating_sub(connected);
+        let is_open = self.workers == Workers::Anyone;
+        if !is_open && self.own_pass().is_err() {
+            // Nobody would keep the connection.
+            return Vec::new();
+        }
         let due = |it: &&mut Known| {
+            let is_out = matches!(it.pass, Err(Refused::Revoked { .. }));
             it.connection.is_none()
+                && (is_open || !is_out)
                 && !it.dialling
                 && it.next_try <= now
                 && !it.addresses.is_empty()
@@ -263,8 +430,8 @@ impl State {
 
     /// Announcements of others that count now, the newest first.
     pub(super) fn freshest(&self, now: u64) -> Vec<SignedAnnouncement> {
-        let fresh = self.nodes.values().filter(|it| it.is_fresh(now));
-        let mut fresh: Vec<&Known> = fresh.filter(|it| it.announcement.is_some()).collect();
+        let mut fresh: Vec<&Known> =
+            self.nodes.values().filter(|it| self.counts(it, now)).collect();
         fresh.sort_by_key(|it| std::cmp::Reverse(it.issued()));
         fresh.truncate(network::messages::KNOWN_MAX);
         fresh.into_iter().filter_map(|it| it.announcement.clone()).collect()
@@ -278,3 +445,6 @@ impl State {
         all.into_iter().take(network::messages::KNOWN_MAX).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
