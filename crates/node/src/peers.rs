@@ -14,7 +14,7 @@ pub mod files;
 mod guests;
 pub mod join;
 pub mod revoke;
-mod state;
+pub mod state;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -105,13 +105,15 @@ impl Peers {
     /// When the files of its membership cannot be read.
     pub fn new(settings: Settings) -> Result<Arc<Peers>, FilesError> {
         let member = settings.files.member(settings.secret.key())?;
+        // Without randomness, whoever makes keys could be first in every node's order.
+        let salt = getrandom::u64().unwrap_or_default();
         let (mut revocations, seconds) = (Revocations::default(), now() / 1000);
         for signed in settings.files.revocations()? {
             if let Err(error) = revocations.keep(signed, seconds) {
                 tracing::debug!(%error, "a revocation is forgotten");
             }
         }
-        let state = Mutex::new(State::new(member, settings.secret.key(), revocations));
+        let state = Mutex::new(State::new(member, settings.secret.key(), revocations, salt));
         let (network, store, ledger) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let news = tokio::sync::Notify::new();
         Ok(Arc::new(Peers { settings, network, store, ledger, state, news }))
@@ -150,6 +152,11 @@ impl Peers {
     /// Where members' requests for the store go; said once.
     pub fn set_store(&self, at: SocketAddr) {
         self.store.get_or_init(|| at);
+    }
+
+    /// Looks for workers of a model first.
+    pub fn want(&self, model: &str) {
+        self.state().want(model);
     }
 
     /// The ledger of this node; said once.

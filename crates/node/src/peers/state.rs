@@ -68,10 +68,14 @@ pub struct Known {
 
 /// All that is known.
 #[derive(Debug)]
-pub(super) struct State {
+pub struct State {
     pub(super) member: Member,
     pub(super) offered: List<Offer, OFFERS_MAX>,
     me: Hash,
+    /// The model whose workers are wanted, if this node asks others for one.
+    wanted: Option<String>,
+    /// Nobody else knows in which order this node connects to others.
+    salt: u64,
     nodes: BTreeMap<Hash, Known>,
     listening: BTreeSet<Multiaddr>,
     told: Vec<AddressText>,
@@ -114,11 +118,15 @@ impl Known {
 }
 
 impl State {
-    pub(super) fn new(member: Member, me: Hash, revocations: Revocations) -> State {
+    /// A node that knows nobody. `salt` is random.
+    #[must_use]
+    pub fn new(member: Member, me: Hash, revocations: Revocations, salt: u64) -> State {
         State {
             member,
             offered: List::default(),
             me,
+            wanted: None,
+            salt,
             nodes: BTreeMap::new(),
             listening: BTreeSet::new(),
             told: Vec::new(),
@@ -136,37 +144,37 @@ impl State {
     }
 
     /// Whether a node may compute for others, by what the members have voted.
-    pub(super) fn fit(&self, known: &Known) -> Result<(), Unfit> {
+    pub fn fit(&self, known: &Known) -> Result<(), Unfit> {
         self.workers.admit(known.pass.is_ok(), known.registration.as_ref())
     }
 
     /// Whether this node may, as it knows the ledger.
-    pub(super) fn own_fit(&self) -> Result<(), Unfit> {
+    pub fn own_fit(&self) -> Result<(), Unfit> {
         self.workers.admit(self.own_pass().is_ok(), self.registration.as_ref())
     }
 
     /// Whether this node's own passes are still good.
-    pub(super) fn own_pass(&self) -> Result<(), Refused> {
+    pub fn own_pass(&self) -> Result<(), Refused> {
         self.revocations.check(&self.me, &self.member.passes)
     }
 
     /// Whose machines may compute for others.
-    pub(super) fn workers(&self) -> Workers {
+    pub fn workers(&self) -> Workers {
         self.workers
     }
 
     /// The account that has registered this node, if one has.
-    pub(super) fn own_registration(&self) -> Option<&Registration> {
+    pub fn own_registration(&self) -> Option<&Registration> {
         self.registration.as_ref()
     }
 
     /// Whether the ledger is to be asked about a node that is new here.
-    pub(super) fn is_unasked(&self) -> bool {
+    pub fn is_unasked(&self) -> bool {
         self.unasked
     }
 
     /// Takes in what the ledger says now: whose machines may compute, and who has registered a node.
-    pub(super) fn consult(
+    pub fn consult(
         &mut self,
         workers: Workers,
         registration: impl Fn(&Hash) -> Option<Registration>,
@@ -180,16 +188,18 @@ impl State {
     }
 
     /// The keys of all nodes that are known.
-    pub(super) fn nodes(&self) -> Vec<Hash> {
+    pub fn nodes(&self) -> Vec<Hash> {
         self.nodes.keys().copied().collect()
     }
 
-    pub(super) fn known(&self, now: u64) -> Vec<Known> {
+    /// Nodes that are connected or whose announcement counts still.
+    pub fn known(&self, now: u64) -> Vec<Known> {
         let there = |it: &&Known| it.connection.is_some() || it.is_fresh(now);
         self.nodes.values().filter(there).cloned().collect()
     }
 
-    pub(super) fn offers(&self, model: &str, now: u64) -> Vec<(Hash, u64, Offer)> {
+    /// Offers of a model by connected nodes that may compute: whose, since when, and what.
+    pub fn offers(&self, model: &str, now: u64) -> Vec<(Hash, u64, Offer)> {
         let mut found = Vec::new();
         let used = |it: &&Known| self.counts(it, now) && self.fit(it).is_ok();
         for known in self.nodes.values().filter(used) {
@@ -204,7 +214,7 @@ impl State {
     }
 
     /// How many nodes offer something that the members do not let them compute.
-    pub(super) fn unfit_offering(&self, now: u64) -> usize {
+    pub fn unfit_offering(&self, now: u64) -> usize {
         let offers = |it: &Known| {
             let said = it.announcement.as_ref().map(|it| it.announcement());
             said.is_some_and(|it| !it.offers.as_slice().is_empty())
@@ -214,7 +224,7 @@ impl State {
     }
 
     /// Whether a node is a member whose announcement counts now.
-    pub(super) fn is_member(&self, node: &Hash, now: u64) -> bool {
+    pub fn is_member(&self, node: &Hash, now: u64) -> bool {
         self.nodes.get(node).is_some_and(|it| self.counts(it, now))
     }
 
@@ -223,7 +233,7 @@ impl State {
     /// # Errors
     ///
     /// When no pass lets the node in, and the members want one.
-    pub(super) fn learn(
+    pub fn learn(
         &mut self,
         announcement: SignedAnnouncement,
         chain: Result<(), Refused>,
@@ -251,12 +261,12 @@ impl State {
     }
 
     /// Whether nothing is new in a revocation.
-    pub(super) fn has_taken_back(&self, signed: &SignedRevocation) -> bool {
+    pub fn has_taken_back(&self, signed: &SignedRevocation) -> bool {
         self.revocations.has(&signed.revocation)
     }
 
     /// Takes in which passes were taken back now; gives whoever does not count any more.
-    pub(super) fn take_back(&mut self, revocations: Revocations) -> Vec<Hash> {
+    pub fn take_back(&mut self, revocations: Revocations) -> Vec<Hash> {
         self.revocations = revocations;
         let mut fallen = Vec::new();
         for known in self.nodes.values_mut() {
@@ -275,12 +285,12 @@ impl State {
     }
 
     /// Passes that were taken back.
-    pub(super) fn revocations(&self) -> &Revocations {
+    pub fn revocations(&self) -> &Revocations {
         &self.revocations
     }
 
     /// Connected members that are to be told of them now.
-    pub(super) fn untold(&mut self, now: u64) -> Vec<Hash> {
+    pub fn untold(&mut self, now: u64) -> Vec<Hash> {
         if self.revocations.iter().next().is_none() {
             return Vec::new();
         }
@@ -294,12 +304,12 @@ impl State {
     }
 
     /// What a node says of itself, as it was heard last.
-    pub(super) fn said_by(&self, node: &Hash) -> Option<&SignedAnnouncement> {
+    pub fn said_by(&self, node: &Hash) -> Option<&SignedAnnouncement> {
         self.nodes.get(node)?.announcement.as_ref()
     }
 
     /// A node that was there once, or may be, until it says itself where it is.
-    pub(super) fn recall(&mut self, node: Hash, addresses: Vec<String>) {
+    pub fn recall(&mut self, node: Hash, addresses: Vec<String>) {
         if node != self.me
             && let Some(known) = self.entry(node)
             && (known.announcement.is_none() || known.addresses.is_empty())
@@ -327,7 +337,7 @@ impl State {
     }
 
     /// Books a connection, and when this side says hello over it.
-    pub(super) fn connected(&mut self, node: Hash, address: Multiaddr, relayed: bool, hello: u64) {
+    pub fn connected(&mut self, node: Hash, address: Multiaddr, relayed: bool, hello: u64) {
         let Some(known) = self.entry(node) else { return };
         if known.connection.is_none() || !relayed {
             known.connection = Some(Connection { address, relayed, since: hello });
@@ -336,13 +346,13 @@ impl State {
     }
 
     /// Nodes that are connected, at most as many as this one connects to by itself.
-    pub(super) fn connected_nodes(&self) -> Vec<Hash> {
+    pub fn connected_nodes(&self) -> Vec<Hash> {
         let connected = self.nodes.values().filter(|it| it.connection.is_some());
         connected.map(|it| it.node).take(CONNECTIONS_WANTED).collect()
     }
 
     /// Nodes that are connected, whose last announcement is half over, and whose turn has come.
-    pub(super) fn strangers(&mut self, now: u64) -> Vec<Hash> {
+    pub fn strangers(&mut self, now: u64) -> Vec<Hash> {
         let strange = |it: &&mut Known| {
             let silent = now.saturating_sub(it.issued()) > ANNOUNCEMENT_AGE_MAX / 2;
             it.connection.is_some() && it.next_hello <= now && silent
@@ -355,45 +365,78 @@ impl State {
         found
     }
 
-    pub(super) fn disconnected(&mut self, node: &Hash, now: u64) {
+    /// Books the end of the last connection to a node.
+    pub fn disconnected(&mut self, node: &Hash, now: u64) {
         if let Some(known) = self.nodes.get_mut(node) {
             (known.connection, known.ping, known.next_try) = (None, None, now);
         }
     }
 
-    pub(super) fn ping(&mut self, node: &Hash, time: Duration) {
+    /// Books how long there and back takes.
+    pub fn ping(&mut self, node: &Hash, time: Duration) {
         if let Some(known) = self.nodes.get_mut(node) {
             known.ping = Some(time);
         }
     }
 
-    /// Whom to connect to now, and where; each is due again only after `tried`.
-    pub(super) fn due(&mut self, now: u64) -> Vec<(Hash, Vec<Multiaddr>)> {
-        let connected = self.nodes.values().filter(|it| it.connection.is_some()).count();
-        let room = CONNECTIONS_WANTED.saturating_sub(connected);
+    /// Whom to connect to now, and where; each is due again only after `tried`. Workers of the wanted
+    /// model come first, and have room of their own.
+    pub fn due(&mut self, now: u64) -> Vec<(Hash, Vec<Multiaddr>)> {
         let is_open = self.workers == Workers::Anyone;
         if !is_open && self.own_pass().is_err() {
             // Nobody would keep the connection.
             return Vec::new();
         }
-        let due = |it: &&mut Known| {
-            let is_out = matches!(it.pass, Err(Refused::Revoked { .. }));
-            it.connection.is_none()
-                && (is_open || !is_out)
-                && !it.dialling
-                && it.next_try <= now
-                && !it.addresses.is_empty()
-        };
+        let (mut workers, mut all, mut due) = (0, 0, Vec::new());
+        for known in self.nodes.values() {
+            let is_worker = self.is_wanted(known);
+            let is_out = !is_open && matches!(known.pass, Err(Refused::Revoked { .. }));
+            if known.connection.is_some() || known.dialling {
+                (workers, all) = (workers + usize::from(is_worker), all + 1);
+            } else if known.next_try <= now && !known.addresses.is_empty() && !is_out {
+                due.push((!is_worker, self.place(&known.node), known.node));
+            }
+        }
+        // Otherwise all nodes of a large network would connect to the same few.
+        due.sort_unstable();
         let mut found = Vec::new();
-        for known in self.nodes.values_mut().filter(due).take(room) {
+        for (is_other, _, node) in due {
+            let has_room = if is_other { all } else { workers } < CONNECTIONS_WANTED;
+            let Some(known) = self.nodes.get_mut(&node).filter(|_| has_room) else { continue };
+            (workers, all) = (workers + usize::from(!is_other), all + 1);
             known.dialling = true;
             let addresses = known.addresses.iter().take(ADDRESSES_MAX);
-            found.push((known.node, addresses.filter_map(|it| it.parse().ok()).collect()));
+            found.push((node, addresses.filter_map(|it| it.parse().ok()).collect()));
         }
         found
     }
 
-    pub(super) fn tried(&mut self, node: &Hash, reached: bool, now: u64) {
+    /// Says which model's workers are wanted.
+    pub fn want(&mut self, model: &str) {
+        self.wanted = Some(model.to_owned());
+    }
+
+    /// Whether a node offers the wanted model.
+    fn is_wanted(&self, known: &Known) -> bool {
+        let (Some(wanted), Some(signed)) = (&self.wanted, &known.announcement) else {
+            return false;
+        };
+        let offers = signed.announcement().offers.as_slice();
+        offers.iter().any(|offer| offer.model.as_str() == wanted)
+    }
+
+    /// A node's place in this node's own order of all, as good as random (SplitMix64; Steele, Lea and
+    /// Flood 2014).
+    fn place(&self, node: &Hash) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = node.0;
+        let mut z = u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ self.salt;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Books how an attempt to connect has ended.
+    pub fn tried(&mut self, node: &Hash, reached: bool, now: u64) {
         let Some(known) = self.nodes.get_mut(node) else { return };
         known.dialling = false;
         if !reached {
@@ -402,7 +445,8 @@ impl State {
         }
     }
 
-    pub(super) fn listening(&mut self, address: &Multiaddr, begins: bool, more: &[Multiaddr]) {
+    /// Books where this node listens, or no longer does; `more` are addresses that its owner knows.
+    pub fn listening(&mut self, address: &Multiaddr, begins: bool, more: &[Multiaddr]) {
         if begins {
             self.listening.insert(address.clone());
         } else {
@@ -414,12 +458,13 @@ impl State {
         self.told = worth_telling(&all).iter().filter_map(text).take(ADDRESSES_MAX).collect();
     }
 
-    pub(super) fn own_addresses(&self) -> Vec<AddressText> {
+    /// What others are told of where this node is.
+    pub fn own_addresses(&self) -> Vec<AddressText> {
         self.told.clone()
     }
 
     /// Where a node is connected without a relay, if this side began.
-    pub(super) fn direct_address(&self, node: &Hash) -> Option<Multiaddr> {
+    pub fn direct_address(&self, node: &Hash) -> Option<Multiaddr> {
         let known = self.nodes.get(node)?;
         let connection = known.connection.as_ref().filter(|it| !it.relayed)?;
         let here = connection.address.to_string();
@@ -429,7 +474,7 @@ impl State {
     }
 
     /// Announcements of others that count now, the newest first.
-    pub(super) fn freshest(&self, now: u64) -> Vec<SignedAnnouncement> {
+    pub fn freshest(&self, now: u64) -> Vec<SignedAnnouncement> {
         let mut fresh: Vec<&Known> =
             self.nodes.values().filter(|it| self.counts(it, now)).collect();
         fresh.sort_by_key(|it| std::cmp::Reverse(it.issued()));
@@ -438,7 +483,7 @@ impl State {
     }
 
     /// Announcements to find nodes again by, whether or not they count now.
-    pub(super) fn worth_keeping(&self) -> Vec<SignedAnnouncement> {
+    pub fn worth_keeping(&self) -> Vec<SignedAnnouncement> {
         let mut all: Vec<&SignedAnnouncement> =
             self.nodes.values().filter_map(|it| it.announcement.as_ref()).collect();
         all.sort_by_key(|it| std::cmp::Reverse(it.announcement().issued));

@@ -22,33 +22,38 @@ fn key(number: u8) -> Hash {
 
 fn state() -> State {
     let member = Member { root: key(ME), passes: Passes::default(), contact: None };
-    State::new(member, key(ME), Revocations::default())
+    State::new(member, key(ME), Revocations::default(), 7)
 }
 
 fn pass(node: u8, issuer: u8) -> SignedPass {
     SignedPass::issue(NETWORK, key(node), NOW / 1000 + PASS_TIME, &secret(issuer))
 }
 
-/// A worker announces itself with these passes, and is connected.
-fn announce(state: &mut State, node: u8, passes: Vec<SignedPass>) -> Result<(), Refused> {
+fn offer() -> Offer {
     let text = || Text::new(MODEL).unwrap();
-    let offer = Offer {
-        model: text(),
-        name: text(),
-        context: 512,
-        price: 0,
-        prefill: 1,
-        decode: 1,
-        slots: 1,
-    };
-    let announcement = Announcement {
+    let (model, name) = (text(), text());
+    Offer { model, name, context: 512, price: 0, prefill: 1, decode: 1, slots: 1 }
+}
+
+/// What a node says without passes and offers.
+fn blank(node: u8) -> Announcement {
+    Announcement {
         network: NETWORK,
         node: key(node),
         issued: NOW,
         name: Text::default(),
         addresses: List::default(),
+        passes: List::default(),
+        offers: List::default(),
+    }
+}
+
+/// A worker announces itself with these passes, and is connected.
+fn announce(state: &mut State, node: u8, passes: Vec<SignedPass>) -> Result<(), Refused> {
+    let announcement = Announcement {
         passes: List::new(passes).unwrap(),
-        offers: List::new(vec![offer]).unwrap(),
+        offers: List::new(vec![offer()]).unwrap(),
+        ..blank(node)
     };
     let signed = SignedAnnouncement::sign(announcement, &secret(node));
     let chain = signed.check_passes(&NETWORK, &key(ME), NOW);
@@ -131,7 +136,7 @@ fn whoever_falls_with_a_pass_is_used_no_more_until_another_lets_it_in() {
 fn a_node_whose_own_pass_was_taken_back_stops_to_connect() {
     let member =
         Member { root: key(7), passes: List::new(vec![pass(ME, 7)]).unwrap(), contact: None };
-    let mut state = State::new(member, key(ME), Revocations::default());
+    let mut state = State::new(member, key(ME), Revocations::default(), 7);
     state.recall(key(7), vec!["/ip4/192.0.2.7/tcp/1".to_owned()]);
     let until = NOW / 1000 + PASS_TIME;
     let (node, maker, passes) = (key(ME), key(7), Passes::default());
@@ -143,4 +148,53 @@ fn a_node_whose_own_pass_was_taken_back_stops_to_connect() {
     assert_eq!(state.due(NOW), []);
     vote(&mut state, Workers::Anyone);
     assert_eq!(state.due(NOW).len(), 1);
+}
+
+/// Nodes with an address, of which some offer the model.
+fn crowd(state: &mut State, count: u8, workers: u8) {
+    for node in 2..2 + count {
+        let offers = if node < 2 + workers { vec![offer()] } else { vec![] };
+        let announcement = Announcement {
+            addresses: List::new(vec![Text::new("/ip4/192.0.2.7/tcp/1").unwrap()]).unwrap(),
+            passes: List::new(vec![pass(node, ME)]).unwrap(),
+            offers: List::new(offers).unwrap(),
+            ..blank(node)
+        };
+        let signed = SignedAnnouncement::sign(announcement, &secret(node));
+        state.learn(signed, Ok(()), NOW).unwrap();
+    }
+}
+
+#[test]
+fn a_node_connects_to_its_own_choice_of_many_and_to_workers_of_its_model_first() {
+    let due = |salt, wanted: bool| {
+        let member = Member { root: key(ME), passes: Passes::default(), contact: None };
+        let mut state = State::new(member, key(ME), Revocations::default(), salt);
+        crowd(&mut state, 200, 10);
+        if wanted {
+            state.want(MODEL);
+        }
+        let first: Vec<Hash> = state.due(NOW).into_iter().map(|(node, _)| node).collect();
+        assert_eq!(first.len(), CONNECTIONS_WANTED);
+        assert_eq!(state.due(NOW), [], "those are being tried");
+        let workers = first.iter().filter(|it| (2..12).any(|number| key(number) == **it)).count();
+        (first, workers)
+    };
+    let (one, some) = due(1, false);
+    let (another, _) = due(2, false);
+    assert_ne!(one, another, "not everyone connects to the same ones");
+    assert!(some < 10, "{some} workers by chance");
+    assert_eq!(due(1, true).1, 10);
+}
+
+#[test]
+fn workers_of_the_model_have_room_beside_those_who_came_by_themselves() {
+    let mut state = state();
+    crowd(&mut state, 200, 10);
+    for node in 12..12 + 64 {
+        state.connected(key(node), "/ip4/192.0.2.7/tcp/1".parse().unwrap(), false, NOW);
+    }
+    assert_eq!(state.due(NOW), []);
+    state.want(MODEL);
+    assert_eq!(state.due(NOW).len(), 10);
 }
