@@ -14,11 +14,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use ledger::{
     DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, LoadArguments,
-    MemberCommand, NodeFlag, ProposeArguments, RegisterArguments, RegistryCommand, ReplayArguments,
-    SendArguments, SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
+    MemberCommand, NodeCommand, NodeFlag, ProposeArguments, RegisterArguments, RegistryCommand,
+    ReplayArguments, SendArguments, SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
 };
 pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
-pub(crate) use peers::{InviteArguments, JoinArguments};
+pub(crate) use peers::{InviteArguments, JoinArguments, PeersArguments, PeersCommand};
 pub(crate) use store::{FromFlag, StoreCommand};
 pub(crate) use work::{WorkCommand, WorkFlags};
 
@@ -64,8 +64,8 @@ pub(crate) enum Command {
     Invite(InviteArguments),
     /// Join another machine's network with a ticket, and serve
     Join(Box<JoinArguments>),
-    /// Show the machines of this network, and what they offer
-    Peers(NodeFlag),
+    /// Show the machines of this network, and what they offer; take a machine's pass back
+    Peers(PeersArguments),
     /// Begin a network of members, or take in the beginning of another
     Init(InitArguments),
     /// Look at the members' ledger, check it, and run it without a model
@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// List validators, call back your own
     #[command(subcommand)]
     Validator(ValidatorCommand),
+    /// List registered nodes, register and unregister your own
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Put measures to the vote
     Propose(ProposeArguments),
     /// Vote on a proposal

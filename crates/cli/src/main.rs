@@ -27,6 +27,7 @@ mod outcome;
 mod peers;
 mod progress;
 mod random;
+mod registration;
 mod replay;
 mod store;
 mod sync;
@@ -83,7 +84,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             context.set_flags(&join.up.flags())?;
             peers::join(&mut context, &join)
         }
-        Command::Peers(node) => peers::show(&context, &node),
+        Command::Peers(peers) => peers::run(&context, &peers),
         Command::Ledger(command) => {
             if let LedgerCommand::Run(run) = &command {
                 context.set_flags(&run.flags())?;
@@ -93,6 +94,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Send(send) => order::transfer(&context, &send),
         Command::Member(command) => order::member(&context, &command),
         Command::Validator(command) => order::validator(&context, &command),
+        Command::Node(command) => registration::run(&context, &command),
         Command::Propose(propose) => order::propose(&context, &propose),
         Command::Vote(vote) => order::vote(&context, &vote),
         Command::Delegate(delegate) => order::delegate(&context, &delegate),

@@ -270,7 +270,7 @@ fn measure(text: &str) -> Result<Measure, Problem> {
     Ok(measure)
 }
 
-fn node_key(text: &str) -> Result<Hash, Problem> {
+pub(crate) fn node_key(text: &str) -> Result<Hash, Problem> {
     let wanted = "0x and 64 hexadecimal digits, as `mashaa ledger key` prints it";
     Hash::parse(text).ok_or_else(|| usage(format!("{text:?} is no node key: {wanted}")))
 }

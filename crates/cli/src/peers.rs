@@ -16,13 +16,14 @@ use serde_json::Value;
 use types::bounded::{List, Text};
 use types::id::Hash;
 
-use crate::arguments::{InviteArguments, JoinArguments, NodeFlag};
+use crate::arguments::{InviteArguments, JoinArguments, NodeFlag, PeersArguments, PeersCommand};
 use crate::client::{Client, text};
 use crate::context::Context;
 use crate::model;
 use crate::network as ledger_network;
 use crate::outcome::{Outcome, Problem};
 use crate::up;
+use crate::work;
 
 /// How long a node that runs may take to begin its network.
 const BEGIN_TIME_MAX: Duration = Duration::from_secs(15);
@@ -242,8 +243,29 @@ fn choose_model(
     Ok(())
 }
 
-/// `mashaa peers`: who is there.
-pub(crate) fn show(context: &Context, node: &NodeFlag) -> anyhow::Result<Outcome> {
+/// `mashaa peers`.
+pub(crate) fn run(context: &Context, arguments: &PeersArguments) -> anyhow::Result<Outcome> {
+    match &arguments.command {
+        None => show(context, &arguments.node),
+        Some(PeersCommand::Revoke { node, key }) => revoke(context, node, key),
+    }
+}
+
+fn revoke(context: &Context, node: &NodeFlag, key: &str) -> anyhow::Result<Outcome> {
+    let body = serde_json::json!({"revoke": key});
+    let value = Client::of(context, node).post("/node/network", &body)?;
+    match context.json {
+        true => println!("{value}"),
+        false => println!(
+            "the pass of {} is taken back; it needs a ticket of this machine or another to come again",
+            text(&value, "node")?
+        ),
+    }
+    Ok(Outcome::Done)
+}
+
+/// Who is there.
+fn show(context: &Context, node: &NodeFlag) -> anyhow::Result<Outcome> {
     let value = Client::of(context, node).get("/network")?;
     if context.json {
         println!("{value}");
@@ -258,10 +280,21 @@ pub(crate) fn show(context: &Context, node: &NodeFlag) -> anyhow::Result<Outcome
     for address in value["addresses"].as_array().into_iter().flatten() {
         println!("at       {}", address.as_str().unwrap_or_default());
     }
+    let workers = &value["workers"];
+    println!("compute  {}", work::policy(workers)?);
+    if let Some(why) = workers["unused_because"].as_str() {
+        println!("  not this machine: {why}");
+    }
     for node in value["nodes"].as_array().into_iter().flatten() {
         println!();
         println!("{}  {}", text(node, "node")?, name(node));
         println!("  {}", connection(node));
+        if let Some(account) = node["account"].as_str() {
+            println!("  registered by {account}");
+        }
+        if let Some(why) = node["unused_because"].as_str() {
+            println!("  not used: {why}");
+        }
         for offer in node["offers"].as_array().into_iter().flatten() {
             println!(
                 "  {}: context {}, {} + {} tok/s, price {}",

@@ -42,12 +42,41 @@ pub(crate) fn why(context: &Context, node: &NodeFlag) -> anyhow::Result<Outcome>
     let value = Client::of(context, node).get("/node/work")?;
     shown(context, &value, |value| {
         let mut lines = work_lines(value)?;
+        lines.extend(members_lines(&value["workers"])?);
         lines.push(String::new());
         for finding in value["preferences"].as_array().into_iter().flatten() {
             let (effect, sentence) = (text(finding, "effect")?, text(finding, "sentence")?);
             lines.push(format!("{effect:8} {}  {sentence}", text(finding, "code")?));
         }
         Ok(lines)
+    })
+}
+
+/// What the members let this machine and others compute, where there are others.
+fn members_lines(workers: &Value) -> anyhow::Result<Vec<String>> {
+    if workers.is_null() {
+        return Ok(Vec::new());
+    }
+    let mut lines = vec![format!("the members let {} compute for others", policy(workers)?)];
+    if let Some(why) = workers["unused_because"].as_str() {
+        lines.push(format!("others do not use what this machine offers: {why}"));
+    }
+    match number(workers, "others_unused")? {
+        0 => {}
+        count => lines.push(format!(
+            "offers of other machines that are not used: {count}; `mashaa peers` says why"
+        )),
+    }
+    Ok(lines)
+}
+
+/// Whose machines may compute, in words.
+pub(crate) fn policy(workers: &Value) -> anyhow::Result<&'static str> {
+    Ok(match text(workers, "policy")? {
+        "anyone" => "any machine",
+        "registered" => "machines with a pass that an account has registered",
+        "registered by a member" => "machines with a pass that a member has registered",
+        _ => "machines with a pass",
     })
 }
 

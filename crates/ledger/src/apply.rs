@@ -26,6 +26,7 @@ use crate::coop;
 use crate::event::Event;
 use crate::governance::{self, Task, TaskKind};
 use crate::members;
+use crate::nodes;
 use crate::refusal::Refusal;
 use crate::sessions::{self, authorise};
 use crate::state::State;
@@ -233,5 +234,7 @@ fn act(state: &mut State, account: Address, action: &Action) -> Result<(), Refus
         Action::IssueCredits(it) => accounts::issue(state, account, it),
         Action::WithdrawCredits(it) => accounts::withdraw(state, account, it),
         Action::ReturnValidator(it) => validators::call_back(state, account, it),
+        Action::RegisterNode(it) => nodes::register(state, account, it),
+        Action::UnregisterNode(it) => nodes::unregister(state, account, it.node_key),
     }
 }

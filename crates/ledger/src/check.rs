@@ -14,6 +14,7 @@ use types::word::Tier;
 use crate::accounts::{CAPITAL, ESCROW, ISSUANCE, is_system};
 use crate::governance::{self, Stage};
 use crate::members::Member;
+use crate::nodes::NODES_MAX;
 use crate::parameters::rule;
 use crate::state::State;
 
@@ -44,6 +45,10 @@ pub enum Broken {
     /// A closed vote's tally is not that of its ballots, or there are more ballots than voters.
     #[error("the tally of proposal {0} is wrong")]
     Tally(u64),
+    /// A registered node is not its account's, or an account has a node that is not registered, or too
+    /// many.
+    #[error("the nodes of {0} are not those that it registered")]
+    Nodes(Address),
     /// Nobody has power to agree on blocks.
     #[error("no validator has power")]
     Powerless,
@@ -61,6 +66,7 @@ pub fn check(state: &State) -> Result<(), Broken> {
     balances(state)?;
     pools(state)?;
     votes(state)?;
+    nodes(state)?;
     if state.validators.iter().all(|(_, it)| it.power == 0) {
         return Err(Broken::Powerless);
     }
@@ -146,6 +152,23 @@ fn votes(state: &State) -> Result<(), Broken> {
         let is_open = proposal.stage == Stage::Voting;
         if voters > proposal.electorate || (!is_open && proposal.tally != counted) {
             return Err(Broken::Tally(*number));
+        }
+    }
+    Ok(())
+}
+
+fn nodes(state: &State) -> Result<(), Broken> {
+    let mut counted: BTreeMap<Address, usize> = BTreeMap::new();
+    for (node_key, node) in state.nodes.iter() {
+        let count = counted.entry(node.account).or_default();
+        *count = count.saturating_add(1);
+        if state.owned.get(&(node.account, *node_key)).is_none() || *count > NODES_MAX {
+            return Err(Broken::Nodes(node.account));
+        }
+    }
+    for ((account, _), ()) in state.owned.iter() {
+        if counted.get(account).copied() != Some(state.nodes_of(account).count()) {
+            return Err(Broken::Nodes(*account));
         }
     }
     Ok(())

@@ -53,6 +53,8 @@ pub enum Event {
     Rest { node_key: Hash, rests: bool },
     /// A validator was convicted of contradicting itself at a height; its bond went to the reserve.
     Convicted { node_key: Hash, height: Height, bond: Amount },
+    /// A node was registered by an account, or no longer is.
+    Node { node_key: Hash, account: Address, is_registered: bool },
     /// The guardian was set.
     Guardian { guardian: Option<Address> },
     /// The cashier was set.

@@ -21,6 +21,7 @@ pub mod genesis;
 pub mod governance;
 pub mod measures;
 pub mod members;
+pub mod nodes;
 pub mod parameters;
 pub mod refusal;
 pub mod sessions;

@@ -88,6 +88,8 @@ pub const fn rule(parameter: Parameter) -> Rule {
         Parameter::ValidatorBond => economic(0, LARGE, 50 * CREDIT),
         Parameter::RestBlocks => economic(1, YEAR, 8),
         Parameter::JailBlocks => economic(JAIL_MIN, YEAR, 86_400),
+        // `nodes::Workers`, by number.
+        Parameter::Workers => economic(0, 3, 1),
     }
 }
 

@@ -191,6 +191,17 @@ refusals! {
 
     /// A genesis without founders or validators, or with one twice.
     150 BadGenesis = "the genesis lacks founders or validators, or names one twice",
+
+    /// The node is registered, by this account or another.
+    160 NodeTaken = "the node is registered already",
+    /// The account has registered no such node.
+    161 NodeUnknown = "the account has no such node",
+    /// The account has as many nodes as it can have.
+    162 NodesFull = "the account has as many nodes as it can have",
+    /// The signature is not the node's consent to this account, on this network, until this block.
+    163 NotTheNode = "the node did not consent to this",
+    /// The last block of the node's consent is past.
+    164 ConsentOver = "the node's consent has ended",
 }
 
 impl From<Unsigned> for Refusal {

@@ -58,7 +58,9 @@ fn scope(action: &Action) -> Option<Scope> {
         | Action::Delay(_)
         | Action::IssueCredits(_)
         | Action::WithdrawCredits(_)
-        | Action::ReturnValidator(_) => None,
+        | Action::ReturnValidator(_)
+        | Action::RegisterNode(_)
+        | Action::UnregisterNode(_) => None,
     }
 }
 

@@ -25,6 +25,7 @@ use crate::coop::Patronage;
 use crate::event::Event;
 use crate::governance::{Ballot, Delegation, Proposal, Task};
 use crate::members::Member;
+use crate::nodes::Node;
 use crate::parameters;
 use crate::sessions::Session;
 use crate::table::Table;
@@ -233,6 +234,10 @@ tables! {
     12 channels: u64 => Channel,
     /// Validators, by their nodes' keys.
     13 validators: Hash => Validator,
+    /// Registered nodes, by their keys.
+    14 nodes: Hash => Node,
+    /// Which nodes an account has registered.
+    15 owned: (Address, Hash) => (),
 }
 
 fn key_bytes<K: Canonical>(table: u8, key: &K) -> Vec<u8> {
@@ -386,6 +391,23 @@ impl State {
     /// All validators, by node key.
     pub fn all_validators(&self) -> impl Iterator<Item = (&Hash, &Validator)> {
         self.validators.iter()
+    }
+
+    /// A registered node.
+    #[must_use]
+    pub fn node(&self, node_key: &Hash) -> Option<&Node> {
+        self.nodes.get(node_key)
+    }
+
+    /// Registered nodes after a key, for lists that come in pages.
+    pub fn nodes_after(&self, after: Option<Hash>) -> impl Iterator<Item = (&Hash, &Node)> {
+        self.nodes.range(beyond(after))
+    }
+
+    /// The nodes that an account has registered, by key.
+    pub fn nodes_of(&self, account: &Address) -> impl Iterator<Item = &Hash> {
+        let keys = (*account, Hash([0; 32]))..=(*account, Hash([255; 32]));
+        self.owned.range(keys).map(|((_, node_key), ())| node_key)
     }
 
     /// Notes what happened.

@@ -6,9 +6,9 @@
 //!
 //! Invariants:
 //! - Everything signed names the network and its kind, so that it counts nowhere else.
-//! - An announcement counts only with a chain of passes that is good now.
+//! - A chain of passes counts only if each of them is good now.
 //!
-//! Not here: votes and money, which are the ledger's.
+//! Not here: passes that were taken back (`revocation`); votes and money, which are the ledger's.
 
 use types::bounded::{List, Text};
 use types::codec::{Canonical, Malformed, Reader, decode, encode};
@@ -27,6 +27,11 @@ pub const NAME_SIZE_MAX: usize = 128;
 pub const ANNOUNCEMENT_SIZE_MAX: usize = 32 << 10;
 /// How long an announcement counts, in milliseconds. It is made anew in a third of that.
 pub const ANNOUNCEMENT_AGE_MAX: u64 = 90_000;
+/// How long a new pass lasts, in seconds: a year.
+pub const PASS_TIME: u64 = 365 * 24 * 3600;
+/// How long a pass may still last, in seconds: a day more, since clocks differ. So a revocation need
+/// not be kept for longer.
+pub const PASS_TIME_MAX: u64 = PASS_TIME + 24 * 3600;
 /// How far ahead of this one another machine's clock may be, in milliseconds.
 pub const CLOCK_SKEW_MAX: u64 = 30_000;
 
@@ -122,6 +127,20 @@ pub enum Refused {
     /// A pass has ended.
     #[error("its pass ended; it needs a new ticket")]
     Expired,
+    /// A pass or a revocation lasts longer than any may.
+    #[error("it lasts longer than a year")]
+    TooLong,
+    /// A pass was taken back.
+    #[error("{maker} has taken the passes of {node} back")]
+    Revoked {
+        /// Whose passes.
+        node: Hash,
+        /// Who took them back.
+        maker: Hash,
+    },
+    /// There is no room for another revocation.
+    #[error("too many passes were taken back already")]
+    TooMany,
     /// The announcement is too old.
     #[error("it was announced {0} ms ago, which is too long; or a clock is wrong")]
     Old(u64),
@@ -152,6 +171,9 @@ impl SignedPass {
         }
         if pass.expires <= now {
             return Err(Refused::Expired);
+        }
+        if pass.expires > now.saturating_add(PASS_TIME_MAX) {
+            return Err(Refused::TooLong);
         }
         if !self.signature.is_of(&pass.issuer, &[PASS_TAG, &encode(pass)].concat()) {
             return Err(Refused::Signature(pass.issuer));
@@ -198,32 +220,26 @@ impl SignedAnnouncement {
         &self.announcement
     }
 
-    /// Reads and checks what came from anywhere. `now` is in milliseconds since 1970.
+    /// Reads what came from anywhere.
     ///
     /// # Errors
     ///
-    /// When it is no announcement, or does not count here and now.
-    pub fn check(
-        bytes: &[u8],
-        network: &Hash,
-        root: &Hash,
-        now: u64,
-    ) -> Result<SignedAnnouncement, Refused> {
+    /// When it is no announcement.
+    pub fn read(bytes: &[u8]) -> Result<SignedAnnouncement, Refused> {
         if bytes.len() > ANNOUNCEMENT_SIZE_MAX {
             let (length, max) = (bytes.len(), ANNOUNCEMENT_SIZE_MAX);
             return Err(Malformed::TooLong { length, max }.into());
         }
-        let signed: SignedAnnouncement = decode(bytes)?;
-        signed.check_now(network, root, now)?;
-        Ok(signed)
+        Ok(decode(bytes)?)
     }
 
-    /// Checks one that was read already.
+    /// Checks that its node has said it of this network a short time ago. `now` is in milliseconds
+    /// since 1970.
     ///
     /// # Errors
     ///
-    /// When it does not count here and now.
-    pub fn check_now(&self, network: &Hash, root: &Hash, now: u64) -> Result<(), Refused> {
+    /// When it does not count here and now, whatever passes the node has.
+    pub fn check(&self, network: &Hash, now: u64) -> Result<(), Refused> {
         let said = &self.announcement;
         if said.network != *network {
             return Err(Refused::OtherNetwork);
@@ -239,6 +255,16 @@ impl SignedAnnouncement {
         if !self.signature.is_of(&said.node, &message) {
             return Err(Refused::Signature(said.node));
         }
+        Ok(())
+    }
+
+    /// Checks that passes lead from its node to the one that began the network, `root`.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is missing, wrong or over.
+    pub fn check_passes(&self, network: &Hash, root: &Hash, now: u64) -> Result<(), Refused> {
+        let said = &self.announcement;
         check_passes(network, root, &said.node, &said.passes, now / 1000)
     }
 }

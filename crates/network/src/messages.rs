@@ -1,6 +1,6 @@
 //! What nodes say when they meet and when one wants to join.
 //!
-//! Specified in `docs/spec/network.md`, sections 4 and 5.
+//! Specified in `docs/spec/network.md`, sections 4, 5 and 10.
 //!
 //! Not here: work (`work`), and how messages travel (`frame`, `network`).
 
@@ -9,11 +9,14 @@ use types::codec::{Canonical, Malformed, Reader};
 use types::id::Hash;
 
 use crate::membership::{ANNOUNCEMENT_SIZE_MAX, Passes, SignedAnnouncement};
+use crate::revocation::{REVOCATION_SIZE_MAX, REVOCATIONS_MAX, SignedRevocation};
 
 /// Announcements in one message, at most.
 pub const KNOWN_MAX: usize = 64;
 /// Bytes of a `Hello`, at most.
 pub const HELLO_SIZE_MAX: usize = 4 + KNOWN_MAX * ANNOUNCEMENT_SIZE_MAX;
+/// Bytes of a `Revoked`, at most.
+pub const REVOKED_SIZE_MAX: usize = 4 + REVOCATIONS_MAX * REVOCATION_SIZE_MAX;
 /// Bytes of a ledger's genesis, at most.
 pub const GENESIS_SIZE_MAX: usize = 1 << 20;
 /// Bytes of a `Knock`, at most.
@@ -31,6 +34,14 @@ types::record! {
     Hello {
         /// Announcements.
         known: List<SignedAnnouncement, KNOWN_MAX>,
+    }
+}
+
+types::record! {
+    /// What a node knows of passes that were taken back.
+    Revoked {
+        /// Revocations.
+        known: List<SignedRevocation, REVOCATIONS_MAX>,
     }
 }
 

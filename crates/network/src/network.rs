@@ -76,13 +76,15 @@ pub enum NetworkError {
 pub enum Purpose {
     /// Two nodes meet: `messages::Hello` both ways.
     Hello,
+    /// A node tells which passes were taken back: `messages::Revoked`.
+    Revoked,
     /// A node wants to join: `messages::Knock` and `messages::Reply`.
     Join,
     /// A sequence is to be computed: `work`.
     Work,
     /// The bytes of a connection between the two nodes' ledgers.
     Ledger,
-    /// HTTP/1.1, as `docs/spec/network.md`, section 7, says.
+    /// HTTP/1.1, as `docs/spec/network.md`, section 8, says.
     Http,
 }
 
@@ -273,6 +275,7 @@ impl Network {
     fn protocol(&self, purpose: Purpose) -> StreamProtocol {
         let what = match purpose {
             Purpose::Hello => "hello",
+            Purpose::Revoked => "revoked",
             Purpose::Join => "join",
             Purpose::Work => "work",
             Purpose::Ledger => "ledger",

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use expect_test::expect_file;
 use network::membership::{Announcement, Offer, SignedAnnouncement, SignedPass};
-use network::messages::{Hello, Knock, Reply, Welcome, words};
+use network::messages::{Hello, Knock, Reply, Revoked, Welcome, words};
+use network::revocation::{Revocation, SignedRevocation};
 use network::ticket::Ticket;
 use network::work::{Ask, Cause, End, Score, Tell};
 use types::bounded::{List, Text};
@@ -60,6 +61,14 @@ fn announcement() -> SignedAnnouncement {
         offers: list(vec![offer]),
     };
     SignedAnnouncement::sign(announcement, &NodeSecret::new([2; 32]))
+}
+
+/// The node that let another in takes that back.
+fn revocation() -> SignedRevocation {
+    let (node, maker) = (NodeSecret::new([2; 32]).key(), NodeSecret::new([1; 32]));
+    let (until, passes) = (1_800_000_000, list(vec![]));
+    let revocation = Revocation { network: NETWORK, node, maker: maker.key(), until, passes };
+    SignedRevocation::sign(revocation, &maker)
 }
 
 fn ask() -> Ask {
@@ -125,6 +134,8 @@ fn every_message_has_the_bytes_that_are_written_down() {
     check(&mut out, "pass", &pass());
     check(&mut out, "announcement", &announcement());
     check(&mut out, "hello", &Hello { known: list(vec![announcement()]) });
+    check(&mut out, "revocation", &revocation());
+    check(&mut out, "revoked", &Revoked { known: list(vec![revocation()]) });
     check(&mut out, "knock", &Knock { secret: [3; 16] });
     check(&mut out, "welcome", &Reply::Welcome(Box::new(welcome())));
     check(&mut out, "not-welcome", &Reply::Refused(words("the ticket has ended")));

@@ -18,7 +18,7 @@ use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use gateway::auth::Keys;
 use gateway::backend::ServedModel;
@@ -26,9 +26,11 @@ use gateway::error::{ApiError, Code};
 use gateway::serve::Peer;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use types::id::Hash;
 
 use crate::ledger::Ledger;
 use crate::peers::Peers;
+use crate::peers::revoke::RevokeError;
 use crate::preferences::{Conditions, Finding, Gate, Mode, PAUSE_MAX, Verdict};
 use crate::supervisor::{Report, Supervisor};
 use crate::worker::Load;
@@ -71,6 +73,14 @@ struct Word {
     /// Whether it holds for own requests as well.
     #[serde(default)]
     all: bool,
+}
+
+/// What the owner says of other nodes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfOthers {
+    /// Whose pass is taken back.
+    revoke: String,
 }
 
 /// How to look.
@@ -122,7 +132,27 @@ impl Control {
             report = blocking(&supervisor, |it| Ok(it.look(SystemTime::now()))).await?;
         }
         let load = *load.borrow();
-        Ok(Json(show(&report, &load)))
+        let mut value = show(&report, &load);
+        let begun = self.peers.as_ref().filter(|peers| peers.network().is_some());
+        value["workers"] = begun.map_or(Value::Null, |peers| peers.workers());
+        Ok(Json(value))
+    }
+
+    /// Takes a node's pass back.
+    fn revoke(&self, node: &str) -> Answer {
+        let wanted = "a node's key: 0x and 64 hexadecimal digits, as `mashaa peers` shows it";
+        let wrong = |what: String| ApiError::new(Code::InvalidValue, what).at("revoke");
+        let node = Hash::parse(node).ok_or_else(|| wrong(format!("{node:?} is not {wanted}")))?;
+        let begun = self.peers.as_ref().filter(|peers| peers.network().is_some());
+        let alone = "this node has no network of machines; nobody was let in";
+        let peers = begun.ok_or_else(|| ApiError::new(Code::NotReady, alone))?;
+        match peers.revoke(node) {
+            Ok(until) => Ok(Json(json!({"node": node.to_string(), "until": until}))),
+            Err(error @ RevokeError::Files(_)) => {
+                Err(ApiError::new(Code::Internal, error.to_string()).because(&error))
+            }
+            Err(error) => Err(wrong(error.to_string())),
+        }
     }
 
     async fn tell(&self, word: Word) -> Answer {
@@ -178,6 +208,7 @@ pub fn router(control: Control) -> Router {
     Router::new()
         .route("/node/status", get(status))
         .route("/node/work", get(look).post(tell))
+        .route("/node/network", post(tell_of_others))
         .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
         .layer(from_fn_with_state(Arc::clone(&control), guard))
         .with_state(control)
@@ -207,16 +238,27 @@ async fn tell(
     State(control): State<Arc<Control>>,
     word: Result<Json<Word>, JsonRejection>,
 ) -> Answer {
-    let Json(word) = word.map_err(|error| {
-        let code = match error.status().as_u16() {
-            413 => Code::BodyTooLarge,
-            415 => Code::UnsupportedMediaType,
-            422 => Code::InvalidValue,
-            _ => Code::InvalidJson,
-        };
-        ApiError::new(code, error.body_text())
-    })?;
+    let Json(word) = word.map_err(unread)?;
     control.tell(word).await
+}
+
+async fn tell_of_others(
+    State(control): State<Arc<Control>>,
+    word: Result<Json<OfOthers>, JsonRejection>,
+) -> Answer {
+    let Json(OfOthers { revoke }) = word.map_err(unread)?;
+    control.revoke(&revoke)
+}
+
+/// Why what was sent is not read.
+fn unread(error: JsonRejection) -> ApiError {
+    let code = match error.status().as_u16() {
+        413 => Code::BodyTooLarge,
+        415 => Code::UnsupportedMediaType,
+        422 => Code::InvalidValue,
+        _ => Code::InvalidJson,
+    };
+    ApiError::new(code, error.body_text())
 }
 
 /// Does something that waits for the worker.

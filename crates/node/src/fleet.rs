@@ -9,6 +9,7 @@
 //!
 //! Not here: the order in which workers are asked (`route`), the way to them (`remote`, `peers`).
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -160,8 +161,9 @@ impl Inner {
         let candidates = self.candidates(request);
         let tokens = request.tokens_max.saturating_sub(request.said.len() as u32);
         let order = self.table().order(&candidates, &request.prompt, tokens, now());
-        let find = |worker| candidates.iter().find(|it| it.worker == worker).copied();
-        order.into_iter().filter_map(find).collect()
+        let found: BTreeMap<WorkerId, Candidate> =
+            candidates.into_iter().map(|it| (it.worker, it)).collect();
+        order.iter().filter_map(|worker| found.get(worker).copied()).collect()
     }
 
     async fn submit(self: Arc<Inner>, request: Request) -> Result<Job, Busy> {

@@ -3,7 +3,8 @@
 //! It begins when the home has a folder `network/`: once someone was invited, or the node joined.
 //!
 //! Invariants:
-//! - Only announcements whose passes are good now are kept, passed on or used.
+//! - Only announcements whose passes are good now are kept, passed on or used, unless the members let
+//!   anyone compute.
 //! - Nobody but members of the network is worked for or reaches the ledger.
 //!
 //! Not here: which worker is asked (`route`), what is asked (`remote`), the files (`files`).
@@ -12,12 +13,16 @@ pub mod explorer;
 pub mod files;
 mod guests;
 pub mod join;
-mod state;
+pub mod revoke;
+pub mod state;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chain::chain::Tip;
+use ledger::nodes::Registration;
 use network::frame;
 use network::membership::{Announcement, Offer, Refused, SignedAnnouncement};
 use network::messages::{HELLO_SIZE_MAX, Hello, KNOWN_MAX};
@@ -25,13 +30,15 @@ use network::network::{
     Event, Multiaddr, Network, NetworkError, Options, Purpose, Stream, is_reachable_from_elsewhere,
     with_node,
 };
-use tokio::sync::mpsc;
+use network::revocation::Revocations;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, timeout};
 use types::bounded::{List, Text};
 use types::codec::encode;
 use types::id::Hash;
 use types::node_key::NodeSecret;
 
+use crate::ledger::Ledger;
 use crate::supervisor::Supervisor;
 use files::{Files, FilesError, Member};
 use state::State;
@@ -78,6 +85,8 @@ pub struct Peers {
     network: OnceLock<Network>,
     /// Where this process serves its store to members, on the loopback address.
     store: OnceLock<SocketAddr>,
+    /// The ledger, which says whose machines may compute.
+    ledger: OnceLock<Ledger>,
     state: Mutex<State>,
     /// Told when there is something new to announce.
     news: tokio::sync::Notify,
@@ -96,9 +105,18 @@ impl Peers {
     /// When the files of its membership cannot be read.
     pub fn new(settings: Settings) -> Result<Arc<Peers>, FilesError> {
         let member = settings.files.member(settings.secret.key())?;
-        let state = Mutex::new(State::new(member, settings.secret.key()));
-        let (network, store, news) = (OnceLock::new(), OnceLock::new(), tokio::sync::Notify::new());
-        Ok(Arc::new(Peers { settings, network, store, state, news }))
+        // Without randomness, whoever makes keys could be first in every node's order.
+        let salt = getrandom::u64().unwrap_or_default();
+        let (mut revocations, seconds) = (Revocations::default(), now() / 1000);
+        for signed in settings.files.revocations()? {
+            if let Err(error) = revocations.keep(signed, seconds) {
+                tracing::debug!(%error, "a revocation is forgotten");
+            }
+        }
+        let state = Mutex::new(State::new(member, settings.secret.key(), revocations, salt));
+        let (network, store, ledger) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let news = tokio::sync::Notify::new();
+        Ok(Arc::new(Peers { settings, network, store, ledger, state, news }))
     }
 
     /// The network, once it has begun.
@@ -134,6 +152,30 @@ impl Peers {
     /// Where members' requests for the store go; said once.
     pub fn set_store(&self, at: SocketAddr) {
         self.store.get_or_init(|| at);
+    }
+
+    /// Looks for workers of a model first.
+    pub fn want(&self, model: &str) {
+        self.state().want(model);
+    }
+
+    /// The ledger of this node; said once.
+    pub fn set_ledger(&self, ledger: Ledger) {
+        self.ledger.get_or_init(|| ledger);
+    }
+
+    /// Asks the ledger whose machines may compute, and who has registered those that are known.
+    fn consult(&self) {
+        let Some(ledger) = self.ledger.get() else { return };
+        let mut nodes = self.state().nodes();
+        nodes.push(self.me());
+        let (workers, found) = {
+            let mut chain = ledger.chain();
+            let said = chain.state();
+            let found = nodes.into_iter().filter_map(|it| Some((it, said.registration(&it)?)));
+            (said.workers(), found.collect::<BTreeMap<Hash, Registration>>())
+        };
+        self.state().consult(workers, |node| found.get(node).copied());
     }
 
     /// What this node offers; it is announced at once.
@@ -193,21 +235,25 @@ impl Peers {
     fn recall(&self) {
         let known = self.settings.files.known();
         let mut state = self.state();
+        // First where the ticket says that it is: it may be newer than what was heard last.
+        if let Some(contact) = state.member.contact.clone() {
+            state.recall(contact.node, contact.addresses);
+        }
         for announcement in known {
             let said = announcement.announcement();
             let addresses = said.addresses.as_slice().iter().map(|it| it.as_str().to_owned());
             let addresses = addresses.collect();
             state.recall(said.node, addresses);
         }
-        if let Some(contact) = state.member.contact.clone() {
-            state.recall(contact.node, contact.addresses);
-        }
     }
 
     async fn live(self: Arc<Peers>, network: Network, mut events: mpsc::Receiver<Event>) {
         let (mut announce, mut dial) = (interval(ANNOUNCE_INTERVAL), interval(DIAL_INTERVAL));
+        let mut tips = self.ledger.get().map(Ledger::tips);
+        self.consult();
         loop {
             tokio::select! {
+                () = next_block(&mut tips) => self.consult(),
                 event = events.recv() => match event {
                     Some(event) => self.heed(&network, event).await,
                     None => return,
@@ -218,8 +264,12 @@ impl Peers {
                     self.greet_all(&network);
                 }
                 _ = dial.tick() => {
+                    if self.state().is_unasked() {
+                        self.consult();
+                    }
                     self.dial(&network);
                     self.greet(&network);
+                    self.tell_all_revoked(&network);
                 }
             }
         }
@@ -286,10 +336,11 @@ impl Peers {
                 tracing::info!(%node, direct, "hole punching");
             }
             Event::Announced { id, from, bytes } => {
-                let (network_name, root) = (&self.settings.network, self.root());
-                let checked = SignedAnnouncement::check(&bytes, network_name, &root, now());
-                let good = self.learn(checked);
-                network.judge(id, from, good).await;
+                let learnt = SignedAnnouncement::read(&bytes).and_then(|it| self.learn(it));
+                if let Err(error) = &learnt {
+                    tracing::debug!(%error, "an announcement is refused");
+                }
+                network.judge(id, from, learnt.is_ok()).await;
             }
         }
     }
@@ -311,18 +362,12 @@ impl Peers {
         self.state().member.root
     }
 
-    /// Takes in an announcement that was checked; false if it does not count.
-    fn learn(&self, checked: Result<SignedAnnouncement, Refused>) -> bool {
-        match checked {
-            Ok(announcement) => {
-                self.state().learn(announcement, now());
-                true
-            }
-            Err(error) => {
-                tracing::debug!(%error, "an announcement is refused");
-                false
-            }
-        }
+    /// Takes in an announcement, if it counts.
+    fn learn(&self, announcement: SignedAnnouncement) -> Result<(), Refused> {
+        let (name, root, now) = (&self.settings.network, self.root(), now());
+        announcement.check(name, now)?;
+        let chain = announcement.check_passes(name, &root, now);
+        self.state().learn(announcement, chain, now)
     }
 
     /// Says hello to nodes that are connected and of which nothing was heard for a while.
@@ -349,11 +394,11 @@ impl Peers {
     }
 
     /// Tells a node that is connected who this one is, and hears who that one is.
-    pub(crate) async fn say_hello_to(&self, network: &Network, node: Hash) {
+    pub(crate) async fn say_hello_to(self: &Arc<Peers>, network: &Network, node: Hash) {
         let exchange = async {
             let mut stream = network.open(node, Purpose::Hello).await.ok()?;
             self.say_hello(&mut stream).await?;
-            self.hear_hello(&mut stream).await
+            self.hear_hello(&mut stream, node).await
         };
         if timeout(HELLO_TIME_MAX, exchange).await.ok().flatten().is_none() {
             tracing::debug!(%node, "no hello");
@@ -384,14 +429,28 @@ impl Peers {
         List::new(known).unwrap_or_default()
     }
 
-    async fn hear_hello(&self, stream: &mut Stream) -> Option<()> {
+    async fn hear_hello(self: &Arc<Peers>, stream: &mut Stream, from: Hash) -> Option<()> {
         let hello: Hello = frame::read(stream, HELLO_SIZE_MAX).await.ok()?;
         for announcement in hello.known.as_slice() {
-            let checked = announcement.check_now(&self.settings.network, &self.root(), now());
-            self.learn(checked.map(|()| announcement.clone()));
+            if let Err(error) = self.learn(announcement.clone()) {
+                tracing::debug!(%error, "an announcement is refused");
+                if announcement.announcement().node == from {
+                    self.leave_if_revoked(from, &error);
+                }
+            }
         }
         Some(())
     }
+}
+
+/// Ready with the ledger's next block, if there is a ledger.
+async fn next_block(tips: &mut Option<watch::Receiver<Tip>>) {
+    if let Some(tips) = tips
+        && tips.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// The addresses that are worth telling others.

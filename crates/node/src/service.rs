@@ -147,6 +147,9 @@ async fn serve_roles(
         started: Instant::now(),
     };
     let members = peers.clone();
+    if let (Some(peers), Some((ledger, _))) = (&peers, &started) {
+        peers.set_ledger(ledger.clone());
+    }
     if let Some(peers) = peers {
         router = take_part(peers, roles.model);
     }
@@ -210,6 +213,7 @@ fn take_part(peers: Arc<Peers>, model: Option<Serving>) -> Router {
         supervisor = serving.supervisor;
         let (served, slots) = (serving.served, serving.slots);
         let worker = supervisor.as_ref().map(|it| it.worker().clone());
+        peers.want(&served.cid);
         let made = Arc::new(Fleet::new(served, worker.clone(), peers.clone()));
         router = gateway::router::router(Gateway::new(made.clone(), &serving.options));
         if let Some(worker) = worker {

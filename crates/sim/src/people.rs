@@ -17,8 +17,8 @@ use types::measure::{AdmitValidator, Measure, Parameter, SetParameter};
 use types::node_key::NodeSecret;
 use types::signature::Secret;
 use types::transaction::{
-    Action, CloseChannel, Delegate, Give, OpenChannel, PayForUse, Propose, Register, Share,
-    TopUpChannel, Transfer, Undelegate, Vote,
+    Action, CloseChannel, Consent, Delegate, Give, OpenChannel, PayForUse, Propose, Register,
+    RegisterNode, Share, TopUpChannel, Transfer, Undelegate, UnregisterNode, Vote,
 };
 use types::word::{Choice, Fund, Policy, Tier, WorkKind};
 
@@ -243,8 +243,23 @@ impl Workload {
                 1 => Action::TopUpChannel(TopUpChannel { channel: 1 + rng.below(2), amount }),
                 _ => Action::CloseChannel(CloseChannel { channel: 1 + rng.below(2) }),
             },
+            // Whose node it is does not change what else happens by chance.
+            _ if amount.millionths() % 3 == 0 => self.register_node(to, chain),
             _ => Action::Give(Give { fund: Fund::Commons, amount }),
         }
+    }
+
+    /// A node consents to be someone's, who need not be whoever asks; a node that is registered is
+    /// unregistered.
+    fn register_node(&self, account: Address, chain: &mut Chain) -> Action {
+        let node = NodeSecret::new(keccak256(&account.0).0);
+        let (node_key, until) = (node.key(), chain.state().now().after(5));
+        if chain.state().node(&node_key).is_some() {
+            return Action::UnregisterNode(UnregisterNode { node_key });
+        }
+        let network = self.people.network;
+        let consent = Consent { network, account, node_key, until }.sign(&node);
+        Action::RegisterNode(RegisterNode { node_key, until, consent })
     }
 
     fn register(&self, rng: &mut Random, to: Address) -> Action {

@@ -281,5 +281,7 @@ words! {
         51 RestBlocks = "rest_blocks",
         /// Blocks in a row that a validator misses until it is jailed for its absence.
         52 JailBlocks = "jail_blocks",
+        /// Whose machines compute for others: 0 anyone's, 1 those that a pass lets in, 2 of these those that are registered, 3 those that an active member registered.
+        60 Workers = "workers",
     }
 }

@@ -14,6 +14,7 @@ use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
 use crate::codec::{Canonical, Malformed, Reader};
 use crate::id::Hash;
+use crate::typed::{Kind, Show, Value};
 
 /// A node's secret key.
 #[derive(Clone)]
@@ -84,5 +85,19 @@ impl Canonical for NodeSignature {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         reader.array().map(NodeSignature)
+    }
+}
+
+impl Show for NodeSignature {
+    fn kind() -> Kind {
+        Kind::Text
+    }
+
+    fn show(&self) -> Value {
+        Value::Text(self.to_string())
+    }
+
+    fn wire() -> String {
+        "64".to_owned()
     }
 }

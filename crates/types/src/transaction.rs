@@ -7,8 +7,10 @@
 
 use crate::amount::{Amount, Blocks, Height};
 use crate::bounded::{List, Set, Text};
+use crate::codec::Canonical as _;
 use crate::id::{Address, Cid, Hash};
 use crate::measure::Measure;
+use crate::node_key::{NodeSecret, NodeSignature};
 use crate::record::Column;
 use crate::signature::Signature;
 use crate::typed::{Kind, Record, Struct, Value, camel};
@@ -29,6 +31,8 @@ pub const PARENTS_MAX: usize = 8;
 pub const SCOPES_MAX: usize = 4;
 /// Measures of one proposal. More would hide something among them.
 pub const MEASURES_MAX: usize = 4;
+/// Separates what a node signs here from other messages.
+const CONSENT_TAG: &[u8] = b"mashaa/ledger/consent/v1";
 
 shown_record! {
     /// A maker's part of what a work earns.
@@ -285,6 +289,26 @@ shown_record! {
     }
 }
 
+shown_record! {
+    /// Register a node as one's own.
+    RegisterNode {
+        /// The node's public key.
+        node_key: Hash,
+        /// The last block in which the node's consent counts.
+        until: Height,
+        /// The node's consent (section 6).
+        consent: NodeSignature,
+    }
+}
+
+shown_record! {
+    /// Take back the registration of a node of one's own.
+    UnregisterNode {
+        /// The node's public key.
+        node_key: Hash,
+    }
+}
+
 choice! {
     /// What an account asks of the ledger.
     Action {
@@ -311,6 +335,8 @@ choice! {
         50 IssueCredits,
         51 WithdrawCredits,
         60 ReturnValidator,
+        61 RegisterNode,
+        62 UnregisterNode,
     }
 }
 
@@ -325,6 +351,40 @@ shown_record! {
         channel: u64,
         /// All that the payer has granted since the channel was opened.
         cumulative: Amount,
+    }
+}
+
+shown_record! {
+    /// What a node signs with its own key, so that nobody registers another's node.
+    Consent {
+        /// The network: the hash of its genesis.
+        network: Hash,
+        /// Who may register the node.
+        account: Address,
+        /// The node's public key.
+        node_key: Hash,
+        /// The last block in which the consent counts.
+        until: Height,
+    }
+}
+
+impl Consent {
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = CONSENT_TAG.to_vec();
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// Signs it as the node.
+    #[must_use]
+    pub fn sign(&self, secret: &NodeSecret) -> NodeSignature {
+        secret.sign(&self.bytes())
+    }
+
+    /// Whether the node signed it.
+    #[must_use]
+    pub fn is_signed(&self, signature: &NodeSignature) -> bool {
+        signature.is_of(&self.node_key, &self.bytes())
     }
 }
 

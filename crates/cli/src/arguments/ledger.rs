@@ -299,6 +299,43 @@ pub(crate) enum ValidatorCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// List the nodes that accounts have registered
+    List {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Those after this one, which the page before names
+        #[arg(long, value_name = "ONE")]
+        after: Option<String>,
+    },
+    /// Register this home's node as yours, or another machine's with its consent
+    Register {
+        #[command(flatten)]
+        sign: SignFlags,
+        /// What `mashaa node consent` printed on the other machine
+        #[arg(long, value_name = "TEXT")]
+        consent: Option<String>,
+    },
+    /// Print the consent of this home's node to be registered by an account
+    Consent {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Whose account
+        address: String,
+        /// For how many blocks it is good
+        #[arg(long, value_name = "N", default_value_t = 86_400)]
+        blocks: u64,
+    },
+    /// Take back the registration of a node of yours
+    Unregister {
+        #[command(flatten)]
+        sign: SignFlags,
+        /// Its key [default: that of this home's node]
+        key: Option<String>,
+    },
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ProposeArguments {
     #[command(flatten)]

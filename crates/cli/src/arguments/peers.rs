@@ -1,8 +1,8 @@
 //! The command line: networks of machines.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use super::UpArguments;
+use super::{NodeFlag, UpArguments};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct InviteArguments {
@@ -29,4 +29,24 @@ pub(crate) struct JoinArguments {
     pub(crate) no_up: bool,
     #[command(flatten)]
     pub(crate) up: UpArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeersArguments {
+    #[command(flatten)]
+    pub(crate) node: NodeFlag,
+    #[command(subcommand)]
+    pub(crate) command: Option<PeersCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeersCommand {
+    /// Take back the pass of a machine that this one let in, or that one of those did; what it let in
+    /// falls with it
+    Revoke {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Its key, as `mashaa peers` shows it
+        key: String,
+    },
 }

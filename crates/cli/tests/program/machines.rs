@@ -194,6 +194,80 @@ fn a_question_asked_at_one_machine_is_answered_by_another() {
     assert!(shown.stdout.contains(&workers[0].key), "{}", shown.stdout);
 }
 
+/// A gateway whose ledger's votes take some seconds, and a worker that joined it.
+fn quick_network() -> (Machine, Machine) {
+    let world = Machine::world();
+    let sets = ["parameter_voting=100", "parameter_timelock=1"];
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    let arguments: Vec<&str> = ["init", "--interval-ms", "50"].into_iter().chain(sets).collect();
+    assert_eq!(world.run(&arguments).code, Some(0));
+    let gateway = Machine::start(world, &["up", "--compute", "no"]);
+    let worker = Machine::start(Machine::world(), &["join", &gateway.ticket()]);
+    gateway.wait_for_offers(1);
+    (gateway, worker)
+}
+
+impl Machine {
+    /// Runs a command against this machine's own node.
+    fn done(&self, arguments: &[&str]) -> String {
+        let ended = self.world.run(&[arguments, &["--node", &self.address]].concat());
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.stderr);
+        ended.stdout
+    }
+
+    /// Why the only other machine's offers are not used, if they are not.
+    fn unused_because(&self) -> Value {
+        self.get("/network")["nodes"][0]["unused_because"].clone()
+    }
+}
+
+#[test]
+fn members_say_whose_machines_compute_and_a_pass_is_taken_back() {
+    let (gateway, mut worker) = quick_network();
+    assert_eq!(gateway.unused_because(), Value::Null);
+    let answer = worker.whole(7).0;
+    gateway.done(&["propose", "registered ones", "--do", "set-parameter workers 3"]);
+    gateway.done(&["vote", "1", "yes"]);
+    let policy = |machine: &Machine| machine.get("/network")["workers"]["policy"].clone();
+    for machine in [&gateway, &worker] {
+        until("the vote holds", || policy(machine) == "registered by a member");
+    }
+    assert_eq!(gateway.unused_because(), "no account has registered it on the ledger");
+    let why = worker.done(&["why"]);
+    assert!(why.contains("others do not use what this machine offers"), "{why}");
+    let url = format!("http://{}/v1/completions", gateway.address);
+    let sent = gateway.agent.post(url).header("content-type", "application/json");
+    let refused = sent.send(request(7, false).to_string()).unwrap_err();
+    assert!(matches!(refused, ureq::Error::StatusCode(429 | 503)), "{refused}");
+    let account = gateway.get("/ledger/members")["members"][0]["address"].clone();
+    let consent = worker.done(&["node", "consent", account.as_str().unwrap()]);
+    gateway.done(&["node", "register", "--consent", consent.trim()]);
+    until("the worker is used", || gateway.unused_because() == Value::Null);
+    assert_eq!(gateway.whole(7).0, answer);
+
+    let said = gateway.done(&["peers", "revoke", &worker.key]);
+    assert!(said.contains("is taken back"), "{said}");
+    until("it is left", || gateway.get("/network")["nodes"][0]["address"] == Value::Null);
+    until("it knows", || {
+        let why = worker.get("/network")["workers"]["unused_because"].clone();
+        why.as_str().is_some_and(|why| why.contains("has taken the passes"))
+    });
+    // Nor does it come back by itself, whichever of the two starts again.
+    for machine in [&gateway, &worker] {
+        machine.signal("-KILL");
+    }
+    let mut gateway = gateway;
+    gateway.child.wait().unwrap();
+    (gateway.child, gateway._lines, gateway.address) =
+        Machine::spawn(&gateway.world, &["up", "--compute", "no"]);
+    worker.child.wait().unwrap();
+    let ticket = gateway.ticket();
+    assert_eq!(worker.world.run(&["join", &ticket, "--no-up"]).code, Some(0));
+    worker.restart();
+    gateway.wait_for_offers(1);
+    assert_eq!(gateway.whole(7).0, answer, "with a new ticket it is used again");
+}
+
 #[test]
 fn a_machine_without_the_model_takes_it_from_the_one_that_lets_it_in() {
     let gateway = Machine::start(Machine::world(), &["up"]);

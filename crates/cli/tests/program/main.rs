@@ -15,6 +15,8 @@ mod mirror;
 #[cfg(unix)]
 mod money;
 #[cfg(unix)]
+mod nodes;
+#[cfg(unix)]
 mod snapshots;
 #[cfg(unix)]
 mod store;

@@ -13,6 +13,14 @@ fn every_default_is_in_its_range() {
 }
 
 #[test]
+fn every_value_of_workers_has_a_meaning() {
+    let Rule { min, max, default, .. } = rule(Parameter::Workers);
+    let meant = crate::nodes::Workers::ALL.iter().map(|it| u64::from(it.number()));
+    assert!(meant.eq(min..=max));
+    assert_eq!(default, u64::from(crate::nodes::Workers::Admitted.number()));
+}
+
+#[test]
 fn every_rule_of_voting_needs_the_constitutions_bar() {
     for &tier in Tier::ALL {
         let Bar { quorum, threshold, voting, timelock } = bar(tier);

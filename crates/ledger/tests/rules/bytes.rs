@@ -39,6 +39,7 @@ fn full() -> State {
     it.act("amal", Action::OpenChannel(open));
     it.act("amal", Action::CloseChannel(CloseChannel { channel: 1 }));
     let suspend = Measure::SuspendMember(SuspendMember { account: address("layla") });
+    it.act("badr", it.register_node("badr", 3, 100));
     let number = it.propose("amal", vec![set(Parameter::FeeFlat, 7), suspend]);
     it.act("dina", vote(number, Choice::Yes));
     it.blocks(2);

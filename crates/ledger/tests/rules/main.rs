@@ -3,6 +3,7 @@
 
 mod beacon;
 mod bytes;
+mod nodes;
 mod parameters;
 mod payments;
 mod random;

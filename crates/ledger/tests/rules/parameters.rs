@@ -37,6 +37,9 @@ fn no_kind_of_order_sets_a_parameter() {
     let mut net = Net::new(Policy::Mutual, 5);
     net.blocks(23, &[4]);
     attempt(&mut net.world, kinds_ref, "layla", call_back(4));
+    let node = net.world.register_node("amal", 1, 99);
+    attempt(&mut net.world, kinds_ref, "amal", node);
+    attempt(&mut net.world, kinds_ref, "amal", unregister_node(1));
     let all: BTreeSet<&str> = Action::tables().into_iter().map(|table| table.name).collect();
     assert_eq!(kinds, all, "every kind was tried");
 }

@@ -16,7 +16,9 @@ use types::transaction::*;
 use types::word::{Choice, Fund, Policy, Scope, Tier};
 
 use crate::validators::{Net, call_back, key};
-use crate::world::{NO_RANDOMNESS, address, cid, proposal, register, secret, set, text};
+use crate::world::{
+    NO_RANDOMNESS, World, address, cid, proposal, register, secret, set, text, unregister_node,
+};
 
 const SEEDS: u64 = 100;
 const STEPS: u64 = 150;
@@ -96,7 +98,7 @@ fn action(rng: &mut Random, state: &State) -> Action {
         }
         22 => Action::TopUpChannel(TopUpChannel { channel: rng.number(), amount }),
         23 => Action::CloseChannel(CloseChannel { channel: rng.number() }),
-        _ => office(rng, to, amount),
+        _ => office(rng, state, to, amount),
     }
 }
 
@@ -110,8 +112,16 @@ fn works(rng: &mut Random) -> Action {
     register(rng.work(), &[(rng.person(), parts), (rng.person(), 50)], parents)
 }
 
-fn office(rng: &mut Random, to: Address, amount: Amount) -> Action {
-    match rng.below(4) {
+/// A node that consents to someone, who need not be whoever asks.
+fn registration(rng: &mut Random, state: &State) -> Action {
+    let world = World { state: state.clone() };
+    world.register_node(rng.person(), rng.below(8), state.now().0 + 1 - rng.below(3).min(1))
+}
+
+fn office(rng: &mut Random, state: &State, to: Address, amount: Amount) -> Action {
+    match rng.below(6) {
+        4 => registration(rng, state),
+        5 => unregister_node(rng.below(8)),
         0 => Action::IssueCredits(IssueCredits { to, amount, reference: text("") }),
         1 => Action::WithdrawCredits(WithdrawCredits { amount, reference: text("") }),
         2 => call_back(rng.validator()),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use ledger::apply::{apply, end_block};
 use ledger::genesis::{Genesis, SNAPSHOT_BLOCKS_MAX, SNAPSHOT_BLOCKS_MIN};
+use ledger::nodes::NODES_MAX;
 use ledger::refusal::Refusal;
 use ledger::sessions::SESSIONS_MAX;
 use types::amount::{AMOUNT_MAX, Amount, Blocks, Height, Nonce};
@@ -31,7 +32,7 @@ const UNREACHED: [(Refusal, &str); 3] = [
 fn every_refusal_is_reached() {
     let mut seen = Seen::new();
     for part in
-        [envelope, session, account, prepaid, membership, vote_rules, measure, work, channel]
+        [envelope, session, account, prepaid, membership, vote_rules, measure, work, channel, node]
     {
         part(&mut seen);
     }
@@ -375,6 +376,31 @@ fn channel(seen: &mut Seen) {
     it.world.blocks(6);
     assert_eq!((it.world.balance("amal"), it.world.balance("badr")), (-7_000_000, 7_000_000));
     it.no("badr", close(), Refusal::ChannelUnknown);
+}
+
+fn node(seen: &mut Seen) {
+    let mut it = Case::of(World::mutual(), seen);
+    let amals = it.world.register_node("amal", 0, 1);
+    it.no("badr", amals.clone(), Refusal::NotTheNode);
+    it.yes("amal", amals.clone());
+    it.no("amal", amals, Refusal::NodeTaken);
+    let badrs = it.world.register_node("badr", 0, 1);
+    it.no("badr", badrs.clone(), Refusal::NodeTaken);
+    it.no("badr", unregister_node(0), Refusal::NodeUnknown);
+    it.yes("amal", unregister_node(0));
+    it.no("amal", unregister_node(0), Refusal::NodeUnknown);
+    it.yes("badr", badrs.clone());
+    it.world.blocks(1);
+    it.yes("badr", unregister_node(0));
+    it.no("badr", badrs, Refusal::ConsentOver);
+    for number in 0..u64::try_from(NODES_MAX).unwrap() {
+        let action = it.world.register_node("dina", number, 9);
+        it.yes("dina", action);
+    }
+    let more = it.world.register_node("dina", 99, 9);
+    it.no("dina", more.clone(), Refusal::NodesFull);
+    it.yes("dina", unregister_node(5));
+    it.yes("dina", more);
 }
 
 fn begin(seen: &mut Seen) {

@@ -14,6 +14,7 @@ use types::bounded::{List, Text};
 use types::envelope::{Order, Signed};
 use types::id::{Address, Cid, Hash, keccak256};
 use types::measure::{AdmitValidator, Measure, Parameter, SetParameter};
+use types::node_key::NodeSecret;
 use types::signature::{Secret, Signature};
 use types::transaction::*;
 use types::typed::signing_hash;
@@ -169,9 +170,27 @@ impl World {
         self.state.account(&address(name)).balance
     }
 
+    /// The order with which an account registers a node that consents until a block.
+    pub(crate) fn register_node(&self, name: &str, number: u64, until: u64) -> Action {
+        let (network, account) = (self.state.meta().genesis, address(name));
+        let (secret, until) = (node_secret(number), Height(until));
+        let node_key = secret.key();
+        let consent = Consent { network, account, node_key, until }.sign(&secret);
+        Action::RegisterNode(RegisterNode { node_key, until, consent })
+    }
+
     pub(crate) fn voucher(&self, key: &str, voucher: &Voucher) -> Signature {
         secret(key).sign(&signing_hash(&voucher.shown(), &self.state.meta().genesis))
     }
+}
+
+/// The key of a node with a number.
+pub(crate) fn node_secret(number: u64) -> NodeSecret {
+    NodeSecret::new(keccak256(&number.to_le_bytes()).0)
+}
+
+pub(crate) fn unregister_node(number: u64) -> Action {
+    Action::UnregisterNode(UnregisterNode { node_key: node_secret(number).key() })
 }
 
 pub(crate) fn proposal(measures: Vec<Measure>) -> Action {

@@ -28,6 +28,8 @@ fn a_chain_of_passes_leads_to_the_root_or_nowhere() {
     assert_eq!(check(3, &[(2, 1, 10)], 0), Err(Refused::NoChain), "another's pass");
     assert_eq!(check(2, &[(2, 1, 10)], 10), Err(Refused::Expired));
     assert_eq!(check(3, &[(3, 2, 10), (2, 1, 5)], 7), Err(Refused::Expired), "of the issuer");
+    assert_eq!(check(2, &[(2, 1, PASS_TIME_MAX + 9)], 9), Ok(()));
+    assert_eq!(check(2, &[(2, 1, PASS_TIME_MAX + 10)], 9), Err(Refused::TooLong));
 }
 
 fn announcement() -> Announcement {
@@ -51,8 +53,15 @@ fn announcement() -> Announcement {
     }
 }
 
+fn read_of(bytes: &[u8], network: Hash, root: u8, now: u64) -> Result<SignedAnnouncement, Refused> {
+    let signed = SignedAnnouncement::read(bytes)?;
+    signed.check(&network, now)?;
+    signed.check_passes(&network, &secret(root).key(), now)?;
+    Ok(signed)
+}
+
 fn read(bytes: &[u8], now: u64) -> Result<SignedAnnouncement, Refused> {
-    SignedAnnouncement::check(bytes, &NETWORK, &secret(1).key(), now)
+    read_of(bytes, NETWORK, 1, now)
 }
 
 #[test]
@@ -65,10 +74,8 @@ fn an_announcement_counts_here_and_now_only() {
     assert_eq!(read(&bytes, NOW + old), Err(Refused::Old(old)));
     let early = CLOCK_SKEW_MAX + 1;
     assert_eq!(read(&bytes, NOW - early), Err(Refused::Future(early)));
-    let elsewhere = SignedAnnouncement::check(&bytes, &Hash([9; 32]), &secret(1).key(), NOW);
-    assert_eq!(elsewhere, Err(Refused::OtherNetwork));
-    let unrooted = SignedAnnouncement::check(&bytes, &NETWORK, &secret(7).key(), NOW);
-    assert_eq!(unrooted, Err(Refused::NoChain));
+    assert_eq!(read_of(&bytes, Hash([9; 32]), 1, NOW), Err(Refused::OtherNetwork));
+    assert_eq!(read_of(&bytes, NETWORK, 7, NOW), Err(Refused::NoChain));
     let forged = encode(&SignedAnnouncement::sign(announcement(), &secret(3)));
     assert_eq!(read(&forged, NOW), Err(Refused::Signature(secret(2).key())));
 }

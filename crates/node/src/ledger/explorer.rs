@@ -25,6 +25,7 @@ use chain::pool::NotAccepted;
 use chain::store::StoreError;
 use futures_util::Stream;
 use ledger::accounts::Account;
+use ledger::nodes::Node;
 use ledger::parameters::rule;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -157,6 +158,8 @@ pub fn router(ledger: Ledger) -> Router {
         .route("/ledger/works/{cid}", get(work))
         .route("/ledger/channels/{number}", get(channel))
         .route("/ledger/validators", get(validators))
+        .route("/ledger/nodes", get(nodes))
+        .route("/ledger/nodes/{key}", get(node))
         .route("/ledger/parameters", get(parameters))
         .route("/ledger/events", get(events))
         .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
@@ -433,6 +436,7 @@ async fn account(State(ledger): State<Ledger>, Path(address): Path<String>) -> A
     value["next_nonce"] = next.0.into();
     value["sessions"] =
         state.sessions_of(&address).map(|(key, it)| show::session(key, it)).collect();
+    value["nodes"] = state.nodes_of(&address).map(|key| json!(key.to_string())).collect();
     Ok(Json(value))
 }
 
@@ -517,6 +521,23 @@ async fn validators(State(ledger): State<Ledger>) -> Answer {
     let state = chain.state();
     let all = state.all_validators().map(|(key, it)| show::validator(key, it, state.rests(it)));
     Ok(Json(json!({"validators": all.collect::<Vec<_>>()})))
+}
+
+async fn nodes(State(ledger): State<Ledger>, query: PageQuery) -> Answer {
+    let Query(query) = query?;
+    let after = after(&query, Hash::parse)?;
+    let mut chain = ledger.chain();
+    let state = chain.state();
+    let show = |key: &Hash, it: &Node| show::node(key, it, state.registration(key));
+    Ok(page("nodes", &query, state.nodes_after(after), show))
+}
+
+async fn node(State(ledger): State<Ledger>, Path(key): Path<String>) -> Answer {
+    let key = hash(&key)?;
+    let mut chain = ledger.chain();
+    let state = chain.state();
+    let found = state.node(&key).ok_or_else(|| Refused::unknown(format_args!("node {key}")))?;
+    Ok(Json(show::node(&key, found, state.registration(&key))))
 }
 
 async fn parameters(State(ledger): State<Ledger>) -> Answer {

@@ -11,6 +11,7 @@ use ledger::channels::Channel;
 use ledger::event::Event;
 use ledger::governance::Proposal;
 use ledger::members::Member;
+use ledger::nodes::{Node, Registration};
 use ledger::sessions::Session;
 use ledger::validators::Validator;
 use ledger::works::Work;
@@ -254,6 +255,12 @@ fn unvoted(event: &Event) -> String {
         Event::Delegation { from, topic, to: None } => {
             format!("the delegation of {from} on {} business ends", topic.word())
         }
+        Event::Node { node_key, account, is_registered: true } => {
+            format!("{account} registers the node {node_key}")
+        }
+        Event::Node { node_key, account, .. } => {
+            format!("{account} has no longer registered the node {node_key}")
+        }
         Event::Epoch { epoch } => format!("epoch {} begins", epoch.0),
         Event::Surplus { surplus, reserve, commons, .. } => format!(
             "a surplus of {surplus} is divided: {reserve} to the reserve, {commons} to the commons"
@@ -276,5 +283,14 @@ pub(crate) fn validator(key: &Hash, validator: &Validator, rests: bool) -> Value
         "bond": amount(validator.bond),
         "missed": validator.missed,
         "rests": rests,
+    })
+}
+
+pub(crate) fn node(key: &Hash, node: &Node, registration: Option<Registration>) -> Value {
+    json!({
+        "node_key": key.to_string(),
+        "account": node.account.to_string(),
+        "since": node.since.0,
+        "is_members": registration.is_some_and(|it| it.is_members),
     })
 }

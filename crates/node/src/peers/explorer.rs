@@ -7,6 +7,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
+use ledger::nodes::Unfit;
+use network::membership::Refused;
 use serde_json::{Value, json};
 
 use super::{Known, Peers, now};
@@ -19,11 +21,14 @@ pub fn router(peers: Arc<Peers>, fleet: Option<Arc<Fleet>>) -> Router {
 
 async fn show(State((peers, fleet)): State<(Arc<Peers>, Option<Arc<Fleet>>)>) -> Json<Value> {
     let fleet = fleet.as_deref();
-    let peer = |known: &Known| shown(known, fleet);
+    let nodes = peers.known();
+    let nodes: Vec<Value> = {
+        let state = peers.state();
+        nodes.iter().map(|known| shown(known, fleet, state.fit(known))).collect()
+    };
     let addresses = peers.state().own_addresses();
     let addresses: Vec<&str> = addresses.iter().map(|it| it.as_str()).collect();
     let offers: Vec<Value> = peers.state().offered.as_slice().iter().map(offer).collect();
-    let nodes: Vec<Value> = peers.known().iter().map(peer).collect();
     Json(json!({
         "network": peers.settings.network.to_string(),
         "node": peers.me().to_string(),
@@ -31,13 +36,14 @@ async fn show(State((peers, fleet)): State<(Arc<Peers>, Option<Arc<Fleet>>)>) ->
         "begun": peers.network().is_some(),
         "root": peers.member().root.to_string(),
         "addresses": addresses,
+        "workers": peers.workers(),
         "offers": offers,
         "here": fleet.map(|fleet| standing(fleet, None)),
         "nodes": nodes,
     }))
 }
 
-fn shown(known: &Known, fleet: Option<&Fleet>) -> Value {
+fn shown(known: &Known, fleet: Option<&Fleet>, fit: Result<(), Unfit>) -> Value {
     let said = known.announcement.as_ref().map(|it| it.announcement());
     json!({
         "node": known.node.to_string(),
@@ -47,10 +53,37 @@ fn shown(known: &Known, fleet: Option<&Fleet>) -> Value {
         "address": known.connection.as_ref().map(|it| it.address.to_string()),
         "relayed": known.connection.as_ref().map(|it| it.relayed),
         "since": known.connection.as_ref().map(|it| it.since),
+        "account": known.registration.as_ref().map(|it| it.account.to_string()),
+        "unused_because": fit.err().map(|unfit| reason(&known.pass, unfit)),
         "ping_us": known.ping.map(|it| it.as_micros()),
         "offers": said.map(|it| it.offers.as_slice().iter().map(offer).collect::<Vec<_>>()),
         "standing": fleet.map(|fleet| standing(fleet, Some(known.node))),
     })
+}
+
+/// Why a node's offers are not used, in words.
+fn reason(pass: &Result<(), Refused>, unfit: Unfit) -> String {
+    match (unfit, pass) {
+        (Unfit::NotAdmitted, Err(refused)) => refused.to_string(),
+        (unfit, _) => unfit.to_string(),
+    }
+}
+
+impl Peers {
+    /// Whose machines may compute for others, and whether this one may, for people.
+    #[must_use]
+    pub fn workers(&self) -> Value {
+        let state = self.state();
+        let account = state.own_registration().map(|it| it.account.to_string());
+        let unused = state.own_fit().err().map(|unfit| reason(&state.own_pass(), unfit));
+        let others = state.unfit_offering(now());
+        json!({
+            "policy": state.workers().word(),
+            "account": account,
+            "unused_because": unused,
+            "others_unused": others,
+        })
+    }
 }
 
 fn standing(fleet: &Fleet, worker: crate::route::WorkerId) -> Value {

@@ -4,6 +4,7 @@
 //! member.toml   the node that began the network, passes, and whom to ask first
 //! tickets.toml  invitations that are open: a hash of each secret, until when, for how many
 //! known         the last announcements of other nodes, to find them again
+//! revocations   passes that were taken back, which other nodes have told or this one has
 //! addresses     where this node listens now, one a line
 //! ```
 //!
@@ -17,7 +18,8 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::BASE32_NOPAD;
 use network::membership::{Passes, SignedAnnouncement};
-use network::messages::{HELLO_SIZE_MAX, Hello};
+use network::messages::{HELLO_SIZE_MAX, Hello, REVOKED_SIZE_MAX, Revoked};
+use network::revocation::SignedRevocation;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use types::bounded::List;
@@ -26,6 +28,8 @@ use types::id::Hash;
 
 /// Bytes of a file of this folder, at most.
 const FILE_SIZE_MAX: u64 = 1 << 20;
+/// What is kept of passes that were taken back is read again.
+const _: () = assert!(REVOKED_SIZE_MAX as u64 <= FILE_SIZE_MAX);
 /// Open invitations, at most.
 pub const TICKETS_MAX: usize = 256;
 
@@ -228,6 +232,27 @@ impl Files {
         self.write("known", &encode(&Hello { known }))
     }
 
+    /// The passes that were taken back.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or says something else.
+    pub fn revocations(&self) -> Result<Vec<SignedRevocation>, FilesError> {
+        let path = self.0.join("revocations");
+        let Some(bytes) = read(&path)? else { return Ok(Vec::new()) };
+        let read = decode::<Revoked>(&bytes);
+        read.map(|it| it.known.as_slice().to_vec())
+            .map_err(|error| FilesError::Malformed { path, what: error.to_string() })
+    }
+
+    /// Keeps which passes were taken back.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_revocations(&self, known: Vec<SignedRevocation>) -> Result<(), FilesError> {
+        let known = List::new(known).unwrap_or_default();
+        self.write("revocations", &encode(&Revoked { known }))
+    }
+
     /// Where this node listens, if it runs.
     ///
     /// # Errors
@@ -287,6 +312,7 @@ fn digest(secret: &[u8; 16]) -> String {
 #[cfg(test)]
 mod tests {
     use network::membership::SignedPass;
+    use network::revocation::Revocation;
     use types::node_key::NodeSecret;
 
     use super::*;
@@ -332,5 +358,22 @@ mod tests {
         std::fs::write(&path, text.replace("passes = \"", "passes = \"A")).unwrap();
         let refused = files.member(me).unwrap_err().to_string();
         assert!(refused.contains("member.toml"), "{refused}");
+    }
+
+    #[test]
+    fn what_was_taken_back_is_read_back_and_a_broken_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files(folder.path().to_path_buf());
+        assert_eq!(files.revocations().unwrap(), []);
+        let root = NodeSecret::new([1; 32]);
+        let (node, maker) = (Hash([2; 32]), root.key());
+        let (network, passes) = (Hash([3; 32]), Passes::default());
+        let revocation = Revocation { network, node, maker, until: 9, passes };
+        let signed = SignedRevocation::sign(revocation, &root);
+        files.set_revocations(vec![signed.clone()]).unwrap();
+        assert_eq!(files.revocations().unwrap(), [signed]);
+        std::fs::write(folder.path().join("revocations"), [1, 0, 0]).unwrap();
+        let refused = files.revocations().unwrap_err().to_string();
+        assert!(refused.contains("revocations"), "{refused}");
     }
 }

@@ -13,7 +13,7 @@ use engine::request::Request;
 use futures_util::{AsyncReadExt as _, AsyncWriteExt as _};
 use gateway::backend::Job;
 use network::frame;
-use network::membership::{PASSES_MAX, Passes, SignedPass};
+use network::membership::{PASS_TIME, PASSES_MAX, Passes, SignedPass};
 use network::messages::{KNOCK_SIZE_MAX, Knock, Reply, Welcome, words};
 use network::network::{Incoming, Network, NetworkError, Purpose, Stream};
 use network::work::Cause;
@@ -31,8 +31,6 @@ use crate::worker::{Class, Worker};
 
 /// Streams of one purpose that are served at once, at most.
 const STREAMS_MAX: usize = 256;
-/// How long a pass lasts, in seconds: a year.
-const PASS_TIME: u64 = 365 * 24 * 3600;
 /// Bytes that are carried at once.
 const CARRY_SIZE: usize = 64 << 10;
 
@@ -42,13 +40,17 @@ pub(super) fn receive(
     network: &Network,
     supervisor: Option<Arc<Supervisor>>,
 ) -> Result<(), NetworkError> {
-    each(network, Purpose::Hello, peers, |peers, _, mut stream| async move {
+    each(network, Purpose::Hello, peers, |peers, node, mut stream| async move {
         let exchange = async {
-            peers.hear_hello(&mut stream).await?;
+            peers.hear_hello(&mut stream, node).await?;
             peers.say_hello(&mut stream).await
         };
         // Whoever says nothing is no worse off than before.
         let _ = timeout(HELLO_TIME_MAX, exchange).await;
+    })?;
+    each(network, Purpose::Revoked, peers, |peers, _, mut stream| async move {
+        // Whoever says nothing is no worse off than before.
+        let _ = timeout(HELLO_TIME_MAX, peers.hear_revoked(&mut stream)).await;
     })?;
     each(network, Purpose::Join, peers, |peers, node, mut stream| async move {
         let answered = timeout(HELLO_TIME_MAX, peers.answer_knock(node, &mut stream)).await;
@@ -131,12 +133,10 @@ impl Peers {
         if !open {
             return Err("the ticket has ended, was used up, or is not of this node".to_owned());
         }
-        let pass = SignedPass::issue(
-            self.settings.network,
-            node,
-            seconds + PASS_TIME,
-            &self.settings.secret,
-        );
+        // A later pass than those that were taken back counts again.
+        let taken_back = self.state().revocations().until(&node).unwrap_or(0);
+        let expires = (seconds + PASS_TIME).max(taken_back + 1);
+        let pass = SignedPass::issue(self.settings.network, node, expires, &self.settings.secret);
         let mut passes = vec![pass];
         passes.extend(member.passes.as_slice().iter().cloned());
         let genesis = self.settings.genesis.as_bytes().to_vec();

@@ -16,10 +16,10 @@ use types::id::Address;
 use types::measure::{Measure, Parameter};
 use types::record::Table;
 use types::signature::{Signature, Unsigned};
-use types::transaction::{Action, Parent, Share, Voucher};
+use types::transaction::{Action, Consent, Parent, Share, Voucher};
 use types::word::{Choice, Fund, Policy, Scope, Tier, WorkKind};
 
-use samples::{address, genesis, orders, secret};
+use samples::{address, consent, genesis, node, orders, secret};
 
 const ETH_ACCOUNT: &str = include_str!("../../../../fixtures/orders/eth_account.txt");
 const VIEM: &str = include_str!("../../../../fixtures/orders/viem.txt");
@@ -179,6 +179,23 @@ fn a_voucher_names_its_parties() {
 }
 
 #[test]
+fn a_consent_is_to_one_account_on_one_network_until_one_block() {
+    let good = consent();
+    let signature = good.sign(&node());
+    assert!(good.is_signed(&signature));
+    let until = types::amount::Height(1001);
+    let others = [
+        Consent { network: types::id::keccak256(b"another network"), ..good.clone() },
+        Consent { account: address(9), ..good.clone() },
+        Consent { node_key: types::id::Hash([9; 32]), ..good.clone() },
+        Consent { until, ..good },
+    ];
+    for other in others {
+        assert!(!other.is_signed(&signature), "{other:?}");
+    }
+}
+
+#[test]
 fn the_worked_example_of_the_specification_is_an_order() {
     let text = include_str!("../../../../docs/spec/transaction.md");
     let block = text.split("```hex\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
@@ -209,6 +226,7 @@ fn tables() -> String {
         ("Share", Share::about(), Share::columns()),
         ("Parent", Parent::about(), Parent::columns()),
         ("Voucher", Voucher::about(), Voucher::columns()),
+        ("Consent", Consent::about(), Consent::columns()),
     ] {
         writeln!(out, "\n### {name}\n\n{about}\n").unwrap();
         rows(&mut out, &columns);

@@ -5,6 +5,7 @@ use types::bounded::{List, Set, Text};
 use types::envelope::Order;
 use types::id::{Address, Cid, Hash, keccak256};
 use types::measure::*;
+use types::node_key::NodeSecret;
 use types::signature::{Secret, Signature};
 use types::transaction::*;
 use types::word::{Choice, Fund, Scope, Tier, WorkKind};
@@ -88,7 +89,26 @@ fn actions() -> Vec<Action> {
         Action::IssueCredits(IssueCredits { to, amount, reference: text("invoice 12") }),
         Action::WithdrawCredits(WithdrawCredits { amount, reference: text("invoice 13") }),
         Action::ReturnValidator(ReturnValidator { node_key: Hash([7; 32]) }),
+        Action::RegisterNode(register_node()),
+        Action::UnregisterNode(UnregisterNode { node_key: node().key() }),
     ]
+}
+
+/// A node that consents to be registered.
+pub(crate) fn node() -> NodeSecret {
+    NodeSecret::new([7; 32])
+}
+
+/// What it consents to.
+pub(crate) fn consent() -> Consent {
+    let (network, account) = (genesis(), secret().address());
+    Consent { network, account, node_key: node().key(), until: Height(1000) }
+}
+
+fn register_node() -> RegisterNode {
+    let consent = consent();
+    let (node_key, until) = (consent.node_key, consent.until);
+    RegisterNode { node_key, until, consent: consent.sign(&node()) }
 }
 
 fn register() -> Register {
