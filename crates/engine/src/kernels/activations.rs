@@ -81,6 +81,13 @@ pub struct Activations {
 }
 
 impl Activations {
+    /// A row's quantised values, padding included, and its scale.
+    #[must_use]
+    pub fn row(&self, row: usize) -> (&[i16], Scale) {
+        let stride = self.blocks * BLOCK;
+        (&self.x[row * stride..][..stride], self.scales[row])
+    }
+
     /// Quantises `tokens` rows of `columns` terms. `terms(token, out)` writes a row's terms, below
     /// 2^62 in magnitude, and says their unit. `bulk` also makes tiles.
     pub fn fill(
