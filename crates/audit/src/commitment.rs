@@ -217,4 +217,3 @@ fn tokens_hash(tag: &str, tokens: &[u32]) -> Digest {
 fn answer(prompt: &Digest, count: u32, root: &Digest) -> Digest {
     tagged(ROOT_TAG, &[prompt, &count.to_le_bytes(), root])
 }
-

@@ -3,6 +3,10 @@
 
 extern crate alloc;
 
-pub mod tree;
 pub mod commitment;
+#[cfg(feature = "std")]
+pub mod receipt;
 pub mod replay;
+pub mod tree;
+#[cfg(feature = "std")]
+pub mod verify;

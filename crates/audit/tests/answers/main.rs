@@ -5,6 +5,7 @@
 mod support;
 
 mod commitments;
+mod receipts;
 mod replays;
 
 use std::sync::Arc;

@@ -38,12 +38,8 @@ fn every_changed_token_is_found_where_it_stands() {
     for index in 0..output.len() {
         let mut changed = output.clone();
         changed[index] = (changed[index] + 1) % 150;
-        let mut run = Run {
-            prompt: &request.prompt,
-            output: &changed,
-            said: 0,
-            sampling: &request.sampling,
-        };
+        let mut run =
+            Run { prompt: &request.prompt, output: &changed, said: 0, sampling: &request.sampling };
         let replayed = replay(&mut auditor, &run).unwrap();
         let (found, right) = (changed[index], output[index]);
         assert_eq!(replayed.wrong, Some(WrongToken { index, found, right }));
@@ -61,7 +57,8 @@ fn other_weights_another_prompt_and_other_sampling_are_found() {
     let model_bits = model(Family::Llama, 3);
     let request = request(tokens(21, 6), 4, 12);
     let (output, leaves) = alone(&model_bits, &request, options(Isa::best(), 1));
-    let run = Run { prompt: &request.prompt, output: &output, said: 0, sampling: &request.sampling };
+    let run =
+        Run { prompt: &request.prompt, output: &output, said: 0, sampling: &request.sampling };
 
     let mut other = Engine::new(model(Family::Llama, 4), options(Isa::best(), 1));
     let replayed = replay(&mut other, &run).unwrap();
