@@ -48,6 +48,12 @@ pub fn root(leaves: &[Digest]) -> Digest {
     level.first().copied().unwrap_or_else(|| Sha256::digest([]).into())
 }
 
+/// The nodes so many levels above leaves that begin at a multiple of two to that power.
+#[must_use]
+pub fn fold(leaves: &[Digest], levels: u32) -> Vec<Digest> {
+    (0..levels).fold(leaves.to_vec(), |level, _| above(&level))
+}
+
 /// The level above: pairs are hashed, and a last one without a neighbour rises as it is, which is
 /// the split at the largest power of two.
 fn above(level: &[Digest]) -> Vec<Digest> {

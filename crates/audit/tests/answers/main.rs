@@ -5,6 +5,8 @@
 mod support;
 
 mod commitments;
+mod disputes;
+mod lights;
 mod receipts;
 mod replays;
 
