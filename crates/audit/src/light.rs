@@ -33,6 +33,8 @@ pub const PRIME: u64 = (1 << 61) - 1;
 pub const SUM_MAX: u64 = 1 << 46;
 
 const ROW_TAG: &str = "mashaa/audit/freivalds/v1";
+const KEY_TAG: &str = "mashaa/audit/key/v1";
+const OPENING_TAG: &str = "mashaa/audit/opening/v1";
 const HEAD: usize = 64;
 
 type MatrixId = (Kind, usize);
@@ -148,6 +150,15 @@ impl Key {
         self.sections.values().map(Vec::len).sum::<usize>() + columns + 64
     }
 
+    /// The key's hash, by which two that were made apart are compared: v of every matrix, ascending by
+    /// kind and layer, and the root of the embedding's tree.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let columns = self.rows.values().flat_map(|[_, columns]| columns);
+        let bytes: Vec<u8> = columns.flat_map(|number| number.to_le_bytes()).collect();
+        tagged(KEY_TAG, &[&self.beacon, &bytes, &self.embedding])
+    }
+
     /// The beacon that it was made from.
     #[must_use]
     pub fn beacon(&self) -> &Digest {
@@ -205,6 +216,13 @@ impl Opening {
         let embedding = bytes.get(from..from + layout.group_size())?.to_vec();
         let embedding_path = tree::path(&embedding_leaves(&graph, model)?, group)?;
         Some(Opening { position, embedding, embedding_path, past, sums })
+    }
+
+    /// The opening's hash: past heads, then sums of 8 bytes, in their order.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let sums: Vec<u8> = self.sums.iter().flatten().flat_map(|sum| sum.to_le_bytes()).collect();
+        tagged(OPENING_TAG, &[&self.embedding, &self.past.concat(), &sums])
     }
 
     /// Bytes of the opening, with 4 for each sum that fits them and 8 for the others.

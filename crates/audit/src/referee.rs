@@ -17,10 +17,11 @@ use std::ops::Range;
 use engine::artifact::Kind;
 
 use crate::artifact::Artifact;
+use crate::commitment::{Opening, Position};
 use crate::dispute::Cell;
-use crate::graph::{Graph, Place, RUN, Shape};
+use crate::graph::{Graph, Place, RUN, Shape, What};
 use crate::replay::Run;
-use crate::step::{Inputs, compute};
+use crate::step::{Inputs, Quantised, compute};
 use crate::trace::{Digests, Memory, cells, step_leaf};
 use crate::tree::{self, Digest, PATH_MAX};
 
@@ -197,6 +198,35 @@ pub fn judge(
     }
     let at = usize::try_from(cell.cell).map_err(|_| Undecided::Incomplete)?;
     compute(graph, &proven, place, at).ok_or(Undecided::Incomplete)
+}
+
+/// Whether a worker's trace is of another computation than its answer's root: the row that the trace
+/// gives to the head, with the token that follows, is not the leaf of the root. None where row or
+/// leaf do not lead to what the worker has stated.
+#[must_use]
+pub fn contradicts(
+    graph: &Graph,
+    run: &Run<'_>,
+    (trace, row): (&Digest, &StepInput),
+    (prompt, root): (&Digest, &Digest),
+    (leaf, opening): (Digest, &Opening),
+) -> Option<bool> {
+    let shape = Shape { prompt: run.prompt.len(), output: run.output.len() };
+    let place = row.place;
+    let index = shape.answer_after(place.position)?;
+    let is_row = place.what == What::HeadInput && row.result.len() == graph.size(place);
+    let is_there = opening.index as usize == index && opening.count as usize == shape.output;
+    if !is_row || !is_there || !opening.leads_to(leaf, prompt, root) {
+        return None;
+    }
+    let cells = cells(graph, place, &row.result);
+    let number = graph.index_of(&shape, place)?;
+    let step = step_leaf(number, cells.count(), &cells.root());
+    let found = tree::root_of(step, number, graph.steps(&shape), &row.path)?;
+    let token = *run.output.get(index)?;
+    let Quantised { x, scale } = Quantised::read(&row.result)?;
+    let position = Position { position: place.position as u64 + 1, hidden: &x, scale, token };
+    (found == *trace).then(|| position.leaf() != leaf)
 }
 
 /// What both sides agree on.

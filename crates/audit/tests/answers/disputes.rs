@@ -1,15 +1,17 @@
 //! Disputes: whoever is wrong in one cell of any step is convicted by computing that cell.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use audit::artifact::{Artifact, Piece, Unproven};
 use audit::commitment::prompt_hash;
 use audit::dispute::{Dispute, Phase, ROUNDS_MAX, Refused, Side, Verdict};
 use audit::graph::{Graph, Place, Shape, What};
-use audit::referee::{Evidence, Undecided, judge};
+use audit::referee::{Evidence, StepInput, Undecided, contradicts, judge};
 use audit::replay::Run;
-use audit::step::Quantised;
+use audit::step::{Inputs, Quantised, compute};
 use audit::trace::{Digests, Memory, cells, digest};
+use engine::artifact::Kind;
 use engine::artifact::config::Family;
 use engine::artifact::matrix::Bits;
 use engine::kernels::Isa;
@@ -46,7 +48,7 @@ impl<'a> Party<'a> {
 
     fn result(&mut self, place: Place, lie: Option<Lie>) -> Vec<u8> {
         walk(&mut self.memory, place.position, lie);
-        audit::step::Inputs::step(&self.memory, place).unwrap().to_vec()
+        self.memory.step(place).unwrap().to_vec()
     }
 }
 
@@ -378,4 +380,93 @@ fn runs_that_no_engine_computes_have_no_trace() {
     assert!(Memory::new(&model, run).unwrap().trace().is_some(), "its row is never computed");
     let run = Run { prompt: &[1_000_000], output: &[1], said: 0, sampling: &sampling };
     assert!(Memory::new(&model, run).unwrap().trace().is_none());
+}
+
+/// Inputs whose results are one pattern of bytes, whatever is asked for.
+struct Pattern<'a> {
+    memory: &'a Memory<'a>,
+    bytes: &'a [u8],
+}
+
+impl Inputs for Pattern<'_> {
+    fn step(&self, place: Place) -> Option<&[u8]> {
+        Some(&self.bytes[..self.memory.graph().size(place)])
+    }
+
+    fn cell(&self, place: Place, _: usize) -> Option<&[u8]> {
+        Some(&self.bytes[..self.memory.graph().cells(place).1])
+    }
+
+    fn section(&self, kind: Kind, layer: usize, range: Range<usize>) -> Option<&[u8]> {
+        self.memory.section(kind, layer, range)
+    }
+
+    fn run(&self) -> Option<Run<'_>> {
+        self.memory.run()
+    }
+}
+
+#[test]
+fn no_values_of_inputs_make_a_step_panic() {
+    let words: [[u8; 4]; 9] = [
+        [0, 0, 0, 0],
+        [1, 0, 0, 0],
+        [0xff, 0xff, 0xff, 0xff],
+        [0, 0, 0, 0x80],
+        [0xff, 0xff, 0xff, 0x7f],
+        [0x80, 0x3f, 0x80, 0x3f],
+        [0x80, 0xc0, 0x80, 0xc0],
+        [0xff, 0x7f, 0xff, 0x7f],
+        [16, 0, 0, 0],
+    ];
+    for family in FAMILIES {
+        let model = model(family, 3);
+        let sampling = Sampling::default();
+        let prompt = tokens(40, 1);
+        let run = Run { prompt: &prompt, output: &[3, 4], said: 0, sampling: &sampling };
+        let memory = Memory::new(&model, run).unwrap();
+        let places = one_of_each(memory.graph(), memory.shape());
+        for word in words {
+            let bytes = word.repeat(100_000);
+            let inputs = Pattern { memory: &memory, bytes: &bytes };
+            for place in &places {
+                let (count, size) = memory.graph().cells(*place);
+                for cell in [0, count - 1, count, usize::MAX] {
+                    let found = compute(memory.graph(), &inputs, *place, cell);
+                    assert!(found.as_ref().is_none_or(|found| found.len() <= size && cell < count));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_trace_of_another_computation_than_the_committed_one_contradicts_it() {
+    let (model, _, request, output) = answer(Family::Llama, 3);
+    let (prompt, sampling) = (&request.prompt, &request.sampling);
+    let run = Run { prompt, output: &output, said: 0, sampling };
+    let (_, committed) = alone(&model, &request, options(Isa::best(), 1));
+    let hash = prompt_hash(prompt);
+    let root = committed.root(&hash);
+    let other = crate::model(Family::Llama, 4);
+    for (traced, is_contradiction) in [(&model, false), (&other, true)] {
+        let mut party = Party::new(traced, run.clone(), None);
+        let graph = *party.memory.graph();
+        let place = Place { position: 24, layer: 3, what: What::HeadInput };
+        let index = graph.index_of(party.memory.shape(), place).unwrap();
+        let path = party.trace.path(index).unwrap();
+        let row = StepInput { place, result: party.result(place, None), path };
+        let trace = party.trace.root();
+        let opening = committed.open(1).unwrap();
+        let leaf = committed.as_slice()[1];
+        let found = |row: &StepInput, leaf, opening| {
+            contradicts(&graph, &run, (&trace, row), (&hash, &root), (leaf, opening))
+        };
+        assert_eq!(found(&row, leaf, &opening), Some(is_contradiction));
+        let mut moved = row.clone();
+        moved.result[0] ^= 1;
+        assert_eq!(found(&moved, leaf, &opening), None, "a row that the trace does not have");
+        assert_eq!(found(&row, [0; 32], &opening), None, "a leaf that the root does not have");
+        assert_eq!(found(&row, leaf, &committed.open(2).unwrap()), None, "another position");
+    }
 }

@@ -1,10 +1,16 @@
 //! Light audits: honest positions pass, and no changed sum does.
 
+use std::fmt::Write;
+
 use audit::commitment::prompt_hash;
 use audit::light::{Committed, Found, Key, Opening, SUM_MAX, check};
 use audit::replay::Run;
+use audit::trace::Memory;
+use audit::tree::Digest;
+use data_encoding::HEXLOWER;
 use engine::artifact::config::Family;
 use engine::kernels::Isa;
+use expect_test::expect_file;
 
 use crate::support::Random;
 use crate::{FAMILIES, alone, model, options, request, tokens};
@@ -113,4 +119,28 @@ fn openings_of_another_form_are_refused() {
     output[0] ^= 1;
     let changed = Run { output: &output, ..run.clone() };
     assert!(matches!(check(&key, &good, &changed, None), Err(Found::Token { .. })));
+}
+
+#[test]
+fn roots_traces_keys_and_openings_are_those_that_are_written_down() {
+    let mut lines = String::new();
+    for family in FAMILIES {
+        let model = model(family, 3);
+        let request = request(tokens(24, 6), 4, 3);
+        let (output, leaves) = alone(&model, &request, options(Isa::best(), 1));
+        let (prompt, sampling) = (&request.prompt, &request.sampling);
+        let run = Run { prompt, output: &output, said: 0, sampling };
+        let trace = Memory::new(&model, run.clone()).unwrap().trace().unwrap();
+        let key = Key::new(&model, [9; 32]).unwrap();
+        let opening = Opening::of(&model, &run, 25).unwrap();
+        let hex = |digest: Digest| HEXLOWER.encode(&digest);
+        let root = leaves.root(&prompt_hash(prompt));
+        let name = family.name();
+        writeln!(lines, "{name} tokens {output:?}").unwrap();
+        writeln!(lines, "{name} root {}", hex(root)).unwrap();
+        writeln!(lines, "{name} trace {} {}", trace.count(), hex(trace.root())).unwrap();
+        writeln!(lines, "{name} key {}", hex(key.digest())).unwrap();
+        writeln!(lines, "{name} opening {}", hex(opening.digest())).unwrap();
+    }
+    expect_file!["../../../../fixtures/audits/roots.txt"].assert_eq(&lines);
 }
