@@ -46,8 +46,17 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
 }
 
 const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-const CLIPPY_CORE: [&str; 7] =
-    ["clippy", "--package", "engine", "--no-default-features", "--", "-D", "warnings"];
+const CLIPPY_CORE: [&str; 9] = [
+    "clippy",
+    "--package",
+    "engine",
+    "--package",
+    "audit",
+    "--no-default-features",
+    "--",
+    "-D",
+    "warnings",
+];
 
 /// Runs cargo and waits.
 pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Result<(), String> {

@@ -23,7 +23,7 @@ use crate::pages::{PageTable, Prefix};
 use crate::request::{Finish, Logprobs, Output, Request, SequenceId, TOP_LOGPROBS_MAX};
 use crate::sampler::{Context, Sampler, logprobs};
 use crate::sampling::SamplingError;
-use crate::trace::{Observer, RowId};
+use crate::trace::{Answered, Observer, RowId};
 
 /// Rows whose logits are computed at once for a prompt's log-probabilities: bounds the memory of a
 /// large vocabulary's rows to some tens of megabytes.
@@ -136,6 +136,8 @@ struct Sequence {
     /// Where the last published page is in the tree of prefixes, and how many pages are published.
     published: (Prefix, usize),
     cached: u32,
+    /// Tokens of the answer whose rows an observer has been shown.
+    shown: usize,
     prompt_reported: bool,
     prompt_logprobs: Vec<Logprobs>,
 }
@@ -268,6 +270,7 @@ impl Engine {
             computed: 0,
             published: (Prefix::default(), 0),
             cached: 0,
+            shown: 0,
             prompt_reported: false,
             prompt_logprobs: Vec::new(),
         });
@@ -317,7 +320,7 @@ impl Engine {
 
     /// Advances every sequence that fits the step, and says what happened. Does nothing when idle.
     pub fn step(&mut self, observer: &mut Observer<'_>) -> Vec<(SequenceId, Output)> {
-        self.admit();
+        self.admit(observer.wants_answers().is_some());
         let parts = self.plan();
         if parts.is_empty() {
             return Vec::new();
@@ -334,7 +337,7 @@ impl Engine {
             from = to;
         }
         for ready in ready.chunks(LOGIT_ROWS_MAX) {
-            self.choose(ready, &mut outputs);
+            self.choose(ready, observer, &mut outputs);
         }
         self.retire(&mut outputs);
         outputs
@@ -358,8 +361,9 @@ impl Engine {
         true
     }
 
-    /// Lets waiting sequences run while pages last.
-    fn admit(&mut self) {
+    /// Lets waiting sequences run while pages last. Where answers are shown, rows of an answer that
+    /// were not shown are computed, whatever is cached.
+    fn admit(&mut self, shows_answers: bool) {
         while let Some(mut sequence) = self.waiting.pop_front() {
             if self.is_held(&sequence) || !self.make_room(sequence.priority) {
                 self.waiting.push_front(sequence);
@@ -367,7 +371,9 @@ impl Engine {
             }
             if self.options.prefix_cache && !sequence.request.prompt_logprobs {
                 // The last token is always computed, since its logits are needed.
-                let usable = sequence.tokens.len() - 1;
+                let all = sequence.tokens.len() - 1;
+                let shown = sequence.request.prompt.len() - 1 + sequence.shown;
+                let usable = if shows_answers { all.min(shown) } else { all };
                 let (pages, prefix) = self.table.find(&sequence.tokens[..usable]);
                 sequence.computed = pages.len() * PAGE;
                 if !sequence.prompt_reported {
@@ -481,8 +487,11 @@ impl Engine {
         let sequence = &self.running[part.sequence];
         let (complete, id) = (sequence.pending() == 0, sequence.id);
         let scores_prompt = sequence.request.prompt_logprobs && !sequence.prompt_reported;
-        if scores_prompt || observer.is_some() {
+        if scores_prompt || observer.wants_every_logit() {
             self.score_rows(part.sequence, position, rows.clone(), observer);
+        }
+        if let Some(logits) = observer.wants_answers() {
+            self.show_said(part.sequence, position, rows.clone(), (observer, logits));
         }
         if !complete {
             return false;
@@ -515,7 +524,9 @@ impl Engine {
             for (row, logits) in (from..to).zip(self.logits.chunks_exact(stride)) {
                 let logits = &logits[..tokens];
                 let at = position + row - rows.start;
-                observer.logits(RowId { sequence: sequence.id, position: at }, logits);
+                if observer.wants_every_logit() {
+                    observer.logits(RowId { sequence: sequence.id, position: at }, logits);
+                }
                 let next = sequence.request.prompt.get(at + 1);
                 if let (true, Some(&next)) = (sequence.request.prompt_logprobs, next) {
                     let count = usize::from(sequence.request.logprobs.unwrap_or(0));
@@ -525,8 +536,50 @@ impl Engine {
         }
     }
 
+    /// Shows the observer the rows of a part, the first at `position`, after which tokens of the
+    /// answer stand already.
+    fn show_said(
+        &mut self,
+        index: usize,
+        position: usize,
+        rows: core::ops::Range<usize>,
+        (observer, wants_logits): (&mut Observer<'_>, bool),
+    ) {
+        let width = self.forward.model().config().width;
+        let tokens = self.forward.model().vocabulary_size();
+        let stride = self.forward.logits_stride();
+        let sequence = &mut self.running[index];
+        let before = sequence.request.prompt.len() - 1;
+        let first = (before + sequence.shown).max(position);
+        let end = (sequence.tokens.len() - 1).min(position + rows.len());
+        let mut at = first;
+        while at < end {
+            let count = (end - at).min(LOGIT_ROWS_MAX);
+            let from = rows.start + at - position;
+            let part = &self.rows[from * width..(from + count) * width];
+            match wants_logits {
+                true => self.forward.logits(part, &mut self.logits),
+                false => self.forward.head_input(part),
+            }
+            for row in 0..count {
+                let (hidden, scale) = self.forward.head_row(row);
+                let logits = wants_logits.then(|| &self.logits[row * stride..][..tokens]);
+                let id = RowId { sequence: sequence.id, position: at + row };
+                let (index, token) = (at + row - before, sequence.tokens[at + row + 1]);
+                observer.answered(Answered { row: id, index, hidden, scale, logits, token });
+            }
+            at += count;
+            sequence.shown = at - before;
+        }
+    }
+
     /// Chooses the next tokens of sequences, given as (sequence, row).
-    fn choose(&mut self, ready: &[(usize, usize)], outputs: &mut Vec<(SequenceId, Output)>) {
+    fn choose(
+        &mut self,
+        ready: &[(usize, usize)],
+        observer: &mut Observer<'_>,
+        outputs: &mut Vec<(SequenceId, Output)>,
+    ) {
         let width = self.forward.model().config().width;
         let stride = self.forward.logits_stride();
         // Rows of the embedding past the vocabulary are no tokens and are never chosen.
@@ -534,7 +587,9 @@ impl Engine {
         let rows = ready.iter().flat_map(|&(_, row)| &self.rows[row * width..][..width]);
         let last_rows: Vec<i32> = rows.copied().collect();
         self.forward.logits(&last_rows, &mut self.logits);
-        for (&(index, _), logits) in ready.iter().zip(self.logits.chunks_exact(stride)) {
+        let shows = observer.wants_answers().is_some();
+        let rows = ready.iter().zip(self.logits.chunks_exact(stride));
+        for (row, (&(index, _), logits)) in rows.enumerate() {
             let logits = &logits[..tokens];
             let sequence = &mut self.running[index];
             let (prompt, generated) = sequence.tokens.split_at(sequence.request.prompt.len());
@@ -542,6 +597,14 @@ impl Engine {
             let token = self.sampler.choose(logits, &sequence.request.sampling, context);
             let report = |count: u8| logprobs(logits, token, usize::from(count));
             let logprobs = sequence.request.logprobs.map(report);
+            if shows {
+                let (hidden, scale) = self.forward.head_row(row);
+                let (index, position) = (generated.len(), sequence.tokens.len() - 1);
+                let row = RowId { sequence: sequence.id, position };
+                let logits = Some(logits);
+                observer.answered(Answered { row, index, hidden, scale, logits, token });
+                sequence.shown = index + 1;
+            }
             sequence.tokens.push(token);
             outputs.push((sequence.id, Output::Token { token, logprobs }));
         }

@@ -25,7 +25,7 @@ use crate::kernels::rows::{Rows, for_each, room};
 use crate::kernels::{Isa, Pool, element, per_thread};
 use crate::kv::KvPages;
 use crate::model::Model;
-use crate::numeric::{cos_sin_q30, saturate};
+use crate::numeric::{Scale, cos_sin_q30, saturate};
 use crate::trace::Observer;
 
 /// Fraction bits of projections, and of logits.
@@ -173,6 +173,20 @@ impl Forward {
         self.normed(rows, count, model.output_norm());
         out.resize(count * head.layout.rows_padded(), 0);
         self.multiply([(head, &mut out[..])], FRACTION);
+    }
+
+    /// Quantises rows that have passed every layer for the head, as `logits` does.
+    pub fn head_input(&mut self, rows: &[i32]) {
+        let model = self.model.clone();
+        self.normed(rows, rows.len() / model.config().width, model.output_norm());
+    }
+
+    /// Row `row` of what was quantised last, by `logits` or `head_input`: what the head multiplies,
+    /// and its scale.
+    #[must_use]
+    pub fn head_row(&self, row: usize) -> (&[i16], Scale) {
+        let (hidden, scale) = self.activations.row(row);
+        (&hidden[..self.model.config().width], scale)
     }
 
     /// Elements from one row of logits to the next.

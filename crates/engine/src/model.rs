@@ -202,6 +202,13 @@ impl Model {
         Ok(())
     }
 
+    /// The bytes of a section; none where the artifact has no such section.
+    #[must_use]
+    pub fn section_bytes(&self, kind: Kind, layer: u32) -> Option<&[u8]> {
+        let section = self.directory.find(kind, layer)?;
+        Some(&(*self.bytes).as_ref()[section.offset..][..section.size])
+    }
+
     fn section(&self, kind: Kind, layer: u32) -> &[u8] {
         let section = self.directory.find(kind, layer).expect("the section was there at opening");
         &(*self.bytes).as_ref()[section.offset..][..section.size]

@@ -7,6 +7,7 @@
 
 use core::fmt;
 
+use crate::numeric::Scale;
 use crate::request::SequenceId;
 
 /// A row of a step: which sequence, and its position in it.
@@ -18,8 +19,48 @@ pub struct RowId {
     pub position: usize,
 }
 
+/// Which rows an observer asks for beyond those after each layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// The logits of every row, computed for it.
+    EveryLogit,
+    /// The rows from which the answer's tokens follow: one each, in order, whatever the batch, the
+    /// chunks and the caches. Those of a new answer are computed in any case.
+    Answer,
+    /// The same, with the logits of tokens that another run has generated.
+    AnswerLogits,
+}
+
+/// A row from which a token of an answer follows.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// The row: the position before the token's.
+    pub row: RowId,
+    /// Which token of the answer follows, from 0, those that another run has generated among them.
+    pub index: usize,
+    /// What the head multiplies: `norm_quantise(X, output_norm)`, `[width]`.
+    pub hidden: &'a [i16],
+    /// Its scale.
+    pub scale: Scale,
+    /// The logits, Q16, one a token of the vocabulary; `None` for a token that another run has
+    /// generated, unless they were asked for.
+    pub logits: Option<&'a [i32]>,
+    /// The token that follows.
+    pub token: u32,
+}
+
 /// Sees the rows of a run. Every method does nothing unless it is written.
 pub trait Observe {
+    /// What is to be shown.
+    fn interest(&self) -> Interest {
+        Interest::EveryLogit
+    }
+
+    /// A row from which a token of an answer follows, where `interest` asks for them.
+    fn answered(&mut self, answered: Answered<'_>) {
+        let _ = answered;
+    }
+
     /// A step begins with these rows.
     fn step(&mut self, rows: &[RowId]) {
         let _ = rows;
@@ -59,6 +100,30 @@ impl<'a> Observer<'a> {
 
     pub(crate) fn is_some(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Whether it asks for the logits of every row.
+    pub(crate) fn wants_every_logit(&self) -> bool {
+        self.interest() == Some(Interest::EveryLogit)
+    }
+
+    /// Whether it asks for answers, and then whether with all of their logits.
+    pub(crate) fn wants_answers(&self) -> Option<bool> {
+        match self.interest()? {
+            Interest::EveryLogit => None,
+            Interest::Answer => Some(false),
+            Interest::AnswerLogits => Some(true),
+        }
+    }
+
+    fn interest(&self) -> Option<Interest> {
+        self.0.as_ref().map(|observe| observe.interest())
+    }
+
+    pub(crate) fn answered(&mut self, answered: Answered<'_>) {
+        if let Some(observe) = &mut self.0 {
+            observe.answered(answered);
+        }
     }
 
     pub(crate) fn step(&mut self, rows: &[RowId]) {

@@ -9,7 +9,7 @@ use super::Finding;
 use crate::tree::Tree;
 
 /// Each crate, and the crates of ours it may use. An arrow that is not here does not exist.
-const DIRECTIONS: [(&str, &[&str]); 14] = [
+const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("types", &[]),
     ("ledger", &["types"]),
     ("chain", &["types", "ledger", "store"]),
@@ -18,6 +18,7 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("sim", &["types", "ledger", "chain", "consensus"]),
     ("wallet", &["types"]),
     ("engine", &[]),
+    ("audit", &["types", "store", "engine"]),
     ("text", &["engine"]),
     ("store", &[]),
     ("gateway", &["engine", "text"]),

@@ -81,6 +81,13 @@ pub struct Activations {
 }
 
 impl Activations {
+    /// A row's quantised values, padding included, and its scale.
+    #[must_use]
+    pub fn row(&self, row: usize) -> (&[i16], Scale) {
+        let stride = self.blocks * BLOCK;
+        (&self.x[row * stride..][..stride], self.scales[row])
+    }
+
     /// Quantises `tokens` rows of `columns` terms. `terms(token, out)` writes a row's terms, below
     /// 2^62 in magnitude, and says their unit. `bulk` also makes tiles.
     pub fn fill(
@@ -169,8 +176,9 @@ fn raise(squares: &[u64], blocks: usize, mut out: &mut [u64]) {
     }
 }
 
-/// The scale of a row whose largest term is `largest * 2^shift`.
-fn row_scale(largest: u64, shift: u32, unit: Unit) -> Scale {
+/// The scale of a row whose largest term is `largest * 2^shift` (section 4.3).
+#[must_use]
+pub fn row_scale(largest: u64, shift: u32, unit: Unit) -> Scale {
     let value = (u128::from(largest) << 64) / (ACTIVATION_MAX as u128 * u128::from(unit.rms));
     Scale::new(value, 64 - shift as i32 + unit.exponent, 31)
 }

@@ -1,0 +1,92 @@
+//! Measures what commitments cost: the same run with and without them, in turn.
+//!
+//! overhead ARTIFACT THREADS PROMPT_TOKENS GENERATE ROUNDS
+//!
+//! Prints, for the prompt and for the answer, the median seconds without and with a commitment, the
+//! median of the rounds' ratios, and what a replay takes.
+#![expect(clippy::print_stdout, reason = "the measurement is the program's output")]
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Instant;
+
+use audit::commitment::Committer;
+use audit::replay::{Run, replay};
+use engine::batch::{Engine, Options};
+use engine::fingerprint::standard_request;
+use engine::kernels::Isa;
+use engine::model::Model;
+use engine::request::{Output, Request};
+use engine::trace::Observer;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [file, threads, prompt, generate, rounds] = arguments.as_slice() else {
+        return Err("usage: overhead ARTIFACT THREADS PROMPT_TOKENS GENERATE ROUNDS".into());
+    };
+    let (threads, rounds): (usize, usize) = (threads.parse()?, rounds.parse()?);
+    let (prompt, generate): (u32, u32) = (prompt.parse()?, generate.parse()?);
+    let model = Arc::new(Model::open(Arc::new(std::fs::read(file)?))?);
+    let options = Options { isa: Isa::best(), threads, prefix_cache: false, ..Options::default() };
+    let mut engine = Engine::new(model.clone(), options);
+    let vocabulary = model.vocabulary_size() as u32;
+    let tokens: Vec<u32> = (0..prompt).map(|i| (i * 37 + 3) % vocabulary).collect();
+    let request = standard_request(tokens, generate);
+    let mut times: [Vec<[f64; 2]>; 2] = [Vec::new(), Vec::new()];
+    let (mut output, mut replays) = (Vec::new(), Vec::new());
+    run(&mut engine, &request, false)?;
+    for round in 0..rounds {
+        for with in [round % 2 == 0, round % 2 == 1] {
+            let (tokens, taken) = run(&mut engine, &request, with)?;
+            times[usize::from(with)].push(taken);
+            output = tokens;
+        }
+        let started = Instant::now();
+        let (prompt, sampling) = (&request.prompt, &request.sampling);
+        let found = replay(&mut engine, &Run { prompt, output: &output, said: 0, sampling })?;
+        replays.push(started.elapsed().as_secs_f64());
+        assert!(found.wrong.is_none(), "the replay agrees");
+    }
+    for (at, part) in ["prompt", "answer"].into_iter().enumerate() {
+        let column = |times: &[[f64; 2]]| times.iter().map(|pair| pair[at]).collect::<Vec<f64>>();
+        let (without, with) = (column(&times[0]), column(&times[1]));
+        let ratios = with.iter().zip(&without).map(|(with, without)| with / without).collect();
+        let (without, with) = (median(without), median(with));
+        println!("{part}: {without:.4} s without, {with:.4} s with, ratio {:.4}", median(ratios));
+    }
+    let whole: Vec<f64> = times[0].iter().map(|[prompt, answer]| prompt + answer).collect();
+    let (whole, again) = (median(whole), median(replays));
+    println!("replay: {again:.4} s, {:.3} of the run", again / whole);
+    Ok(())
+}
+
+/// The answer, and the seconds of the prompt with the first token and of the rest.
+fn run(
+    engine: &mut Engine,
+    request: &Request,
+    commits: bool,
+) -> Result<(Vec<u32>, [f64; 2]), Box<dyn Error>> {
+    let mut committer = Committer::default();
+    let id = engine.submit(request.clone())?;
+    committer.follow(id);
+    let (started, mut first, mut tokens) = (Instant::now(), None, Vec::new());
+    while !engine.is_idle() {
+        let mut observer = if commits { Observer::new(&mut committer) } else { Observer::none() };
+        for (_, output) in engine.step(&mut observer) {
+            if let Output::Token { token, .. } = output {
+                first.get_or_insert_with(|| started.elapsed().as_secs_f64());
+                tokens.push(token);
+            }
+        }
+    }
+    let first = first.unwrap_or_default();
+    let found = committer.take(id).map_or(0, |leaves| leaves.as_slice().len());
+    assert!(!commits || found == tokens.len(), "every token has its leaf");
+    Ok((tokens, [first, started.elapsed().as_secs_f64() - first]))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,22 @@
+//! Commit to answers, and find out who computed them wrongly.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+#[cfg(feature = "std")]
+pub mod artifact;
+pub mod commitment;
+pub mod dispute;
+pub mod draw;
+pub mod graph;
+pub mod light;
+#[cfg(feature = "std")]
+pub mod receipt;
+#[cfg(feature = "std")]
+pub mod referee;
+pub mod replay;
+pub mod step;
+pub mod trace;
+pub mod tree;
+#[cfg(feature = "std")]
+pub mod verify;

@@ -1,0 +1,436 @@
+//! The light audit: all products of one position checked without the weights.
+//!
+//! Freivalds' check (1977): with a random row r, r(Wx) = (rW)x. The worker opens the exact sums y =
+//! Wx; the auditor has v = rW in a key made from a beacon that was fixed after the answer's root, and
+//! compares r.y with v.x modulo 2^61 - 1. Everything between the products is computed again.
+//! Specified in `docs/spec/audit.md`, section 9.
+//!
+//! Invariants:
+//! - A sum is below 2^46 in magnitude, so that a wrong one differs modulo the prime too.
+//! - No opening makes the check panic, and its work is bounded by the model's shape and the context.
+//!
+//! Not here: that the past keys and values of an opening are those of the run, which it takes as
+//! given (a replay sees them).
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use engine::artifact::Kind;
+use engine::artifact::matrix::{GROUP, Layout};
+use engine::model::{LAYER_MATRICES, Model, shape};
+
+use crate::commitment::{self, Position};
+use crate::graph::{Graph, Place, Shape, What};
+use crate::replay::Run;
+use crate::step::{self, Inputs, Quantised, lane_weights, matrix_head, piece, whole};
+use crate::trace::Memory;
+use crate::tree::{self, Digest, tagged};
+
+/// The field of the check: a Mersenne prime.
+pub const PRIME: u64 = (1 << 61) - 1;
+/// Every sum is below this: 16,129 * 16,256 * 65,536 is (`docs/spec/int-1.md`, section 5).
+pub const SUM_MAX: u64 = 1 << 46;
+
+const ROW_TAG: &str = "mashaa/audit/freivalds/v1";
+const KEY_TAG: &str = "mashaa/audit/key/v1";
+const OPENING_TAG: &str = "mashaa/audit/opening/v1";
+const HEAD: usize = 64;
+
+type MatrixId = (Kind, usize);
+
+/// What replaces the weights, for one beacon.
+#[derive(Clone, Debug)]
+pub struct Key {
+    graph: Graph,
+    beacon: Digest,
+    /// Small sections whole, and matrices up to their row scales.
+    sections: BTreeMap<MatrixId, Vec<u8>>,
+    /// r for each row and v for each column of each matrix.
+    rows: BTreeMap<MatrixId, [Vec<u64>; 2]>,
+    /// The tree over the embedding's groups of rows.
+    embedding: Digest,
+    groups: u64,
+}
+
+/// What a worker opens of one position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// The position, from 0.
+    pub position: usize,
+    /// The token's group of rows of the embedding.
+    pub embedding: Vec<u8>,
+    /// Its path in the tree of the key.
+    pub embedding_path: Vec<Digest>,
+    /// The key and value heads of the positions before: layer by layer, position by position, keys
+    /// before values.
+    pub past: Vec<Vec<u8>>,
+    /// The sums of every product, in the order of the steps.
+    pub sums: Vec<Vec<i64>>,
+}
+
+/// What the answer's root says of the position.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed<'a> {
+    /// The prompt's hash.
+    pub prompt: &'a Digest,
+    /// The answer's root.
+    pub root: &'a Digest,
+    /// The position's place in it.
+    pub opening: &'a commitment::Opening,
+}
+
+/// What a light audit found wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Found {
+    /// The opening has not the form that this model's has.
+    #[error("the opening is not of this model's form")]
+    Form,
+    /// The embedding's rows are not the model's.
+    #[error("the token's embedding is not the model's")]
+    Embedding,
+    /// A product is not that of the model's weights.
+    #[error("a product of layer {layer} is not that of the model's weights: {what:?}")]
+    Product {
+        /// The layer.
+        layer: usize,
+        /// The step.
+        what: What,
+    },
+    /// The token that the rules choose is another.
+    #[error("the rules choose token {right}, and {found} was answered")]
+    Token {
+        /// The token answered.
+        found: u32,
+        /// The token that the rules choose.
+        right: u32,
+    },
+    /// The position is not the one that the root has.
+    #[error("the row or the token is not the one that the answer's root has")]
+    Root,
+}
+
+impl Key {
+    /// Makes a key from the weights; anyone who has them makes the same. None when the artifact's
+    /// bytes are not of their form.
+    #[must_use]
+    pub fn new(model: &Model, beacon: Digest) -> Option<Key> {
+        let graph = Graph::of(model);
+        let layers = graph.config.layers;
+        let mut sections = BTreeMap::new();
+        for kind in Kind::ALL {
+            for layer in 0..layers {
+                let Some(bytes) = model.section_bytes(kind, layer as u32) else { continue };
+                let size = match shape(&graph.config, kind) {
+                    Some(_) => HEAD + 4 * matrix_head(&graph, kind, bytes)?.0.rows_padded(),
+                    None if matches!(kind, Kind::Vocabulary | Kind::Strings) => 0,
+                    None => bytes.len(),
+                };
+                sections.insert((kind, layer), bytes.get(..size)?.to_vec());
+            }
+        }
+        let layered = (0..layers).flat_map(|layer| LAYER_MATRICES.map(|kind| (kind, layer)));
+        let mut rows = BTreeMap::new();
+        for id in layered.chain([(graph.head, 0)]) {
+            let bytes = model.section_bytes(id.0, id.1 as u32)?;
+            let layout = matrix_head(&graph, id.0, bytes)?.0;
+            let random = random_rows(&beacon, id, layout.rows);
+            let columns = combined(&layout, bytes, &random)?;
+            rows.insert(id, [random, columns]);
+        }
+        let leaves = embedding_leaves(&graph, model)?;
+        let (embedding, groups) = (tree::root(&leaves), leaves.len() as u64);
+        Some(Key { graph, beacon, sections, rows, embedding, groups })
+    }
+
+    /// Bytes that are kept or sent: sections, and v; r follows from the beacon.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let columns: usize = self.rows.values().map(|[_, columns]| 8 * columns.len()).sum();
+        self.sections.values().map(Vec::len).sum::<usize>() + columns + 64
+    }
+
+    /// The key's hash, by which two that were made apart are compared: v of every matrix, ascending by
+    /// kind and layer, and the root of the embedding's tree.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let columns = self.rows.values().flat_map(|[_, columns]| columns);
+        let bytes: Vec<u8> = columns.flat_map(|number| number.to_le_bytes()).collect();
+        tagged(KEY_TAG, &[&self.beacon, &bytes, &self.embedding])
+    }
+
+    /// The beacon that it was made from.
+    #[must_use]
+    pub fn beacon(&self) -> &Digest {
+        &self.beacon
+    }
+
+    /// Whether sums are those of a matrix over an input, with an error of 2^-61.
+    fn holds(&self, id: MatrixId, x: &[i16], sums: &[i64]) -> bool {
+        let Some([random, columns]) = self.rows.get(&id) else { return false };
+        if sums.len() != random.len() || x.len() != columns.len() {
+            return false;
+        }
+        let are_small = sums.iter().all(|sum| sum.unsigned_abs() < SUM_MAX);
+        let x = x.iter().map(|&x| i64::from(x));
+        are_small && dot(random, sums.iter().copied()) == dot(columns, x)
+    }
+}
+
+impl Opening {
+    /// Opens a position of a run from a memory that has all of it before, and the weights.
+    /// None when the artifact's bytes are not of their form.
+    #[must_use]
+    pub fn of(model: &Model, run: &Run<'_>, position: usize) -> Option<Opening> {
+        let mut memory = Memory::new(model, run.clone())?;
+        let graph = *memory.graph();
+        if position >= memory.shape().positions() {
+            return None;
+        }
+        for before in 0..position {
+            memory.walk(before, |_, _| {}).then_some(())?;
+            memory.leave(before);
+        }
+        memory.walk(position, |_, _| {}).then_some(())?;
+        let mut sums = Vec::new();
+        for index in memory.steps_of(position) {
+            let place = graph.place_of(memory.shape(), index)?;
+            let Some((id, from)) = step::factors(&graph, place) else { continue };
+            let x = Quantised::read(memory.step(from)?)?.x;
+            let bytes = model.section_bytes(id.0, id.1 as u32)?;
+            let layout = matrix_head(&graph, id.0, bytes)?.0;
+            let mut all = Vec::with_capacity(layout.rows_padded());
+            for group in 0..layout.rows.div_ceil(GROUP) {
+                all.extend(memory.sums(id, &layout, group, &x)?);
+            }
+            all.truncate(layout.rows);
+            sums.push(all);
+        }
+        let past = past_places(&graph, position).map(|it| memory.step(it).map(<[u8]>::to_vec));
+        let past = past.collect::<Option<_>>()?;
+        let token = *run.prompt.iter().chain(run.output).nth(position)?;
+        let group = token as usize / GROUP;
+        let bytes = model.section_bytes(Kind::Embedding, 0)?;
+        let layout = matrix_head(&graph, Kind::Embedding, bytes)?.0;
+        let from = layout.group_offset(group);
+        let embedding = bytes.get(from..from + layout.group_size())?.to_vec();
+        let embedding_path = tree::path(&embedding_leaves(&graph, model)?, group)?;
+        Some(Opening { position, embedding, embedding_path, past, sums })
+    }
+
+    /// The opening's hash: past heads, then sums of 8 bytes, in their order.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let sums: Vec<u8> = self.sums.iter().flatten().flat_map(|sum| sum.to_le_bytes()).collect();
+        tagged(OPENING_TAG, &[&self.embedding, &self.past.concat(), &sums])
+    }
+
+    /// Bytes of the opening, with 4 for each sum that fits them and 8 for the others.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let size = |sum: &i64| if i32::try_from(*sum).is_ok() { 4 } else { 8 };
+        let sums: usize = self.sums.iter().flatten().map(size).sum();
+        let past: usize = self.past.iter().map(Vec::len).sum();
+        8 + self.embedding.len() + 32 * self.embedding_path.len() + past + sums
+    }
+}
+
+/// Checks one position of a run.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check(
+    key: &Key,
+    opening: &Opening,
+    run: &Run<'_>,
+    committed: Option<Committed<'_>>,
+) -> Result<(), Found> {
+    let shape = Shape { prompt: run.prompt.len(), output: run.output.len() };
+    let graph = &key.graph;
+    let position = opening.position;
+    let is_there = shape.prompt > 0 && position < shape.positions();
+    let fits = shape.prompt.saturating_add(shape.output) <= graph.config.context_max;
+    if !is_there || !fits {
+        return Err(Found::Form);
+    }
+    let mut light = Light { key, opening, run, results: BTreeMap::new(), sums: BTreeMap::new() };
+    light.check_embedding()?;
+    light.take_past()?;
+    let mut sums = opening.sums.iter();
+    let first = Place { position, layer: 0, what: What::Embed };
+    let mut index = graph.index_of(&shape, first).ok_or(Found::Form)?;
+    while let Some(place) = graph.place_of(&shape, index).filter(|it| it.position == position) {
+        index += 1;
+        if let Some((id, from)) = step::factors(graph, place) {
+            let (layer, what) = (place.layer, place.what);
+            let x = light.step(from).and_then(Quantised::read).ok_or(Found::Form)?.x;
+            let sums = sums.next().ok_or(Found::Form)?;
+            if !key.holds(id, &x, sums) {
+                return Err(Found::Product { layer, what });
+            }
+            light.sums.insert(id, sums);
+        }
+        let result = whole(graph, &light, place).ok_or(Found::Form)?;
+        light.results.insert(place, result);
+    }
+    match sums.next() {
+        Some(_) => Err(Found::Form),
+        None => light.check_end(&shape, committed),
+    }
+}
+
+/// A light audit in progress.
+struct Light<'a> {
+    key: &'a Key,
+    opening: &'a Opening,
+    run: &'a Run<'a>,
+    results: BTreeMap<Place, Vec<u8>>,
+    sums: BTreeMap<MatrixId, &'a [i64]>,
+}
+
+impl Light<'_> {
+    /// The row's number in its section is the token's.
+    fn token(&self) -> Result<u32, Found> {
+        let tokens = self.run.prompt.iter().chain(self.run.output);
+        tokens.copied().nth(self.opening.position).ok_or(Found::Form)
+    }
+
+    fn check_embedding(&self) -> Result<(), Found> {
+        let group = u64::from(self.token()?) / GROUP as u64;
+        let leaf = tree::leaf(&self.opening.embedding);
+        let root = tree::root_of(leaf, group, self.key.groups, &self.opening.embedding_path);
+        (root == Some(self.key.embedding)).then_some(()).ok_or(Found::Embedding)
+    }
+
+    fn take_past(&mut self) -> Result<(), Found> {
+        let graph = self.key.graph;
+        let mut past = self.opening.past.iter();
+        for place in past_places(&graph, self.opening.position) {
+            let bytes = past.next().filter(|it| it.len() == graph.size(place));
+            self.results.insert(place, bytes.ok_or(Found::Form)?.clone());
+        }
+        past.next().is_none().then_some(()).ok_or(Found::Form)
+    }
+
+    /// Compares what was computed with what was answered and committed to.
+    fn check_end(&self, shape: &Shape, committed: Option<Committed<'_>>) -> Result<(), Found> {
+        let position = self.opening.position;
+        let Some(index) = shape.answer_after(position) else { return Ok(()) };
+        let at = |what| Place { position, layer: self.key.graph.config.layers, what };
+        let row = self.step(at(What::HeadInput)).and_then(Quantised::read).ok_or(Found::Form)?;
+        let right = self.step(at(What::Sample)).and_then(|it| it.first_chunk::<4>());
+        let right = u32::from_le_bytes(*right.ok_or(Found::Form)?);
+        let found = *self.run.output.get(index).ok_or(Found::Form)?;
+        if right != found && index >= self.run.said {
+            return Err(Found::Token { found, right });
+        }
+        let Some(committed) = committed else { return Ok(()) };
+        let hidden = &row.x;
+        let leaf =
+            Position { position: position as u64 + 1, hidden, scale: row.scale, token: found };
+        let is_it = committed.opening.index as usize == index
+            && committed.opening.count as usize == shape.output
+            && committed.opening.leads_to(leaf.leaf(), committed.prompt, committed.root);
+        is_it.then_some(()).ok_or(Found::Root)
+    }
+}
+
+impl Inputs for Light<'_> {
+    fn step(&self, place: Place) -> Option<&[u8]> {
+        self.results.get(&place).map(Vec::as_slice)
+    }
+
+    fn cell(&self, place: Place, cell: usize) -> Option<&[u8]> {
+        piece(self.step(place)?, self.key.graph.cells(place).1, cell)
+    }
+
+    fn section(&self, kind: Kind, layer: usize, range: Range<usize>) -> Option<&[u8]> {
+        let bytes = self.key.sections.get(&(kind, layer))?;
+        if kind == Kind::Embedding && range.start >= bytes.len() {
+            // Only the token's group was opened, and nothing else of the matrix is read.
+            return (range.len() == self.opening.embedding.len())
+                .then_some(self.opening.embedding.as_slice());
+        }
+        bytes.get(range)
+    }
+
+    fn run(&self) -> Option<Run<'_>> {
+        Some(self.run.clone())
+    }
+
+    fn sums(&self, id: MatrixId, _: &Layout, group: usize, _: &[i16]) -> Option<[i64; GROUP]> {
+        let sums = self.sums.get(&id)?;
+        let mut out = [0; GROUP];
+        out.iter_mut().zip(sums.get(group * GROUP..)?).for_each(|(out, sum)| *out = *sum);
+        Some(out)
+    }
+}
+
+/// The steps of earlier positions that a position reads.
+fn past_places(graph: &Graph, position: usize) -> impl Iterator<Item = Place> {
+    let graph = *graph;
+    (0..graph.config.layers).flat_map(move |layer| {
+        let from = graph.first_seen(Place { position, layer, what: What::Embed });
+        (from..position).flat_map(move |position| {
+            [What::KeyHeads, What::ValueHeads].map(|what| Place { position, layer, what })
+        })
+    })
+}
+
+fn embedding_leaves(graph: &Graph, model: &Model) -> Option<Vec<Digest>> {
+    let bytes = model.section_bytes(Kind::Embedding, 0)?;
+    let layout = matrix_head(graph, Kind::Embedding, bytes)?.0;
+    let groups = bytes.get(layout.group_offset(0)..)?.chunks_exact(layout.group_size());
+    Some(groups.map(tree::leaf).collect())
+}
+
+/// r: a number below the prime for each row, four from each hash.
+fn random_rows(beacon: &Digest, (kind, layer): MatrixId, count: usize) -> Vec<u64> {
+    let mut out = Vec::with_capacity(count + 3);
+    for block in 0..count.div_ceil(4) {
+        let id = [kind as u32, layer as u32, block as u32].map(u32::to_le_bytes).concat();
+        let hash = tagged(ROW_TAG, &[beacon, &id]);
+        out.extend(hash.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes) % PRIME));
+    }
+    out.truncate(count);
+    out
+}
+
+/// v: the rows of a matrix, each times its number, added up.
+fn combined(layout: &Layout, bytes: &[u8], random: &[u64]) -> Option<Vec<u64>> {
+    let mut columns = alloc::vec![0u64; layout.columns];
+    for (row, &random) in random.iter().enumerate() {
+        let from = layout.group_offset(row / GROUP);
+        let group = bytes.get(from..from + layout.group_size())?;
+        let weights = lane_weights(layout, group, row % GROUP)?;
+        for (column, weight) in columns.iter_mut().zip(weights) {
+            *column = reduce(u128::from(*column) + product(random, weight.into()));
+        }
+    }
+    Some(columns)
+}
+
+/// The sum of products, modulo the prime.
+fn dot(numbers: &[u64], values: impl Iterator<Item = i64>) -> u64 {
+    // Each product is below 2^61 * 2^61; it is reduced before it is added.
+    numbers.iter().zip(values).fold(0, |sum, (&number, value)| {
+        reduce(u128::from(sum) + u128::from(reduce(product(number, value))))
+    })
+}
+
+/// A number below the prime times a value below it in magnitude.
+fn product(number: u64, value: i64) -> u128 {
+    let value = match value < 0 {
+        true => PRIME - value.unsigned_abs() % PRIME,
+        false => value.unsigned_abs() % PRIME,
+    };
+    u128::from(number) * u128::from(value)
+}
+
+/// Modulo the prime.
+fn reduce(value: u128) -> u64 {
+    // 2^61 is 1 modulo the prime. The value is below 2^123, so that twice is enough.
+    let once = (value & u128::from(PRIME)) + (value >> 61);
+    let twice = ((once & u128::from(PRIME)) + (once >> 61)) as u64;
+    if twice >= PRIME { twice - PRIME } else { twice }
+}

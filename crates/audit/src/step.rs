@@ -1,0 +1,621 @@
+//! What each step computes: one cell from proven inputs.
+//!
+//! The one definition of a run's steps outside the engine: the trace is made with it, the referee
+//! judges with it, and the light audit checks with it. The formulas are the engine's own.
+//! Specified in `docs/spec/audit.md`, section 5, and `docs/spec/int-1.md`.
+//!
+//! Invariants:
+//! - No input makes it panic: what is not of its step's form gives no cell.
+//!
+//! Not here: where inputs come from, and who stands behind them.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use engine::artifact::Kind;
+use engine::artifact::matrix::{BLOCK, Bits, GROUP, Layout};
+use engine::artifact::vector::{NORM_WEIGHT_MAX, Vector, steps_from_bytes};
+use engine::forward::{FRACTION, POST_NORM_FRACTION};
+use engine::kernels::Isa;
+use engine::kernels::activations::{Unit, row_scale};
+use engine::kernels::attention::{HeadNorm, inverse, norm_head, root_mean_square};
+use engine::kernels::element::{self, SoftmaxRow};
+use engine::kernels::matmul::Epilogue;
+use engine::model::shape;
+use engine::numeric::{KEY_MAX, Scale, VALUE_MAX, cos_sin_q30, saturate};
+use engine::sampler::{Context, Sampler};
+
+use crate::graph::{Graph, Place, RUN, Shape, What};
+use crate::replay::Run;
+
+/// Bytes of a matrix section's head, before its row scales.
+const HEAD: usize = 64;
+const ISA: Isa = Isa::Scalar;
+
+/// Where a step's inputs come from. Each gives nothing where it is not there or not proven.
+pub trait Inputs {
+    /// The whole result of an earlier step.
+    fn step(&self, place: Place) -> Option<&[u8]>;
+
+    /// One cell of an earlier step, or an earlier cell of the same one.
+    fn cell(&self, place: Place, cell: usize) -> Option<&[u8]>;
+
+    /// Bytes of a section of the artifact.
+    fn section(&self, kind: Kind, layer: usize, range: Range<usize>) -> Option<&[u8]>;
+
+    /// The run's tokens and its sampling.
+    fn run(&self) -> Option<Run<'_>>;
+
+    /// The sums of a group of sixteen rows of a matrix over an input.
+    fn sums(
+        &self,
+        (kind, layer): (Kind, usize),
+        layout: &Layout,
+        group: usize,
+        x: &[i16],
+    ) -> Option<[i64; GROUP]> {
+        let from = layout.group_offset(group);
+        let bytes = self.section(kind, layer, from..from + layout.group_size())?;
+        group_sums(layout, bytes, x)
+    }
+}
+
+/// A quantised row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quantised {
+    /// The values.
+    pub x: Vec<i16>,
+    /// Their scale.
+    pub scale: Scale,
+}
+
+/// Computes one cell of a step. None where an input is missing or not of its form.
+#[must_use]
+pub fn compute(graph: &Graph, inputs: &impl Inputs, place: Place, cell: usize) -> Option<Vec<u8>> {
+    let it = Step { graph, inputs, place };
+    if cell >= graph.cells(place).0 {
+        return None;
+    }
+    let width = graph.config.width;
+    match place.what {
+        What::Embed => it.embed(),
+        What::AttentionNorm => it.normed(it.residual(), Kind::AttentionNorm, place.layer),
+        What::Query => it.product(cell, Some(Kind::QueryBias)),
+        What::Key => it.product(cell, Some(Kind::KeyBias)),
+        What::Value => it.product(cell, Some(Kind::ValueBias)),
+        What::AttentionOutput | What::Gate | What::Up | What::Down | What::Logits => {
+            it.product(cell, None)
+        }
+        What::QueryHeads => it.turned(What::Query, Kind::QueryNorm, cell),
+        What::KeyHeads => it.turned(What::Key, Kind::KeyNorm, cell),
+        What::ValueHeads => it.value_head(cell),
+        What::Scores(head) => it.scores(head.into(), cell),
+        What::Weights(head) => it.weights(head),
+        What::Sums(head) => it.sums(head, cell),
+        What::Result(head) => it.result(head),
+        What::AttentionInput => it.attention_input(),
+        What::AttentionResidual => {
+            it.added(it.residual(), What::AttentionOutput, Kind::AttentionPostNorm)
+        }
+        What::MlpNorm => it.normed(it.at(What::AttentionResidual), Kind::MlpNorm, place.layer),
+        What::MlpInput => it.gated(),
+        What::MlpResidual => {
+            it.added(it.at(What::AttentionResidual), What::Down, Kind::MlpPostNorm)
+        }
+        What::HeadInput => it.normed(it.residual(), Kind::OutputNorm, 0),
+        What::Sample => it.sample(),
+    }
+    .filter(|bytes| width > 0 && !bytes.is_empty())
+}
+
+/// Computes all cells of a step, one after the other.
+#[must_use]
+pub fn whole(graph: &Graph, inputs: &impl Inputs, place: Place) -> Option<Vec<u8>> {
+    let (count, size) = graph.cells(place);
+    let mut out = Vec::with_capacity(graph.size(place));
+    for cell in 0..count {
+        let own = Own { inputs, place, size, result: &out };
+        let bytes = compute(graph, &own, place, cell)?;
+        out.extend_from_slice(&bytes);
+    }
+    Some(out)
+}
+
+/// One cell of a result, each but the last of `size` bytes.
+#[must_use]
+pub fn piece(result: &[u8], size: usize, cell: usize) -> Option<&[u8]> {
+    let from = cell.checked_mul(size)?;
+    let to = result.len().min(from.checked_add(size)?);
+    result.get(from..to).filter(|bytes| !bytes.is_empty())
+}
+
+/// Inputs of a step of which some cells are computed.
+struct Own<'a, I> {
+    inputs: &'a I,
+    place: Place,
+    size: usize,
+    result: &'a [u8],
+}
+
+impl<I: Inputs> Inputs for Own<'_, I> {
+    fn step(&self, place: Place) -> Option<&[u8]> {
+        self.inputs.step(place)
+    }
+
+    fn cell(&self, place: Place, cell: usize) -> Option<&[u8]> {
+        match place == self.place {
+            true => piece(self.result, self.size, cell),
+            false => self.inputs.cell(place, cell),
+        }
+    }
+
+    fn section(&self, kind: Kind, layer: usize, range: Range<usize>) -> Option<&[u8]> {
+        self.inputs.section(kind, layer, range)
+    }
+
+    fn run(&self) -> Option<Run<'_>> {
+        self.inputs.run()
+    }
+
+    fn sums(
+        &self,
+        matrix: (Kind, usize),
+        layout: &Layout,
+        group: usize,
+        x: &[i16],
+    ) -> Option<[i64; GROUP]> {
+        self.inputs.sums(matrix, layout, group, x)
+    }
+}
+
+/// The exact sums of a group of rows.
+#[must_use]
+pub fn group_sums(layout: &Layout, group: &[u8], x: &[i16]) -> Option<[i64; GROUP]> {
+    let (blocks, bits) = (layout.blocks(), layout.bits);
+    let (quants, rest) = group.split_at_checked(blocks * bits.quant_size())?;
+    let (scales, offsets) = rest.split_at_checked(layout.scales_size())?;
+    if group.len() != layout.group_size() || x.len() > blocks * BLOCK {
+        return None;
+    }
+    let mut sums = [0i64; GROUP];
+    for (block, x) in x.chunks(BLOCK).enumerate() {
+        let quants = &quants[block * bits.quant_size()..][..bits.quant_size()];
+        let total: i64 = x.iter().map(|&x| i64::from(x)).sum();
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            let dot: i64 = x
+                .iter()
+                .enumerate()
+                .map(|(at, &x)| i64::from(quant(bits, quants, lane, at)) * i64::from(x))
+                .sum();
+            *sum += i64::from(scales[block * GROUP + lane]) * dot;
+            if bits == Bits::Four {
+                *sum += i64::from(offset(offsets, block, lane)) * total;
+            }
+        }
+    }
+    Some(sums)
+}
+
+/// A block's quant of a lane and column.
+fn quant(bits: Bits, quants: &[u8], lane: usize, at: usize) -> i32 {
+    match bits {
+        Bits::Four => {
+            let byte = quants[at % 16 / 4 * 64 + lane * 4 + at % 4];
+            i32::from(if at < 16 { byte & 15 } else { byte >> 4 })
+        }
+        Bits::Eight => i32::from(quants[at / 4 * 64 + lane * 4 + at % 4]) - 128,
+    }
+}
+
+fn offset(offsets: &[u8], block: usize, lane: usize) -> i16 {
+    let at = (block / 2 * 32 + lane * 2 + block % 2) * 2;
+    i16::from_le_bytes([offsets[at], offsets[at + 1]])
+}
+
+/// One lane's weights, a column each.
+pub(crate) fn lane_weights(layout: &Layout, group: &[u8], lane: usize) -> Option<Vec<i32>> {
+    let (blocks, bits) = (layout.blocks(), layout.bits);
+    let (quants, rest) = group.split_at_checked(blocks * bits.quant_size())?;
+    let (scales, offsets) = rest.split_at_checked(layout.scales_size())?;
+    if group.len() != layout.group_size() {
+        return None;
+    }
+    let weight = |column: usize| {
+        let (block, at) = (column / BLOCK, column % BLOCK);
+        let quants = &quants[block * bits.quant_size()..][..bits.quant_size()];
+        let mu = if bits == Bits::Four { i32::from(offset(offsets, block, lane)) } else { 0 };
+        i32::from(scales[block * GROUP + lane]) * quant(bits, quants, lane, at) + mu
+    };
+    Some((0..layout.columns).map(weight).collect())
+}
+
+struct Step<'a, I> {
+    graph: &'a Graph,
+    inputs: &'a I,
+    place: Place,
+}
+
+impl<I: Inputs> Step<'_, I> {
+    fn at(&self, what: What) -> Place {
+        Place { what, ..self.place }
+    }
+
+    /// The residual row that the layer begins with, or the last one.
+    fn residual(&self) -> Place {
+        match self.place.layer.checked_sub(1) {
+            None => self.at(What::Embed),
+            Some(layer) => Place { layer, ..self.at(What::MlpResidual) },
+        }
+    }
+
+    fn row(&self, place: Place, count: usize) -> Option<Vec<i32>> {
+        i32s(self.inputs.step(place)?).filter(|row| row.len() == count)
+    }
+
+    fn vector(&self, kind: Kind, layer: usize, count: usize, max: i32) -> Option<Vector> {
+        let bytes = self.inputs.section(kind, layer, 0..HEAD + 4 * count)?;
+        Vector::from_bytes(bytes, count, max).ok()
+    }
+
+    fn matrix(&self, kind: Kind, layer: usize) -> Option<(Layout, i32)> {
+        let head = self.inputs.section(kind, layer, 0..HEAD)?;
+        matrix_head(self.graph, kind, head)
+    }
+
+    fn row_scale(&self, kind: Kind, layer: usize, row: usize) -> Option<i32> {
+        let at = HEAD + 4 * row;
+        let bytes = self.inputs.section(kind, layer, at..at + 4)?;
+        i32s(bytes)?.first().copied().filter(|scale| *scale >= 0)
+    }
+
+    fn embed(&self) -> Option<Vec<u8>> {
+        let config = &self.graph.config;
+        let run = self.inputs.run()?;
+        let position = self.place.position;
+        let token = run.prompt.iter().chain(run.output).nth(position)?;
+        let row = *token as usize;
+        let (layout, exponent) = self.matrix(Kind::Embedding, 0)?;
+        let from = layout.group_offset(row / GROUP);
+        let range = from..from + layout.group_size();
+        let group = self.inputs.section(Kind::Embedding, 0, range)?;
+        let weights = lane_weights(&layout, group, row % GROUP)?;
+        let shift = (exponent + 24 - config.residual_fraction as i32).clamp(1, 126) as u32;
+        let scale = i128::from(self.row_scale(Kind::Embedding, 0, row)?)
+            * i128::from(config.embedding_multiplier);
+        let element = |weight: i32| {
+            let value = (i128::from(weight) * scale + (1i128 << (shift - 1))) >> shift;
+            saturate(value.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+        };
+        Some(bytes32(&weights.into_iter().map(element).collect::<Vec<i32>>()))
+    }
+
+    fn normed(&self, from: Place, kind: Kind, layer: usize) -> Option<Vec<u8>> {
+        let config = &self.graph.config;
+        let row = self.row(from, config.width)?;
+        let norm = self.vector(kind, layer, config.width, NORM_WEIGHT_MAX)?;
+        let mut terms = alloc::vec![0; row.len()];
+        let sum = element::norm_terms(ISA, &row, &norm.elements, &mut terms);
+        let fraction = config.residual_fraction;
+        let rms = root_mean_square(sum, row.len(), fraction, config.epsilon);
+        let exponent = fraction as i32 + norm.exponent - 28;
+        Some(quantise(&terms, Unit { rms, exponent }).bytes())
+    }
+
+    fn product(&self, cell: usize, bias: Option<Kind>) -> Option<Vec<u8>> {
+        let config = &self.graph.config;
+        let ((kind, layer), from) = factors(self.graph, self.place)?;
+        let (layout, exponent) = self.matrix(kind, layer)?;
+        let input = Quantised::read(self.inputs.step(from)?)?;
+        if input.x.len() != layout.columns {
+            return None;
+        }
+        let sums = self.inputs.sums((kind, layer), &layout, cell, &input.x)?;
+        let fraction = match self.place.what {
+            What::AttentionOutput | What::Down if config.family.has_post_norms() => {
+                POST_NORM_FRACTION
+            }
+            What::AttentionOutput | What::Down => config.residual_fraction,
+            _ => FRACTION,
+        };
+        let product_shift = layout.product_shift();
+        let shift = i64::from(exponent) + i64::from(input.scale.exponent)
+            - i64::from(product_shift + fraction + 31);
+        let (mantissa, shift) = (input.scale.mantissa, shift.clamp(1, 62) as u32);
+        let epilogue = Epilogue { product_shift, mantissa, shift };
+        let rows = cell * GROUP..layout.rows.min((cell + 1) * GROUP);
+        let mut out = Vec::with_capacity(GROUP);
+        for (row, sum) in rows.clone().zip(sums) {
+            out.push(epilogue.apply(sum, self.row_scale(kind, layer, row)?));
+        }
+        if let Some(bias) = bias.filter(|_| config.family.has_biases()) {
+            let at = HEAD + 4 * rows.start..HEAD + 4 * rows.end;
+            let bias = i32s(self.inputs.section(bias, layer, at)?)?;
+            element::add(ISA, &mut out, &bias);
+        }
+        Some(bytes32(&out))
+    }
+
+    /// Norms, rotates and quantises a query or key head.
+    fn turned(&self, from: What, norm: Kind, cell: usize) -> Option<Vec<u8>> {
+        let config = &self.graph.config;
+        let mut head = self.head_of(from, cell)?;
+        if config.family.has_head_norms() {
+            let norm = self.vector(norm, self.place.layer, config.head_size, NORM_WEIGHT_MAX)?;
+            let norm = HeadNorm {
+                weights: &norm.elements,
+                exponent: norm.exponent,
+                epsilon: config.epsilon,
+            };
+            norm_head(ISA, norm, &mut Vec::new(), &mut head);
+        }
+        let windowed = config.layer_window(self.place.layer).is_some();
+        let rope = if windowed { Kind::RopeLocal } else { Kind::RopeGlobal };
+        let count = config.head_size / 2;
+        let steps = self.inputs.section(rope, 0, 0..HEAD + 8 * count)?;
+        let steps = steps_from_bytes(steps, count).ok()?;
+        let position = self.place.position as u64;
+        let turns = steps.iter().map(|step| cos_sin_q30(step.wrapping_mul(position)));
+        let (cos, sin): (Vec<i32>, Vec<i32>) = turns.unzip();
+        element::rotate(ISA, &mut head, &cos, &sin);
+        Some(quantised_head(&head, KEY_MAX, 11))
+    }
+
+    fn value_head(&self, cell: usize) -> Option<Vec<u8>> {
+        Some(quantised_head(&self.head_of(What::Value, cell)?, VALUE_MAX, 7))
+    }
+
+    fn head_of(&self, from: What, cell: usize) -> Option<Vec<i32>> {
+        let size = self.graph.config.head_size;
+        let row = i32s(self.inputs.step(self.at(from))?)?;
+        row.get(cell * size..(cell + 1) * size).map(<[i32]>::to_vec)
+    }
+
+    /// Positions of one run of those that the row sees.
+    fn run_of(&self, cell: usize) -> Range<usize> {
+        let from = self.graph.first_seen(self.place) + cell * RUN;
+        from..(from + RUN).min(self.place.position + 1)
+    }
+
+    fn cached(&self, what: What, position: usize, head: usize) -> Option<(Vec<i16>, i32)> {
+        let config = &self.graph.config;
+        let place = Place { position, ..self.at(what) };
+        let bytes = self.inputs.cell(place, head * config.kv_heads / config.heads)?;
+        read_head(bytes, config.head_size)
+    }
+
+    fn scores(&self, head: usize, cell: usize) -> Option<Vec<u8>> {
+        let query = self.inputs.cell(self.at(What::QueryHeads), head)?;
+        let (query, _) = read_head(query, self.graph.config.head_size)?;
+        let mut out = Vec::with_capacity(12 * RUN);
+        for position in self.run_of(cell) {
+            let (key, key_scale) = self.cached(What::KeyHeads, position, head)?;
+            let (_, value_scale) = self.cached(What::ValueHeads, position, head)?;
+            let pairs = query.iter().zip(&key);
+            // At most 512 products of 12-bit numbers; what is larger is no head.
+            let score: i64 = pairs.map(|(&q, &k)| i64::from(q) * i64::from(k)).sum();
+            let score = i32::try_from(score).ok()?;
+            out.extend_from_slice(&bytes32(&[score, key_scale, value_scale]));
+        }
+        Some(out)
+    }
+
+    fn weights(&self, head: u16) -> Option<Vec<u8>> {
+        let config = &self.graph.config;
+        let query = self.inputs.cell(self.at(What::QueryHeads), head.into())?;
+        let (_, query_scale) = read_head(query, config.head_size)?;
+        let rows = i32s(self.inputs.step(self.at(What::Scores(head)))?)?;
+        let column = |at: usize| rows.chunks_exact(3).map(move |row| row[at]).collect::<Vec<i32>>();
+        let (mut scores, keys, values) = (column(0), column(1), column(2));
+        let seen = self.graph.cells(self.place).1.checked_sub(12)? / 2;
+        let are_scales = keys.iter().chain(&values).all(|scale| *scale > 0);
+        if scores.len() != seen || !are_scales || query_scale <= 0 {
+            return None;
+        }
+        let product = query_scale as u128 * u128::from(config.score_scale);
+        let scale = Scale::new(product, 60, 16);
+        let exponent = scale.exponent.clamp(1, 62) as u32;
+        let row = SoftmaxRow { from: 0, to: seen, mantissa: scale.mantissa, exponent };
+        let mut weights = alloc::vec![0i16; seen];
+        let (total, length) = element::softmax(ISA, row, &mut scores, &keys, &values, &mut weights);
+        let mut out = bytes16(&weights);
+        out.extend_from_slice(&total.to_le_bytes());
+        out.extend_from_slice(&length.to_le_bytes());
+        Some(out)
+    }
+
+    fn read_weights(&self, head: u16) -> Option<(Vec<i16>, u64, u32)> {
+        let bytes = self.inputs.step(self.at(What::Weights(head)))?;
+        let (weights, ends) = bytes.split_at_checked(bytes.len().checked_sub(12)?)?;
+        let (total, length) = ends.split_first_chunk::<8>()?;
+        let (total, length) = (u64::from_le_bytes(*total), word(length, 0)?);
+        let is_sound = (1..1 << 32).contains(&total) && (15..=31).contains(&length);
+        is_sound.then_some((i16s(weights)?, total, length))
+    }
+
+    fn sums(&self, head: u16, cell: usize) -> Option<Vec<u8>> {
+        let size = self.graph.config.head_size;
+        let mut sums = match cell.checked_sub(1) {
+            None => alloc::vec![0; size],
+            Some(before) => i64s(self.inputs.cell(self.place, before)?)?,
+        };
+        if sums.len() != size {
+            return None;
+        }
+        let (weights, ..) = self.read_weights(head)?;
+        let positions = self.run_of(cell);
+        for (position, weight) in positions.zip(weights.get(cell * RUN..)?) {
+            let (value, _) = self.cached(What::ValueHeads, position, head.into())?;
+            for (sum, value) in sums.iter_mut().zip(value) {
+                *sum = sum.wrapping_add(i64::from(*weight) * i64::from(value));
+            }
+        }
+        Some(sums.iter().flat_map(|sum| sum.to_le_bytes()).collect())
+    }
+
+    fn result(&self, head: u16) -> Option<Vec<u8>> {
+        let size = self.graph.config.head_size;
+        let place = self.at(What::Sums(head));
+        let last = self.graph.cells(place).0.checked_sub(1)?;
+        let sums = i64s(self.inputs.cell(place, last)?)?;
+        let (_, total, length) = self.read_weights(head)?;
+        // |sum| <= 127 * total, or the product below could leave 64 bits.
+        let is_sound = sums.iter().all(|sum| sum.unsigned_abs() <= 127 * total);
+        if sums.len() != size || !is_sound {
+            return None;
+        }
+        let mut out = alloc::vec![0; size];
+        element::finish_head(ISA, &sums, total, length, &mut out);
+        Some(bytes32(&out))
+    }
+
+    fn attention_input(&self) -> Option<Vec<u8>> {
+        let config = &self.graph.config;
+        let mut terms = Vec::with_capacity(config.query_width());
+        for head in 0..config.heads as u16 {
+            let row = self.row(self.at(What::Result(head)), config.head_size)?;
+            terms.extend(row.into_iter().map(i64::from));
+        }
+        let unit = Unit { rms: 1, exponent: FRACTION as i32 };
+        Some(quantise(&terms, unit).bytes())
+    }
+
+    fn gated(&self) -> Option<Vec<u8>> {
+        let config = &self.graph.config;
+        let gate = self.row(self.at(What::Gate), config.hidden)?;
+        let up = self.row(self.at(What::Up), config.hidden)?;
+        let mut terms = alloc::vec![0; gate.len()];
+        element::gated(ISA, config.activation, &gate, &up, &mut terms);
+        let unit = Unit { rms: 1, exponent: 2 * FRACTION as i32 };
+        Some(quantise(&terms, unit).bytes())
+    }
+
+    /// The residual row and a block's output, normed first where the family does so.
+    fn added(&self, residual: Place, output: What, norm: Kind) -> Option<Vec<u8>> {
+        let config = &self.graph.config;
+        let mut row = self.row(residual, config.width)?;
+        let mut output = self.row(self.at(output), config.width)?;
+        if config.family.has_post_norms() {
+            let norm = self.vector(norm, self.place.layer, config.width, NORM_WEIGHT_MAX)?;
+            let mut terms = alloc::vec![0; row.len()];
+            let sum = element::norm_terms(ISA, &output, &norm.elements, &mut terms);
+            let rms = root_mean_square(sum, row.len(), POST_NORM_FRACTION, config.epsilon);
+            let exponent = norm.exponent + (POST_NORM_FRACTION - config.residual_fraction) as i32;
+            element::rescale(ISA, &terms, inverse(rms), exponent, &mut output);
+        }
+        element::add(ISA, &mut row, &output);
+        Some(bytes32(&row))
+    }
+
+    fn sample(&self) -> Option<Vec<u8>> {
+        let run = self.inputs.run()?;
+        let shape = Shape { prompt: run.prompt.len(), output: run.output.len() };
+        let generated = run.output.get(..shape.answer_after(self.place.position)?)?;
+        let logits = self.row(self.at(What::Logits), self.graph.config.vocabulary)?;
+        let logits = logits.get(..self.graph.vocabulary).filter(|logits| !logits.is_empty())?;
+        run.sampling.check().ok()?;
+        let context = Context { prompt: run.prompt, generated };
+        let token = Sampler::default().choose(logits, run.sampling, context);
+        Some(token.to_le_bytes().to_vec())
+    }
+}
+
+impl Quantised {
+    /// Values, then mantissa and exponent.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut out = bytes16(&self.x);
+        out.extend_from_slice(&bytes32(&[self.scale.mantissa, self.scale.exponent]));
+        out
+    }
+
+    /// Reads one. None where a value is larger than any quantised one.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Quantised> {
+        let (x, scale) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
+        let [mantissa, exponent] = i32s(scale)?[..] else { return None };
+        let x = i16s(x)?;
+        let most = engine::numeric::ACTIVATION_MAX as u16;
+        let is_sound = x.iter().all(|x| x.unsigned_abs() <= most) && mantissa >= 0;
+        is_sound.then_some(Quantised { x, scale: Scale { mantissa, exponent } })
+    }
+}
+
+/// The matrix that a step multiplies by, and the step whose result it takes; none for other steps.
+#[must_use]
+pub fn factors(graph: &Graph, place: Place) -> Option<((Kind, usize), Place)> {
+    let (kind, from) = match place.what {
+        What::Query => (Kind::Query, What::AttentionNorm),
+        What::Key => (Kind::Key, What::AttentionNorm),
+        What::Value => (Kind::Value, What::AttentionNorm),
+        What::AttentionOutput => (Kind::AttentionOutput, What::AttentionInput),
+        What::Gate => (Kind::Gate, What::MlpNorm),
+        What::Up => (Kind::Up, What::MlpNorm),
+        What::Down => (Kind::Down, What::MlpInput),
+        What::Logits => (graph.head, What::HeadInput),
+        _ => return None,
+    };
+    let layer = if place.what == What::Logits { 0 } else { place.layer };
+    Some(((kind, layer), Place { what: from, ..place }))
+}
+
+/// The layout and exponent of a matrix, from the first 64 bytes of its section.
+#[must_use]
+pub fn matrix_head(graph: &Graph, kind: Kind, head: &[u8]) -> Option<(Layout, i32)> {
+    let (rows, columns) = shape(&graph.config, kind)?;
+    let bits = match word(head, 8)? {
+        4 => Bits::Four,
+        8 => Bits::Eight,
+        _ => return None,
+    };
+    let exponent = word(head, 12)? as i32;
+    let is_sound = (-64..=127).contains(&exponent);
+    is_sound.then_some((Layout { rows, columns, bits }, exponent))
+}
+
+fn quantise(terms: &[i64], unit: Unit) -> Quantised {
+    let mut x = alloc::vec![0; terms.len()];
+    let (largest, shift) = element::quantise(ISA, terms, &mut x);
+    Quantised { x, scale: row_scale(largest, shift, unit) }
+}
+
+fn quantised_head(head: &[i32], limit: i32, bits: u32) -> Vec<u8> {
+    let mut out = alloc::vec![0; head.len()];
+    let largest = element::quantise_head(ISA, head, limit, bits, &mut out);
+    let mut bytes = bytes16(&out);
+    bytes.extend_from_slice(&largest.to_le_bytes());
+    bytes
+}
+
+fn read_head(bytes: &[u8], size: usize) -> Option<(Vec<i16>, i32)> {
+    let (head, scale) = bytes.split_at_checked(2 * size)?;
+    let [scale] = i32s(scale)?[..] else { return None };
+    Some((i16s(head)?, scale))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..)?.first_chunk::<4>()?;
+    Some(u32::from_le_bytes(*bytes))
+}
+
+fn bytes16(values: &[i16]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn bytes32(values: &[i32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn i16s(bytes: &[u8]) -> Option<Vec<i16>> {
+    let (values, rest) = bytes.as_chunks::<2>();
+    rest.is_empty().then(|| values.iter().map(|bytes| i16::from_le_bytes(*bytes)).collect())
+}
+
+fn i32s(bytes: &[u8]) -> Option<Vec<i32>> {
+    let (values, rest) = bytes.as_chunks::<4>();
+    rest.is_empty().then(|| values.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect())
+}
+
+fn i64s(bytes: &[u8]) -> Option<Vec<i64>> {
+    let (values, rest) = bytes.as_chunks::<8>();
+    rest.is_empty().then(|| values.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
+}

@@ -1,0 +1,276 @@
+//! Checks a receipt against whatever is known, and says what was checked and what was not.
+//!
+//! The more is known, the more is checked: the terms, the payload, a replay. A field that is wrong is
+//! named, and the signature is looked at last, so that a field that someone changed is named as well.
+//! Specified in `docs/spec/receipt.md`, section 5.
+//!
+//! Invariants:
+//! - Nothing counts as checked that was not: each check is in exactly one of the report's lists.
+//!
+//! Not here: the replay itself (`replay`), and inclusion in the ledger.
+
+use std::fmt;
+
+use types::id::Hash;
+
+use crate::commitment::{blind, prompt_hash};
+use crate::receipt::{
+    Asked, Choosing, Payload, Receipt, Seeding, SignedReceipt, Terms, Trust, seed,
+};
+use crate::replay::Replayed;
+
+/// What the checker knows besides the receipt.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// What was agreed on.
+    pub terms: Option<&'a Terms>,
+    /// What was asked and answered.
+    pub payload: Option<&'a Payload>,
+    /// What a replay of the payload gave.
+    pub replayed: Option<&'a Replayed>,
+}
+
+/// One thing that can be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// The terms are those that were agreed on.
+    Terms,
+    /// Prompt, limits and sampling are those that were asked for.
+    Request,
+    /// The answer's tokens, their number and their end are those that were received.
+    Answer,
+    /// The seed follows from the nonces.
+    Seed,
+    /// What is owed follows from prices and counts.
+    Due,
+    /// Every token is the one that the rules choose.
+    Choices,
+    /// The root is that of the computation.
+    Root,
+    /// The worker's key has signed.
+    Signature,
+}
+
+/// Why something was not checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The terms are not known.
+    Terms,
+    /// The payload is not known.
+    Payload,
+    /// Nobody has computed the answer again.
+    Replay,
+    /// The root is still hidden.
+    Blinding,
+    /// The worker did not promise an answer that can be computed again.
+    Promise,
+}
+
+/// What was checked and found right, and what was not checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Found right.
+    pub checked: Vec<Check>,
+    /// Not checked, and why.
+    pub unchecked: Vec<(Check, Missing)>,
+}
+
+/// A field that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the receipt's {field} is wrong: {what}")]
+pub struct Wrong {
+    /// The field's name.
+    pub field: &'static str,
+    /// What it says and what it should say.
+    pub what: String,
+}
+
+/// Checks a receipt.
+///
+/// # Errors
+/// Names the first field that is wrong.
+pub fn verify(signed: &SignedReceipt, known: Known<'_>) -> Result<Report, Wrong> {
+    let receipt = &signed.receipt;
+    let mut report = Report::default();
+    match known.terms {
+        Some(terms) => {
+            terms_of(receipt, terms)?;
+            report.checked.push(Check::Terms);
+        }
+        None => report.miss(Check::Terms, Missing::Terms),
+    }
+    match known.payload {
+        Some(payload) => {
+            request(receipt, payload)?;
+            answer(receipt, payload)?;
+            report.checked.extend([Check::Request, Check::Answer]);
+        }
+        None => {
+            report.miss(Check::Request, Missing::Payload);
+            report.miss(Check::Answer, Missing::Payload);
+        }
+    }
+    seed_of(&receipt.choosing)?;
+    due(receipt)?;
+    report.checked.extend([Check::Seed, Check::Due]);
+    replayed(receipt, known, &mut report)?;
+    if !signed.is_signed() {
+        let what = "it is not the worker's, or something was changed after it was signed";
+        return Err(Wrong { field: "signature", what: what.to_owned() });
+    }
+    report.checked.push(Check::Signature);
+    Ok(report)
+}
+
+impl Report {
+    fn miss(&mut self, check: Check, missing: Missing) {
+        self.unchecked.push((check, missing));
+    }
+}
+
+/// Compares fields by name; the first that differs is the answer.
+macro_rules! equal {
+    ($found:expr, $right:expr, $($field:ident),+ $(,)?) => {
+        $(if $found.$field != $right.$field {
+            return Err(differs(stringify!($field), &$found.$field, &$right.$field));
+        })+
+    };
+}
+
+fn differs<T: fmt::Debug>(field: &'static str, found: &T, right: &T) -> Wrong {
+    Wrong { field, what: format!("it says {found:?} and should say {right:?}") }
+}
+
+fn terms_of(receipt: &Receipt, terms: &Terms) -> Result<(), Wrong> {
+    equal!(
+        receipt.terms,
+        terms,
+        network,
+        epoch,
+        model,
+        tokenizer,
+        template,
+        profile,
+        trust,
+        prompt_price,
+        output_price,
+        payer,
+        worker,
+        worker_key,
+        gateway,
+        channel,
+        sequence,
+        nonce,
+    );
+    Ok(())
+}
+
+fn request(receipt: &Receipt, payload: &Payload) -> Result<(), Wrong> {
+    let Asked { prompt, .. } = &payload.asked;
+    let right = expected(receipt, payload)?;
+    equal!(
+        receipt.choosing,
+        right.choosing,
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        repetition_penalty,
+        presence_penalty,
+        frequency_penalty,
+        biases,
+        seeding,
+        client_nonce,
+        worker_nonce,
+        choice,
+        seed,
+    );
+    equal!(receipt, right, prompt_tokens, prompt, tokens_max, end_tokens);
+    if let Err(error) = payload.asked.sampling(&payload.worker_nonce).check() {
+        return Err(Wrong { field: error.parameter, what: error.to_string() });
+    }
+    if prompt.as_slice().is_empty() {
+        return Err(Wrong { field: "prompt", what: "it has no token".to_owned() });
+    }
+    Ok(())
+}
+
+fn answer(receipt: &Receipt, payload: &Payload) -> Result<(), Wrong> {
+    let right = expected(receipt, payload)?;
+    equal!(receipt, right, said, output_tokens, output, ending);
+    let (output, ends) = (payload.output.as_slice(), payload.asked.end_tokens.as_slice());
+    let inner = output.split_last().map_or(output, |(_, inner)| inner);
+    if let Some(index) = inner.iter().position(|token| ends.contains(token)) {
+        let what = format!("token {index} ends the answer and others follow");
+        return Err(Wrong { field: "output", what });
+    }
+    if receipt.output_tokens > receipt.tokens_max {
+        let (found, most) = (receipt.output_tokens, receipt.tokens_max);
+        let what = format!("it is {found}, and at most {most} were asked for");
+        return Err(Wrong { field: "output_tokens", what });
+    }
+    Ok(())
+}
+
+/// The receipt that its worker should have stated, but for the root.
+fn expected(receipt: &Receipt, payload: &Payload) -> Result<Receipt, Wrong> {
+    let right = Receipt::of(receipt.terms.clone(), payload, receipt.blinded);
+    right.ok_or_else(|| {
+        let what = "no amount is owed for such a payload at these prices".to_owned();
+        Wrong { field: "said", what }
+    })
+}
+
+fn seed_of(choosing: &Choosing) -> Result<(), Wrong> {
+    let Choosing { seeding, client_nonce, worker_nonce, .. } = choosing;
+    if *seeding == Seeding::Fixed && *worker_nonce != Hash::default() {
+        let what = "the client fixed the seed, so that it should be zero".to_owned();
+        return Err(Wrong { field: "worker_nonce", what });
+    }
+    let right = Hash(seed(*seeding, client_nonce, worker_nonce).choice(choosing.choice).0);
+    match choosing.seed == right {
+        true => Ok(()),
+        false => Err(differs("seed", &choosing.seed, &right)),
+    }
+}
+
+fn due(receipt: &Receipt) -> Result<(), Wrong> {
+    match receipt.price() {
+        Some(right) if right == receipt.due => Ok(()),
+        Some(right) => Err(differs("due", &receipt.due, &right)),
+        None => {
+            let what = "nothing can be owed at these counts and prices".to_owned();
+            Err(Wrong { field: "due", what })
+        }
+    }
+}
+
+fn replayed(receipt: &Receipt, known: Known<'_>, report: &mut Report) -> Result<(), Wrong> {
+    let missing = match (receipt.terms.trust, known.payload, known.replayed) {
+        (Trust::Fast, ..) => Missing::Promise,
+        (_, None, _) => Missing::Payload,
+        (_, _, None) => Missing::Replay,
+        (_, Some(payload), Some(replayed)) => {
+            if let Some(wrong) = replayed.wrong {
+                let (index, found, right) = (wrong.index, wrong.found, wrong.right);
+                let what = format!("token {index} is {found}, and the rules choose {right}");
+                return Err(Wrong { field: "output", what });
+            }
+            report.checked.push(Check::Choices);
+            let Some(blinding) = payload.blinding else {
+                report.miss(Check::Root, Missing::Blinding);
+                return Ok(());
+            };
+            let root = replayed.leaves.root(&prompt_hash(payload.asked.prompt.as_slice()));
+            let right = Hash(blind(&root, &blinding.0));
+            if receipt.blinded != right {
+                return Err(differs("blinded", &receipt.blinded, &right));
+            }
+            report.checked.push(Check::Root);
+            return Ok(());
+        }
+    };
+    report.miss(Check::Choices, missing);
+    report.miss(Check::Root, missing);
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Light audits: honest positions pass, and no changed sum does.
+
+use std::fmt::Write;
+
+use audit::commitment::prompt_hash;
+use audit::light::{Committed, Found, Key, Opening, SUM_MAX, check};
+use audit::replay::Run;
+use audit::trace::Memory;
+use audit::tree::Digest;
+use data_encoding::HEXLOWER;
+use engine::artifact::config::Family;
+use engine::kernels::Isa;
+use expect_test::expect_file;
+
+use crate::support::Random;
+use crate::{FAMILIES, alone, model, options, request, tokens};
+
+/// Changes of one sum that a run of the tests makes; `AUDIT_TAMPERS=10000` makes more.
+const TAMPERS: usize = 200;
+
+#[test]
+fn honest_positions_pass_and_those_of_another_model_do_not() {
+    for family in FAMILIES {
+        let model = model(family, 3);
+        let request = request(tokens(24, 6), 4, 4);
+        let (output, leaves) = alone(&model, &request, options(Isa::best(), 1));
+        let (prompt, sampling) = (&request.prompt, &request.sampling);
+        let run = Run { prompt, output: &output, said: 0, sampling };
+        let hash = prompt_hash(prompt);
+        let root = leaves.root(&hash);
+        let key = Key::new(&model, [9; 32]).unwrap();
+        assert_eq!(key.beacon(), &[9; 32]);
+        let other = crate::model(family, 4);
+        for position in [0, 22, 23, 26] {
+            let opening = Opening::of(&model, &run, position).unwrap();
+            let place = position.checked_sub(23).and_then(|index| leaves.open(index as u32));
+            let committed =
+                place.as_ref().map(|opening| Committed { prompt: &hash, root: &root, opening });
+            assert_eq!(check(&key, &opening, &run, committed), Ok(()), "{family:?} {position}");
+            if let Some(committed) = committed {
+                let wrong = Committed { root: &[1; 32], ..committed };
+                assert_eq!(check(&key, &opening, &run, Some(wrong)), Err(Found::Root));
+            }
+            let foreign = Opening::of(&other, &run, position).unwrap();
+            assert!(check(&key, &foreign, &run, None).is_err(), "a substituted model");
+            // With the right embedding it is caught at its first product.
+            let mixed = Opening {
+                embedding: opening.embedding.clone(),
+                embedding_path: opening.embedding_path.clone(),
+                ..foreign
+            };
+            let found = check(&key, &mixed, &run, None);
+            assert!(matches!(found, Err(Found::Product { layer: 0, .. })), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn every_change_of_a_single_sum_is_caught() {
+    let tampers = std::env::var("AUDIT_TAMPERS").ok().and_then(|it| it.parse().ok());
+    let model = model(Family::Llama, 3);
+    let request = request(tokens(24, 6), 4, 2);
+    let (output, _) = alone(&model, &request, options(Isa::best(), 1));
+    let (prompt, sampling) = (&request.prompt, &request.sampling);
+    let run = Run { prompt, output: &output, said: 0, sampling };
+    let key = Key::new(&model, [9; 32]).unwrap();
+    let mut opening = Opening::of(&model, &run, 24).unwrap();
+    let mut random = Random(1);
+    for tamper in 0..tampers.unwrap_or(TAMPERS) {
+        let product = random.next() as usize % opening.sums.len();
+        let row = random.next() as usize % opening.sums[product].len();
+        let change = match random.within(0, 3) {
+            0 => 1,
+            1 => -1,
+            2 => 1 << random.within(0, 45),
+            _ => random.within(-(1 << 44), 1 << 44) | 1,
+        };
+        let right = opening.sums[product][row];
+        opening.sums[product][row] = right.wrapping_add(change);
+        let found = check(&key, &opening, &run, None);
+        assert!(matches!(found, Err(Found::Product { .. })), "{tamper}: {product} {row} {change}");
+        opening.sums[product][row] = right;
+    }
+    assert_eq!(check(&key, &opening, &run, None), Ok(()));
+}
+
+#[test]
+fn openings_of_another_form_are_refused() {
+    let model = model(Family::Gemma3, 3);
+    let request = request(tokens(24, 6), 4, 2);
+    let (output, _) = alone(&model, &request, options(Isa::best(), 1));
+    let (prompt, sampling) = (&request.prompt, &request.sampling);
+    let run = Run { prompt, output: &output, said: 0, sampling };
+    let key = Key::new(&model, [9; 32]).unwrap();
+    let good = Opening::of(&model, &run, 23).unwrap();
+    let found = |change: fn(&mut Opening)| {
+        let mut opening = good.clone();
+        change(&mut opening);
+        check(&key, &opening, &run, None).unwrap_err()
+    };
+    assert_eq!(found(|it| it.position = usize::MAX), Found::Form);
+    assert_eq!(found(|it| it.position = 25), Found::Form);
+    assert_eq!(found(|it| it.past.truncate(3)), Found::Form);
+    assert_eq!(found(|it| it.past[0].truncate(3)), Found::Form);
+    assert_eq!(found(|it| it.past.push(vec![])), Found::Form);
+    assert_eq!(found(|it| it.sums.truncate(3)), Found::Form);
+    assert_eq!(found(|it| it.sums.push(vec![])), Found::Form);
+    assert_eq!(found(|it| it.embedding[0] ^= 1), Found::Embedding);
+    assert_eq!(found(|it| it.embedding_path.clear()), Found::Embedding);
+    assert!(matches!(found(|it| it.sums[0].truncate(3)), Found::Product { .. }));
+    // A sum that is right modulo the prime alone.
+    let wraps = |it: &mut Opening| it.sums[0][0] += audit::light::PRIME as i64;
+    assert!(matches!(found(wraps), Found::Product { .. }));
+    assert!(matches!(found(|it| it.sums[0][0] = i64::MIN), Found::Product { .. }));
+    assert!(SUM_MAX < audit::light::PRIME / 2);
+    // Hostile scales of the past, which the softmax reads.
+    assert_eq!(found(|it| it.past.iter_mut().for_each(|it| it.fill(0xff))), Found::Form);
+    let mut output = output.clone();
+    output[0] ^= 1;
+    let changed = Run { output: &output, ..run.clone() };
+    assert!(matches!(check(&key, &good, &changed, None), Err(Found::Token { .. })));
+}
+
+#[test]
+fn roots_traces_keys_and_openings_are_those_that_are_written_down() {
+    let mut lines = String::new();
+    for family in FAMILIES {
+        let model = model(family, 3);
+        let request = request(tokens(24, 6), 4, 3);
+        let (output, leaves) = alone(&model, &request, options(Isa::best(), 1));
+        let (prompt, sampling) = (&request.prompt, &request.sampling);
+        let run = Run { prompt, output: &output, said: 0, sampling };
+        let trace = Memory::new(&model, run.clone()).unwrap().trace().unwrap();
+        let key = Key::new(&model, [9; 32]).unwrap();
+        let opening = Opening::of(&model, &run, 25).unwrap();
+        let hex = |digest: Digest| HEXLOWER.encode(&digest);
+        let root = leaves.root(&prompt_hash(prompt));
+        let name = family.name();
+        writeln!(lines, "{name} tokens {output:?}").unwrap();
+        writeln!(lines, "{name} root {}", hex(root)).unwrap();
+        writeln!(lines, "{name} trace {} {}", trace.count(), hex(trace.root())).unwrap();
+        writeln!(lines, "{name} key {}", hex(key.digest())).unwrap();
+        writeln!(lines, "{name} opening {}", hex(opening.digest())).unwrap();
+    }
+    expect_file!["../../../../fixtures/audits/roots.txt"].assert_eq(&lines);
+}
