@@ -29,6 +29,9 @@ pub struct Pieces {
     here: Mutex<Here>,
     /// Whether the file has its name as a blob; nothing is written to it from then on.
     closed: RwLock<bool>,
+    /// Whose turn it is to write. The system lets one at a time write to a file in any case, and whoever
+    /// waits for it there keeps a core busy.
+    turn: Mutex<()>,
     lock: File,
 }
 
@@ -61,7 +64,8 @@ impl Pieces {
             blobs.write_leaves(&root, &leaves)?;
         }
         let (blobs, closed) = (blobs.clone(), RwLock::default());
-        let pieces = Pieces { blobs, leaves, root, path, file, here, closed, lock };
+        let turn = Mutex::default();
+        let pieces = Pieces { blobs, leaves, root, path, file, here, closed, turn, lock };
         pieces.read_back().map_err(at(&pieces.path))?;
         Ok(pieces)
     }
@@ -134,7 +138,9 @@ impl Pieces {
         }
         let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
         if !*closed && !self.has(index) {
+            let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
             write_at(&self.file, bytes, range.start).map_err(at(&self.path))?;
+            drop(turn);
             if self.note(index) {
                 self.file.sync_data().map_err(at(&self.path))?;
             }
