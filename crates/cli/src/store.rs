@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use node::fetch::http::Gateway;
 use node::fetch::source::Source;
 use node::fetch::{self, Event, FetchError, Rules};
-use node::folder::{self, Taking};
+use node::folder::{self, Taking, Writing};
 use serde_json::json;
 use store::blobs::StoreError;
 use store::cid::{Cid, Codec};
@@ -30,8 +30,10 @@ use crate::progress::Progress;
 pub(crate) fn run(context: &Context, command: &StoreCommand) -> anyhow::Result<Outcome> {
     match command {
         StoreCommand::Add { path, no_pin, hidden } => add(context, path, !no_pin, *hidden),
-        StoreCommand::Get { cid, from, output, no_pin } => {
-            get(context, &read(cid)?, from, output.as_deref(), !no_pin)
+        StoreCommand::Get { cid, from, output, outside_links, no_pin } => {
+            let writing = Writing { outside_links: *outside_links };
+            let output = output.as_deref().map(|output| (output, writing));
+            get(context, &read(cid)?, from, output, !no_pin)
         }
         StoreCommand::Ls { cid: None } => list(context),
         StoreCommand::Ls { cid: Some(cid) } => list_directory(context, &read(cid)?),
@@ -80,7 +82,7 @@ fn get(
     context: &Context,
     cid: &Cid,
     from: &FromFlag,
-    output: Option<&Path>,
+    output: Option<(&Path, Writing)>,
     pinned: bool,
 ) -> anyhow::Result<Outcome> {
     let _hold = context.blobs.hold()?;
@@ -95,8 +97,8 @@ fn get(
     if pinned {
         context.blobs.pin(cid, "")?;
     }
-    if let Some(output) = output {
-        folder::write_out(&Index::open(context.blobs.clone())?, cid, output)?;
+    if let Some((output, writing)) = output {
+        folder::write_out(&Index::open(context.blobs.clone())?, cid, output, writing)?;
     }
     let parts = fetched.iter().flat_map(|fetched| &fetched.parts);
     if context.json {
@@ -115,7 +117,7 @@ fn get(
     }
     parts.for_each(|part| eprintln!("{part}"));
     match output {
-        Some(output) => println!("{}", output.display()),
+        Some((output, _)) => println!("{}", output.display()),
         None if context.blobs.contains(cid) => println!("{}", context.blobs.path(cid).display()),
         None => println!("{cid}"),
     }
@@ -338,7 +340,8 @@ fn import(context: &Context, file: &Path, pinned: bool) -> anyhow::Result<Outcom
     let _hold = context.blobs.hold()?;
     let named = || file.display().to_string();
     let mut archive = File::open(file).with_context(named)?;
-    let room = room(context)?;
+    // A small archive can be of a file that is larger than the disk.
+    let room = room(context)?.min(node::space::free(context.blobs.dir()).unwrap_or(u64::MAX));
     let imported = store::car::import(&context.blobs, &mut archive, room).with_context(named)?;
     for root in &imported.roots {
         if pinned {

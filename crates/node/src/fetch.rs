@@ -14,6 +14,7 @@
 
 pub mod http;
 mod nodes;
+mod part;
 mod plan;
 pub mod source;
 mod span;
@@ -38,6 +39,10 @@ pub use plan::{Part, Verdict};
 
 /// Sources of one fetch, at most.
 pub const SOURCE_COUNT_MAX: usize = 64;
+
+/// Bytes of directories' blocks of one fetch, at most; they are in memory until all that is in them is
+/// here. The entries of `BLOCK_COUNT_MAX` files with names of 80 characters take as much.
+pub const NODES_SIZE_MAX: usize = 256 << 20;
 
 /// How long to wait, and how much may be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +182,7 @@ impl Work<'_> {
     /// Files are fetched as they are met; directories are kept at the end, children first.
     async fn all(&mut self, root: Cid) -> Result<(), FetchError> {
         let (mut seen, mut left, mut nodes) = (BTreeSet::new(), vec![root], Vec::new());
+        let mut node_bytes = 0;
         while let Some(cid) = left.pop() {
             // A directory that is here may have lost what is in it, so only files end the search.
             if !seen.insert(cid) || self.blobs.contains(&cid) {
@@ -208,6 +214,12 @@ impl Work<'_> {
                 continue;
             }
             left.extend(node.links.iter().map(|link| link.cid).rev());
+            node_bytes += block.len();
+            // Protects the memory: who serves a directory can make it as large as it likes.
+            if node_bytes > NODES_SIZE_MAX || seen.len() + left.len() > BLOCK_COUNT_MAX {
+                let what = "its directories are too large";
+                return Err(WalkError::Limit { cid: root, what }.into());
+            }
             nodes.push((cid, block));
         }
         for (cid, block) in nodes.iter().rev() {

@@ -5,6 +5,7 @@
 //!   profile `unixfs-v1-2025` has it.
 //! - Nothing that is there is overwritten, and nothing is written outside the place that was named:
 //!   links are made last, so that nothing is written through one.
+//! - What is refused is refused before anything of it is written.
 //!
 //! Not here: the blocks of directories (`store::directory`).
 
@@ -20,10 +21,14 @@ use store::index::Index;
 use store::unix_fs::Kind;
 use store::walk::{self, WalkError};
 
+use crate::space;
+
 /// Folders within folders, at most.
 pub const DEPTH_MAX: usize = 128;
 /// Files and folders that are taken in or written out at once, at most.
 pub const ENTRIES_MAX: usize = 1 << 20;
+/// Bytes of all paths of what is written out at once, at most: 256 for each entry.
+const PATHS_SIZE_MAX: usize = ENTRIES_MAX << 8;
 
 /// Why a folder was not taken in or written out.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +70,25 @@ pub enum FolderError {
         needed: u64,
         /// Bytes that may be added.
         room: u64,
+    },
+    /// The disk has no room.
+    #[error("{needed} bytes are to be written, and the disk has room for {room}")]
+    Disk {
+        /// Bytes of the files.
+        needed: u64,
+        /// Bytes that are free.
+        room: u64,
+    },
+    /// A symbolic link leads out of the folder.
+    #[error(
+        "{} would be a symbolic link to {target:?}, out of the folder; `--outside-links` makes it all the same",
+        path.display()
+    )]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: String,
     },
     /// Folders are too deep, or too many.
     #[error("{} has more than {ENTRIES_MAX} files, or folders more than {DEPTH_MAX} deep", path.display())]
@@ -159,43 +183,115 @@ impl Adding<'_> {
     }
 }
 
-/// Writes a file or directory of the store to a place where nothing is yet.
+/// How a directory is written out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writing {
+    /// Make symbolic links that lead out of the folder too.
+    pub outside_links: bool,
+}
+
+/// Writes a file or directory of the store to a place where nothing is yet. What is to be written is
+/// looked through first, so that nothing is written of what is refused.
 ///
 /// # Errors
-/// When something is there already, or a part of it is not in the store.
-pub fn write_out(index: &Index, cid: &Cid, to: &Path) -> Result<(), FolderError> {
-    let (mut left, mut links) = (vec![(*cid, to.to_path_buf(), 0)], Vec::new());
-    let mut count = 0;
-    while let Some((cid, path, depth)) = left.pop() {
-        count += 1;
-        if depth > DEPTH_MAX || count > ENTRIES_MAX {
-            return Err(FolderError::TooMuch { path });
-        }
-        if index.blobs().contains(&cid) {
-            copy(index.blobs(), &cid, &path)?;
-            continue;
-        }
-        let missing = || WalkError::from(StoreError::Missing { cid });
-        let block = index.block(&cid).map_err(WalkError::from)?.ok_or_else(missing)?;
-        if cid.codec() == Codec::Raw {
-            // A chunk of another file, whole in itself.
-            let mut file = File::create_new(&path).map_err(at(&path))?;
-            io::Write::write_all(&mut file, &block).map_err(at(&path))?;
-            continue;
-        }
-        match walk::decode(&cid, &block)?.1 {
-            Kind::Symlink(target) => links.push((target, path)),
-            Kind::Directory | Kind::Shard => {
-                fs::create_dir(&path).map_err(at(&path))?;
-                for link in walk::entries(index, &cid)? {
-                    left.push((link.cid, path.join(name_of(&link.name)), depth + 1));
-                }
+/// When something is there already, a part of it is not in the store, or it is more than fits.
+pub fn write_out(index: &Index, cid: &Cid, to: &Path, writing: Writing) -> Result<(), FolderError> {
+    let plan = Plan::of(index, cid, to, writing)?;
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let room = space::free(parent.unwrap_or(Path::new("."))).unwrap_or(u64::MAX);
+    if plan.bytes > room {
+        return Err(FolderError::Disk { needed: plan.bytes, room });
+    }
+    for (path, step) in &plan.steps {
+        match step {
+            Step::Folder => fs::create_dir(path).map_err(at(path))?,
+            Step::Blob(cid) => copy(index.blobs(), cid, path)?,
+            Step::Chunk(cid) => {
+                let block = index.block(cid).map_err(WalkError::from)?;
+                let block = block.ok_or(StoreError::Missing { cid: *cid })?;
+                let mut file = File::create_new(path).map_err(at(path))?;
+                io::Write::write_all(&mut file, &block).map_err(at(path))?;
             }
-            // A part of a file, which alone is none.
-            Kind::File { .. } => return Err(missing().into()),
         }
     }
-    links.into_iter().try_for_each(|(target, path)| link(&target, &path).map_err(at(&path)))
+    plan.links.iter().try_for_each(|(path, target)| link(target, path).map_err(at(path)))
+}
+
+/// What is to be written, folders before what is in them.
+#[derive(Default)]
+struct Plan {
+    steps: Vec<(PathBuf, Step)>,
+    /// Symbolic links and where they lead; made last, so that nothing is written through one.
+    links: Vec<(PathBuf, Vec<u8>)>,
+    /// Bytes of files.
+    bytes: u64,
+}
+
+/// What is made at a place.
+enum Step {
+    Folder,
+    Blob(Cid),
+    /// A chunk of another file, whole in itself.
+    Chunk(Cid),
+}
+
+impl Plan {
+    fn of(index: &Index, cid: &Cid, to: &Path, writing: Writing) -> Result<Plan, FolderError> {
+        let mut plan = Plan::default();
+        let mut left = vec![(*cid, to.to_path_buf(), 0)];
+        let (mut count, mut words) = (0, 0);
+        while let Some((cid, path, depth)) = left.pop() {
+            // Counted before anything is made: a few directories that have each other many times are
+            // more folders than any disk has room for.
+            (count, words) = (count + 1, words + path.as_os_str().len());
+            if depth > DEPTH_MAX || count + left.len() > ENTRIES_MAX || words > PATHS_SIZE_MAX {
+                return Err(FolderError::TooMuch { path });
+            }
+            if index.blobs().contains(&cid) {
+                let blob = index.blobs().path(&cid);
+                let size = fs::metadata(&blob).map_err(at(&blob))?.len();
+                plan.bytes = plan.bytes.saturating_add(size);
+                plan.steps.push((path, Step::Blob(cid)));
+                continue;
+            }
+            let missing = || WalkError::from(StoreError::Missing { cid });
+            let block = index.block(&cid).map_err(WalkError::from)?.ok_or_else(missing)?;
+            if cid.codec() == Codec::Raw {
+                plan.bytes = plan.bytes.saturating_add(block.len() as u64);
+                plan.steps.push((path, Step::Chunk(cid)));
+                continue;
+            }
+            match walk::decode(&cid, &block)?.1 {
+                Kind::Symlink(target) if writing.outside_links || is_inside(&target, depth) => {
+                    plan.links.push((path, target));
+                }
+                Kind::Symlink(target) => {
+                    let target = String::from_utf8_lossy(&target).into_owned();
+                    return Err(FolderError::Link { path, target });
+                }
+                Kind::Directory | Kind::Shard => {
+                    for link in walk::entries(index, &cid)? {
+                        left.push((link.cid, path.join(name_of(&link.name)), depth + 1));
+                    }
+                    plan.steps.push((path, Step::Folder));
+                }
+                // A part of a file, which alone is none.
+                Kind::File { .. } => return Err(missing().into()),
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// Whether a symbolic link in the folder `depth` folders below the one that is written leads to
+/// something within that. It may climb first and then descend, and not climb again: what it descends
+/// through can be a link itself.
+fn is_inside(target: &[u8], depth: usize) -> bool {
+    let steps: Vec<&[u8]> = target.split(|byte| *byte == b'/').collect();
+    let climbs = steps.iter().take_while(|step| **step == b"..").count();
+    let below = steps.get(climbs..).unwrap_or_default();
+    let plain = |step: &&[u8]| *step != b".." && !step.contains(&0);
+    !target.is_empty() && !target.starts_with(b"/") && climbs < depth && below.iter().all(plain)
 }
 
 /// Copies a blob, and checks what is copied.
@@ -240,3 +336,6 @@ fn link(target: &[u8], path: &Path) -> io::Result<()> {
 fn link(_target: &[u8], _path: &Path) -> io::Result<()> {
     Err(io::Error::other("symbolic links are not made on this system"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -313,7 +313,14 @@ fn file(
         (CONTENT_LENGTH, (span.end - span.start).to_string()),
     ];
     let content_range = format!("bytes {}-{}/{size}", span.start, span.end.saturating_sub(1));
-    let body = if found.head_only { Body::empty() } else { streams::file(stored.file, span, turn) };
+    let body = match found.head_only || span.is_empty() {
+        true => Body::empty(),
+        false => {
+            let map = stored.map().map_err(|error| failed(&error))?;
+            // What was mapped is no longer than memory can be.
+            streams::file(map, span.start as usize..span.end as usize, turn)
+        }
+    };
     let mut response = (status, headers, body).into_response();
     if status == StatusCode::PARTIAL_CONTENT {
         let value = HeaderValue::from_str(&content_range).map_err(|error| failed(&error))?;

@@ -23,7 +23,7 @@ use crate::index::Index;
 use crate::leaves::{Gathering, Leaves, LeavesRefusal};
 use crate::protobuf::put_varint;
 use crate::unix_fs::{Kind, slot};
-use crate::walk::{self, BLOCK_COUNT_MAX, Scope, WalkError};
+use crate::walk::{self, BLOCK_COUNT_MAX, Scope, WAITING_COUNT_MAX, WalkError};
 
 pub use header::{HEADER_SIZE_MAX, HeaderRefusal, ROOT_COUNT_MAX};
 
@@ -183,17 +183,13 @@ pub fn import(
 ) -> Result<Imported, CarError> {
     let (roots, places) = scan(archive)?;
     let mut reader = Reader { archive, places, blobs };
-    let plan = reader.plan(&roots)?;
-    if plan.bytes > room {
-        return Err(CarError::Room { needed: plan.bytes, room });
-    }
+    let plan = reader.plan(&roots, room)?;
     let mut done = Imported { roots, nodes: plan.nodes.len(), ..Imported::default() };
     done.unused = reader.places.len().saturating_sub(plan.used.len());
-    for leaves in &plan.files {
-        let root = leaves.root();
-        if !blobs.contains(&root) {
-            reader.keep(leaves)?;
-            (done.files, done.bytes) = (done.files + 1, done.bytes + leaves.size());
+    for root in &plan.files {
+        if !blobs.contains(root) {
+            let size = reader.keep(root)?;
+            (done.files, done.bytes) = (done.files + 1, done.bytes + size);
         }
     }
     // Children before their parents.
@@ -288,8 +284,9 @@ struct Reader<'a, A> {
 /// What the roots lead to.
 #[derive(Default)]
 struct Plan {
-    /// Files that are not here yet.
-    files: Vec<Leaves>,
+    /// Files that are not here yet. Their tables are made again when it is their turn: a small archive
+    /// can name many files of 1 TiB, and a table takes 32 MiB.
+    files: Vec<Cid>,
     /// Blocks of directories, parents before their children.
     nodes: Vec<Cid>,
     /// Blocks of the archive that are used.
@@ -308,7 +305,7 @@ impl<A: Read + Seek> Reader<'_, A> {
     }
 
     /// Walks from the roots, each block once.
-    fn plan(&mut self, roots: &[Cid]) -> Result<Plan, CarError> {
+    fn plan(&mut self, roots: &[Cid], room: u64) -> Result<Plan, CarError> {
         let mut plan = Plan::default();
         let mut seen = BTreeSet::new();
         let mut left: Vec<Cid> = roots.iter().rev().copied().collect();
@@ -332,52 +329,67 @@ impl<A: Read + Seek> Reader<'_, A> {
                         let named = |link| !shard || slot(link).is_some();
                         let links = node.links.iter().filter(|link| named(link));
                         left.extend(links.map(|link| link.cid).rev());
+                        // Protects the memory for names that no block of the archive has.
+                        if seen.len().saturating_add(left.len()) > WAITING_COUNT_MAX {
+                            return Err(CarError::TooMany);
+                        }
                         plan.nodes.push(cid);
                         continue;
                     }
                 }
             }
-            let leaves = self.gather(cid, &block, &mut plan)?;
+            let leaves = self.gather(cid, &block)?;
+            self.use_leaves(&leaves, &mut plan)?;
             plan.bytes = plan.bytes.saturating_add(leaves.size());
-            plan.files.push(leaves);
+            // At once, so that no time goes into counting up what is refused in any case.
+            if plan.bytes > room {
+                return Err(CarError::Room { needed: plan.bytes, room });
+            }
+            plan.files.push(cid);
         }
         Ok(plan)
     }
 
-    fn gather(&mut self, cid: Cid, block: &[u8], plan: &mut Plan) -> Result<Leaves, CarError> {
+    /// The table of a file, whose root's block is given.
+    fn gather(&mut self, cid: Cid, block: &[u8]) -> Result<Leaves, CarError> {
         let mut gathering = Gathering::begin(cid, block)?;
         while let Some(wanted) = gathering.wanted() {
             let block = self.block(&wanted)?.ok_or(CarError::Lacks { cid: wanted })?;
-            plan.used.insert(wanted);
             gathering.take(&block)?;
         }
-        let leaves = gathering.finish()?;
+        Ok(gathering.finish()?)
+    }
+
+    /// Notes that a file's blocks are used, and that they are there.
+    fn use_leaves(&self, leaves: &Leaves, plan: &mut Plan) -> Result<(), CarError> {
+        plan.used.extend(leaves.nodes().iter().map(|(cid, _)| *cid));
         for leaf in leaves.iter() {
             if !self.places.contains_key(&leaf) {
                 return Err(CarError::Lacks { cid: leaf });
             }
             plan.used.insert(leaf);
         }
-        Ok(leaves)
+        Ok(())
     }
 
-    /// Keeps a file of which every chunk is in the archive.
-    fn keep(&mut self, leaves: &Leaves) -> Result<(), CarError> {
+    /// Keeps a file of which every chunk is in the archive; gives its size.
+    fn keep(&mut self, root: &Cid) -> Result<u64, CarError> {
+        let block = self.block(root)?.ok_or(CarError::Lacks { cid: *root })?;
+        let leaves = self.gather(*root, &block)?;
         let mut blob = self.blobs.begin()?;
-        for leaf in leaves.iter() {
+        for (index, leaf) in leaves.iter().enumerate() {
             let block = self.block(&leaf)?.ok_or(CarError::Lacks { cid: leaf })?;
+            let range = leaves.range(index);
+            // Nodes can name a chunk of another size than they say.
+            if block.len() as u64 != range.end - range.start {
+                let what = "chunks of other sizes";
+                return Err(LeavesRefusal::OtherLayout { cid: *root, what }.into());
+            }
             blob.write_all(&block)?;
         }
-        let (wanted, got) = (leaves.root(), blob.commit()?);
-        match wanted == got {
-            true => Ok(()),
-            // Chunks whose sizes are others than the nodes said.
-            false => {
-                self.blobs.remove(&got)?;
-                Err(LeavesRefusal::OtherLayout { cid: wanted, what: "chunks of other sizes" }
-                    .into())
-            }
-        }
+        let got = blob.commit()?;
+        debug_assert_eq!(got, *root, "the chunks and their sizes make the name");
+        Ok(leaves.size())
     }
 }
 

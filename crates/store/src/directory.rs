@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use crate::cid::{Cid, Codec};
 use crate::dag_pb::{Link, NAME_SIZE_MAX, Node};
 use crate::murmur3;
-use crate::unix_fs::{self, FANOUT};
+use crate::unix_fs;
 
 /// Bytes of a directory's block above which it becomes shards.
 pub const PLAIN_SIZE_MAX: usize = 262_144;
@@ -126,10 +126,9 @@ fn shard(
         let slot = *hash.get(depth).ok_or(DirectoryRefusal::Collision)?;
         slots.entry(slot).or_default().push((hash, link));
     }
-    let (mut links, mut bitmap) = (Vec::new(), [0u8; FANOUT as usize / 8]);
+    let bitmap = unix_fs::bitmap(slots.keys().copied()).unwrap_or_default();
+    let mut links = Vec::new();
     for (slot, mut entries) in slots {
-        // The highest slot is the first bit.
-        bitmap[bitmap.len() - 1 - usize::from(slot / 8)] |= 1 << (slot % 8);
         let prefix = format!("{slot:02X}").into_bytes();
         links.push(match entries.pop() {
             Some((_, link)) if entries.is_empty() => {
@@ -142,8 +141,7 @@ fn shard(
             }
         });
     }
-    let empty = bitmap.iter().take_while(|byte| **byte == 0).count();
-    let node = Node { links, data: unix_fs::shard(&bitmap[empty..]) };
+    let node = Node { links, data: unix_fs::shard(&bitmap) };
     let block = node.encode();
     Ok(keep(blocks, &node, block))
 }

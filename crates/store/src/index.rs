@@ -16,6 +16,7 @@ use std::time::SystemTime;
 
 use crate::blobs::{Blobs, StoreError, at};
 use crate::cid::{CHUNK_SIZE, Cid, Codec};
+use crate::kernel_map::Mapped;
 use crate::leaves::Leaves;
 
 /// Where every block is.
@@ -235,6 +236,15 @@ impl State {
 }
 
 impl Stored {
+    /// Maps the whole file into memory, read-only.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn map(&self) -> std::io::Result<Mapped> {
+        Mapped::of(&self.file)
+    }
+
     /// The bytes of a chunk, as the disk has them; the file must have it.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 /// The bytes of one blob, mapped read-only for as long as this value lives.
 #[derive(Debug)]
@@ -35,6 +35,26 @@ impl Mapped {
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Mapped { map })
+    }
+}
+
+impl Mapped {
+    /// Brings a part into memory, so that whoever reads it next waits for no disk.
+    ///
+    /// # Errors
+    ///
+    /// When the disk cannot give it, or the part is not within the file.
+    pub fn bring(&self, part: Range<usize>) -> io::Result<()> {
+        if self.map.get(part.clone()).is_none() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        #[cfg(target_os = "linux")]
+        match self.map.advise_range(memmap2::Advice::PopulateRead, part.start, part.len()) {
+            // A kernel before 5.14 does not know how; then the next reader waits.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            brought => brought?,
+        }
+        Ok(())
     }
 }
 

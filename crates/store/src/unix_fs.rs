@@ -4,7 +4,8 @@
 //!
 //! Invariants:
 //! - A file has as many sizes as links, and they add up to its size.
-//! - A shard of a directory is of the one kind that there is: 256 slots, murmur3-x64-64.
+//! - A shard of a directory is of the one kind that there is: 256 slots, murmur3-x64-64; its links
+//!   have the slots that its bitmap says, each once.
 //!
 //! Not here: modes and times, which the profile leaves out and which are skipped.
 
@@ -79,6 +80,9 @@ pub enum UnixFsRefusal {
         /// The multicodec of the hash.
         hash: u64,
     },
+    /// A shard's links have other slots than its bitmap says, or one twice.
+    #[error("a shard's links do not have the slots that its bitmap says")]
+    Bitmap,
     /// A link's name has no slot, or no entry's name.
     #[error("a directory has an entry without a name")]
     Name,
@@ -131,9 +135,12 @@ pub fn read(node: &Node) -> Result<Kind, UnixFsRefusal> {
             if fanout != FANOUT || hash != MURMUR3 {
                 return Err(UnixFsRefusal::Shard { fanout, hash });
             }
-            match node.links.iter().all(|link| slot(link).is_some()) {
+            let slots = node.links.iter().map(|link| Some(slot(link)?.0));
+            let slots: Vec<u8> = slots.collect::<Option<_>>().ok_or(UnixFsRefusal::Name)?;
+            let written = data.iter().position(|byte| *byte != 0).unwrap_or(data.len());
+            match data.get(written..) == bitmap(slots).as_deref() {
                 true => Ok(Kind::Shard),
-                false => Err(UnixFsRefusal::Name),
+                false => Err(UnixFsRefusal::Bitmap),
             }
         }
         other => Err(UnixFsRefusal::Type(other)),
@@ -186,6 +193,21 @@ pub fn slot(link: &Link) -> Option<(u8, &[u8])> {
         _ => None,
     };
     Some((digit(*prefix.first()?)? * 16 + digit(*prefix.get(1)?)?, name))
+}
+
+/// The bitmap of these slots, the highest first, without the zeros that it begins with; `None` where one
+/// is there twice.
+pub(crate) fn bitmap(slots: impl IntoIterator<Item = u8>) -> Option<Vec<u8>> {
+    let mut bitmap = [0u8; FANOUT as usize / 8];
+    for slot in slots {
+        let (at, bit) = (bitmap.len() - 1 - usize::from(slot / 8), 1 << (slot % 8));
+        if bitmap[at] & bit != 0 {
+            return None;
+        }
+        bitmap[at] |= bit;
+    }
+    let empty = bitmap.iter().take_while(|byte| **byte == 0).count();
+    Some(bitmap[empty..].to_vec())
 }
 
 /// The data of a directory's node.

@@ -25,6 +25,9 @@ pub const SHARD_DEPTH_MAX: usize = 8;
 pub const PATH_COUNT_MAX: usize = 64;
 /// Blocks of one walk, at most: the chunks of 1 TiB twice over.
 pub const BLOCK_COUNT_MAX: usize = 1 << 21;
+/// Blocks seen and links not followed yet, at most: a file of 1 TiB whose chunks are all the same has
+/// half as many.
+pub const WAITING_COUNT_MAX: usize = 2 * BLOCK_COUNT_MAX;
 
 /// Why a walk ended early.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,14 @@ pub enum WalkError {
     /// A directory's entry has a name that would lead elsewhere.
     #[error("{cid} has an entry {name:?}, which is no name")]
     Name {
+        /// The directory.
+        cid: Cid,
+        /// The name.
+        name: String,
+    },
+    /// Two entries of a directory have the same name.
+    #[error("{cid} has two entries {name:?}")]
+    Twice {
         /// The directory.
         cid: Cid,
         /// The name.
@@ -160,6 +171,11 @@ pub fn entries(index: &Index, root: &Cid) -> Result<Vec<Link>, WalkError> {
         return Err(WalkError::Name { cid: *root, name });
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let twice = entries.array_windows().find(|[a, b]| a.name == b.name);
+    if let Some([link, _]) = twice {
+        let name = String::from_utf8_lossy(&link.name).into_owned();
+        return Err(WalkError::Twice { cid: *root, name });
+    }
     Ok(entries)
 }
 
@@ -257,6 +273,10 @@ pub fn blocks<E: From<WalkError>>(
         }
         let (node, kind) = decode(&cid, &block)?;
         let below = below(&node, &kind, (scope, start), &range);
+        // Protects the memory for names that nobody may have blocks for.
+        if seen.len().saturating_add(left.len()).saturating_add(below.len()) > WAITING_COUNT_MAX {
+            return Err(limit(root, "it has too many links").into());
+        }
         left.extend(below.into_iter().rev());
     }
     Ok(())

@@ -28,6 +28,9 @@ pub(crate) enum StoreCommand {
         /// Write it to this place too, where nothing is yet
         #[arg(short, long, value_name = "PATH")]
         output: Option<PathBuf>,
+        /// Make symbolic links that lead out of the folder too
+        #[arg(long, requires = "output")]
+        outside_links: bool,
         /// Do not pin it; the next `gc` deletes it
         #[arg(long)]
         no_pin: bool,

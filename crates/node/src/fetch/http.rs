@@ -17,11 +17,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream, Bytes};
-use axum::http::header::{ACCEPT, CONTENT_RANGE, HOST, RANGE};
+use axum::body::{Body, Bytes};
+use axum::http::header::{ACCEPT, HOST};
 use axum::http::{Request, Response, StatusCode};
 use futures_util::StreamExt;
-use futures_util::stream::try_unfold;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -31,6 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::part::{self, Asked, Idle};
 use super::source::{Flow, Later, Source, SourceError};
 
 /// Connections of one source that wait for the next request, at most.
@@ -44,7 +44,7 @@ pub type Connecting<'a, S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send +
 /// How a gateway is reached.
 pub trait Connect: fmt::Debug + Send + Sync + 'static {
     /// What carries the bytes.
-    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    type Stream: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin + 'static;
 
     /// Makes a connection.
     fn connect(&self) -> Connecting<'_, Self::Stream>;
@@ -71,11 +71,13 @@ impl Connect for Tcp {
 
 /// A gateway.
 #[derive(Debug)]
-pub struct Gateway<C> {
+pub struct Gateway<C: Connect> {
     name: String,
     host: String,
     connect: C,
     idle: Arc<Mutex<Vec<SendRequest<Body>>>>,
+    /// Connections over which parts of files come.
+    parts: Idle<C::Stream>,
 }
 
 /// Why a text is no gateway's address.
@@ -114,7 +116,7 @@ impl Gateway<Tcp> {
 impl<C: Connect> Gateway<C> {
     /// A gateway that people call `name`, that is told it is `host`, and that `connect` reaches.
     pub fn new(name: String, host: String, connect: C) -> Gateway<C> {
-        Gateway { name, host, connect, idle: Arc::default() }
+        Gateway { name, host, connect, idle: Arc::default(), parts: Arc::default() }
     }
 
     async fn connection(&self) -> Result<SendRequest<Body>, SourceError> {
@@ -154,13 +156,9 @@ impl<C: Connect> Gateway<C> {
         &self,
         path: String,
         accept: &'static str,
-        range: Option<String>,
     ) -> Result<(Response<Incoming>, Held), SourceError> {
         let mut sender = self.connection().await?;
-        let mut request = Request::get(path).header(HOST, &self.host).header(ACCEPT, accept);
-        if let Some(range) = range {
-            request = request.header(RANGE, range);
-        }
+        let request = Request::get(path).header(HOST, &self.host).header(ACCEPT, accept);
         let broken = |error: &dyn fmt::Display| SourceError::Broken(error.to_string());
         let request = request.body(Body::empty()).map_err(|error| broken(&error))?;
         let answer = timeout(PATIENCE, sender.send_request(request)).await;
@@ -195,7 +193,7 @@ impl<C: Connect> Source for Gateway<C> {
     fn block(&self, cid: Cid) -> Later<'_, Bytes> {
         Box::pin(async move {
             let path = format!("/ipfs/{cid}?format=raw");
-            let (answer, held) = self.ask(path, "application/vnd.ipld.raw", None).await?;
+            let (answer, held) = self.ask(path, "application/vnd.ipld.raw").await?;
             match answer.status() {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => return Err(SourceError::Missing),
@@ -218,47 +216,24 @@ impl<C: Connect> Source for Gateway<C> {
 
     fn range(&self, root: Cid, range: Range<u64>) -> Later<'_, Flow> {
         Box::pin(async move {
-            let size = range.end.saturating_sub(range.start);
-            let last = range.end.saturating_sub(1);
-            let asked = format!("bytes={}-{last}", range.start);
             let path = format!("/ipfs/{root}");
-            let accept = "application/octet-stream, */*;q=0.5";
-            let (answer, held) = self.ask(path, accept, Some(asked)).await?;
-            match answer.status() {
-                StatusCode::PARTIAL_CONTENT => {}
-                StatusCode::NOT_FOUND => return Err(SourceError::Missing),
-                status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
-                    return Err(SourceError::Status(status.as_u16()));
+            let asked = Asked { host: &self.host, path: &path, range };
+            let silent = |_| SourceError::Silent(PATIENCE.as_secs());
+            // One that waited may have been closed meanwhile; then a new one is asked.
+            let waiting = self.parts.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            if let Some(stream) = waiting {
+                match timeout(PATIENCE, part::ask(stream, &asked, &self.parts)).await {
+                    Ok(Err(SourceError::Broken(_))) => {}
+                    answer => return Ok(Box::pin(answer.map_err(silent)??) as Flow),
                 }
-                // The whole file, a redirect, or no answer in this form.
-                _ => return Err(SourceError::NoRanges),
             }
-            let span = answer.headers().get(CONTENT_RANGE).and_then(|span| span.to_str().ok());
-            let wanted = format!("bytes {}-{last}/", range.start);
-            if !span.unwrap_or_default().starts_with(&wanted) {
-                return Err(SourceError::NoRanges);
-            }
-            let body = Body::new(answer.into_body()).into_data_stream();
-            Ok(flow(body, held, size))
+            let making = async {
+                let made = self.connect.connect().await;
+                made.map_err(|error| SourceError::Unreachable(error.to_string()))
+            };
+            let stream = timeout(PATIENCE, making).await.map_err(silent)??;
+            let answer = timeout(PATIENCE, part::ask(stream, &asked, &self.parts)).await;
+            Ok(Box::pin(answer.map_err(silent)??) as Flow)
         })
     }
-}
-
-/// The bytes of an answer, as many as were asked for and no more.
-fn flow(body: BodyDataStream, held: Held, size: u64) -> Flow {
-    Box::pin(try_unfold(Some((body, held, size)), |state| async move {
-        let Some((mut body, held, left)) = state else { return Ok(None) };
-        match body.next().await {
-            Some(Ok(bytes)) => match left.checked_sub(bytes.len() as u64) {
-                Some(left) => Ok(Some((bytes, Some((body, held, left))))),
-                None => Err(SourceError::TooMuch),
-            },
-            Some(Err(error)) => Err(SourceError::Broken(error.to_string())),
-            None if left > 0 => Err(SourceError::Broken(format!("{left} bytes are missing"))),
-            None => {
-                held.release();
-                Ok(None)
-            }
-        }
-    }))
 }

@@ -8,14 +8,14 @@ use std::ops::Range;
 use std::pin::Pin;
 
 use axum::body::Bytes;
-use futures_util::Stream;
 use store::cid::Cid;
+use tokio::io::AsyncRead;
 
 /// What will be there later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send + 'a>>;
 
-/// Bytes as they come.
-pub type Flow = Pin<Box<dyn Stream<Item = Result<Bytes, SourceError>> + Send>>;
+/// Bytes as they come: as many as were asked for, or an error.
+pub type Flow = Pin<Box<dyn AsyncRead + Send>>;
 
 /// A place that blocks can be fetched from. Nothing that it sends is trusted.
 pub trait Source: fmt::Debug + Send + Sync {

@@ -2,13 +2,14 @@
 //!
 //! Not here: which chunks.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::body::Bytes;
-use futures_util::StreamExt;
-use store::blobs::Pieces;
-use store::cid::CHUNK_SIZE;
+use store::blobs::{Pieces, StoreError};
+use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::FetchError;
@@ -52,14 +53,20 @@ pub(super) async fn work(
                 continue;
             }
         };
-        let changes = &mut changes;
-        let mut worker = Worker { plan, pieces, source, task, brought: false, changes };
+        let worker = Worker {
+            plan,
+            pieces,
+            source,
+            task,
+            brought: AtomicBool::new(false),
+            changes: &changes,
+        };
         let ended = if worker.task.by_block { worker.blocks().await } else { worker.range().await };
         let stop = ended.err();
         // Before others learn that it has ended, so that they do not take it up from this source.
         match &stop {
             // One that breaks off after it has brought something gets on.
-            Some(Stop::Source(_)) if worker.brought => {}
+            Some(Stop::Source(_)) if worker.brought.load(Ordering::Relaxed) => {}
             Some(Stop::Source(error)) => {
                 plan.failed(source, error.clone(), worker.task.by_block);
             }
@@ -81,8 +88,8 @@ struct Worker<'a> {
     source: usize,
     task: Task,
     /// Whether a chunk of the span has come.
-    brought: bool,
-    changes: &'a mut watch::Receiver<u64>,
+    brought: AtomicBool,
+    changes: &'a watch::Receiver<u64>,
 }
 
 impl Worker<'_> {
@@ -91,7 +98,7 @@ impl Worker<'_> {
     }
 
     /// Brings the chunks one after the other as blocks.
-    async fn blocks(&mut self) -> Result<(), Stop> {
+    async fn blocks(&self) -> Result<(), Stop> {
         for index in self.task.chunks.clone() {
             if self.pieces.has(index) {
                 continue;
@@ -100,59 +107,74 @@ impl Worker<'_> {
             let source = self.plan.source(self.source);
             let block = timeout(self.plan.rules.silence, source.block(leaf)).await;
             let block = block.map_err(|_| self.silent())??;
-            self.place(index, block.to_vec()).await?;
+            if block.len() != self.size(index) && leaf.is_of(&block) {
+                // The chunk it is, but the nodes said another size of it.
+                return Err(Stop::Fetch(FetchError::Sizes { cid: self.pieces.root() }));
+            }
+            let placing = self.begin(index, block.to_vec());
+            self.end(Some(placing)).await?;
         }
         Ok(())
     }
 
-    /// Brings the chunks as one part of the file.
-    async fn range(&mut self) -> Result<(), Stop> {
+    /// Brings the chunks as one part of the file. While one is hashed and written, the next one is read.
+    async fn range(&self) -> Result<(), Stop> {
         let leaves = self.pieces.leaves();
         let chunks = self.task.chunks.clone();
         let last = chunks.end.saturating_sub(1);
         let bytes = leaves.range(chunks.start).start..leaves.range(last).end;
         let source = self.plan.source(self.source);
         let flow = timeout(self.plan.rules.silence, source.range(self.pieces.root(), bytes)).await;
-        let flow = flow.map_err(|_| self.silent())??;
-        let mut reading = Reading { flow, ahead: Bytes::new(), spare: Vec::new() };
+        let mut flow = flow.map_err(|_| self.silent())??;
+        let mut changes = self.changes.clone();
+        let (mut before, mut spare) = (None, Vec::new());
         for index in chunks {
-            let range = self.pieces.leaves().range(index);
-            // At most `CHUNK_SIZE`.
-            let chunk = self.chunk(&mut reading, (range.end - range.start) as usize).await?;
-            reading.spare = self.place(index, chunk).await?;
+            let (size, memory) = (self.size(index), std::mem::take(&mut spare));
+            // What was read before counts even if this fails, and a lie is noticed while this waits.
+            let reading = async { Ok(self.chunk(&mut flow, &mut changes, size, memory).await) };
+            let (read, back) = tokio::try_join!(reading, self.end(before.take()))?;
+            spare = back;
+            before = Some(self.begin(index, read?));
         }
-        // To the end, which gives the connection back.
-        let _ = timeout(self.plan.rules.silence, reading.flow.next()).await;
-        Ok(())
+        self.end(before).await.map(drop)
     }
 
-    /// The next bytes of the flow, exactly so many.
-    async fn chunk(&mut self, reading: &mut Reading, size: usize) -> Result<Vec<u8>, Stop> {
-        let mut chunk = std::mem::take(&mut reading.spare);
-        chunk.clear();
-        chunk.reserve_exact(CHUNK_SIZE);
-        loop {
-            let count = reading.ahead.len().min(size - chunk.len());
-            chunk.extend_from_slice(&reading.ahead.split_to(count));
-            if chunk.len() == size {
-                return Ok(chunk);
-            }
+    /// Bytes of a chunk, at most `CHUNK_SIZE`.
+    fn size(&self, index: usize) -> usize {
+        let range = self.pieces.leaves().range(index);
+        (range.end - range.start) as usize
+    }
+
+    /// The next bytes of the flow, exactly so many, in the memory that is to spare.
+    async fn chunk(
+        &self,
+        flow: &mut Flow,
+        changes: &mut watch::Receiver<u64>,
+        size: usize,
+        mut chunk: Vec<u8>,
+    ) -> Result<Vec<u8>, Stop> {
+        chunk.resize(size, 0);
+        let mut filled = 0;
+        while filled < size {
             let end = Instant::now() + self.plan.rules.silence;
-            let bytes = loop {
+            let count = loop {
+                let rest = chunk.get_mut(filled..).unwrap_or_default();
                 tokio::select! {
-                    bytes = timeout_at(end, reading.flow.next()) => break bytes,
-                    changed = self.changes.changed() => {
+                    count = timeout_at(end, flow.read(rest)) => break count,
+                    changed = changes.changed() => {
                         if changed.is_err() || self.is_brought() {
                             return Err(Stop::Done);
                         }
                     }
                 }
             };
-            match bytes.map_err(|_| self.silent())? {
-                Some(bytes) => reading.ahead = bytes?,
-                None => return Err(SourceError::Broken("too few bytes".to_owned()).into()),
+            let broken = |error: io::Error| SourceError::Broken(error.to_string());
+            match count.map_err(|_| self.silent())?.map_err(broken)? {
+                0 => return Err(SourceError::Broken("too few bytes".to_owned()).into()),
+                count => filled += count,
             }
         }
+        Ok(chunk)
     }
 
     /// Whether others have brought all that is left of the span.
@@ -160,19 +182,24 @@ impl Worker<'_> {
         self.task.chunks.clone().all(|index| self.pieces.has(index))
     }
 
-    /// Checks a chunk and places it; gives its memory back.
-    async fn place(&mut self, index: usize, chunk: Vec<u8>) -> Result<Vec<u8>, Stop> {
-        let was_here = self.pieces.has(index);
-        let (pieces, size) = (Arc::clone(self.pieces), chunk.len() as u64);
-        let placing = tokio::task::spawn_blocking(move || {
+    /// Begins to check a chunk and to place it.
+    fn begin(&self, index: usize, chunk: Vec<u8>) -> Placing {
+        let (was_here, size) = (self.pieces.has(index), chunk.len() as u64);
+        let pieces = Arc::clone(self.pieces);
+        let done = tokio::task::spawn_blocking(move || {
             let placed = pieces.place(index, &chunk);
             (placed, chunk)
         });
-        let (placed, chunk) = placing.await.map_err(|_| Stop::Fetch(FetchError::Task))?;
+        Placing { index, size: if was_here { 0 } else { size }, done }
+    }
+
+    /// Waits until a chunk is placed, if there is one; gives its memory back.
+    async fn end(&self, placing: Option<Placing>) -> Result<Vec<u8>, Stop> {
+        let Some(Placing { index, size, done }) = placing else { return Ok(Vec::new()) };
+        let (placed, chunk) = done.await.map_err(|_| Stop::Fetch(FetchError::Task))?;
         match placed {
             Ok(true) => {
-                let size = if was_here { 0 } else { size };
-                self.brought = true;
+                self.brought.store(true, Ordering::Relaxed);
                 self.plan.placed(&self.task, (self.source, index), self.pieces, size);
                 Ok(chunk)
             }
@@ -182,11 +209,11 @@ impl Worker<'_> {
     }
 }
 
-/// A part of a file that is on its way.
-struct Reading {
-    flow: Flow,
-    /// Bytes that came with a chunk and belong to the next one.
-    ahead: Bytes,
-    /// Memory for the next chunk.
-    spare: Vec<u8>,
+/// A chunk that is being checked and placed.
+struct Placing {
+    index: usize,
+    /// Its bytes, if it was not here.
+    size: u64,
+    /// Its memory comes back.
+    done: JoinHandle<(Result<bool, StoreError>, Vec<u8>)>,
 }

@@ -20,7 +20,8 @@ pub(super) fn read(range: Option<&str>, size: u64) -> Part {
     let span = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
     let Some((first, last)) = span else { return Part::All };
     let (first, last) = (first.trim(), last.trim());
-    let number = |text: &str| text.parse::<u64>().ok();
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |text: &str| text.parse::<u64>().ok().filter(|_| is_number(text));
     let span = match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),
         (Some(first), None) if last.is_empty() => first..size,
@@ -49,6 +50,16 @@ mod tests {
             ("lines=1-2", Part::All),
             ("bytes=a-b", Part::All),
             ("bytes=0-18446744073709551615", Part::Span(0..10)),
+            ("bytes=18446744073709551615-18446744073709551615", Part::Nothing),
+            ("bytes=18446744073709551616-", Part::All),
+            ("bytes=-18446744073709551616", Part::All),
+            ("bytes=-18446744073709551615", Part::Span(0..10)),
+            ("bytes=-", Part::All),
+            ("bytes=--5", Part::All),
+            ("bytes=5--", Part::All),
+            ("bytes=0-9,0-9,0-9", Part::All),
+            ("bytes=+1-2", Part::All),
+            ("BYTES=0-1", Part::All),
         ];
         for (range, expected) in cases {
             assert_eq!(read(Some(range), 10), expected, "{range}");

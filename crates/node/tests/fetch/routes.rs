@@ -196,3 +196,54 @@ async fn a_provider_is_named_for_what_is_here() {
     assert_eq!((response.status(), body.len()), (StatusCode::OK, 0));
     assert_eq!(header(&response, "content-type"), "application/x-ndjson");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_ranges_and_names_are_answered_or_refused_and_the_node_lives_on() {
+    let (_place, url, file, folder, bytes) = world().await;
+    let whole = [
+        "bytes=0-9,5-14,0-9".to_owned(),
+        format!("bytes={}", vec!["0-"; 2000].join(",")),
+        "bytes=18446744073709551616-".to_owned(),
+        "bytes=9-3".to_owned(),
+        "bytes=-".to_owned(),
+        "nonsense".to_owned(),
+    ];
+    for range in whole {
+        let (response, body) = get(format!("{url}/ipfs/{file}"), &[("range", &range)]).await;
+        assert_eq!((response.status(), body.len()), (StatusCode::OK, bytes.len()), "{range:.40}");
+    }
+    let last = [("range", "bytes=-18446744073709551615")];
+    let (response, body) = get(format!("{url}/ipfs/{file}"), &last).await;
+    assert_eq!((response.status(), body.len()), (StatusCode::PARTIAL_CONTENT, bytes.len()));
+    let queries = [
+        "format=car&entity-bytes=9223372036854775807:-9223372036854775808",
+        "format=car&entity-bytes=-9223372036854775808:9223372036854775807",
+    ];
+    for query in queries {
+        let (response, _) = get(format!("{url}/ipfs/{file}?{query}"), &[]).await;
+        assert_eq!(response.status(), StatusCode::OK, "{query}");
+    }
+    let refused = [
+        format!("/ipfs/{file}?format=car&entity-bytes=0:9223372036854775808"),
+        format!("/ipfs/{file}?format=car&entity-bytes=:"),
+        "/ipfs/QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n".to_owned(),
+        "/ipfs/bafkqabtimvwgy3yk?format=car".to_owned(),
+        format!("/ipfs/{}", "b".repeat(50_000)),
+        format!("/ipfs/{folder}/{}", "a/".repeat(100)),
+        format!("/ipfs/{folder}/%2e%2e/%2e%2e/etc/passwd"),
+        format!("/ipfs/{folder}/a%00file"),
+        format!("/ipfs/{folder}/%ff%fe"),
+        "/ipfs/..%2f..%2fetc%2fpasswd".to_owned(),
+        format!("/routing/v1/providers/{}", "z".repeat(10_000)),
+    ];
+    for path in refused {
+        let (response, _) = get(format!("{url}{path}"), &[]).await;
+        let status = response.status();
+        assert!(
+            status.is_client_error() || status == StatusCode::UNPROCESSABLE_ENTITY,
+            "{path:.60}: {status}"
+        );
+    }
+    let (response, body) = get(format!("{url}/ipfs/{file}"), &[]).await;
+    assert_eq!((response.status(), body), (StatusCode::OK, bytes));
+}

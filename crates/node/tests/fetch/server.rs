@@ -1,5 +1,6 @@
 //! Nodes that serve a store over HTTP, with faults in what they send.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,6 +52,14 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(dir.path()).unwrap();
         Place { _dir: dir, blobs }
+    }
+
+    /// A store with a file of so many bytes, and the file's name.
+    pub(crate) fn with_size(size: u64) -> (Place, Cid) {
+        let place = Place::new();
+        let cid =
+            place.blobs.put(RandomBytes { state: 1, word: [0; 8], given: 8 }.take(size)).unwrap();
+        (place, cid)
     }
 
     /// A store with this file, and the file's name.
@@ -168,16 +177,32 @@ pub(crate) async fn fetch_from(
 
 /// Bytes that repeat nowhere.
 pub(crate) fn random(size: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed;
-    let mut bytes = Vec::with_capacity(size + 8);
-    while bytes.len() < size {
-        // Steele, Lea and Flood 2014.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bytes.extend((z ^ (z >> 31)).to_le_bytes());
-    }
-    bytes.truncate(size);
+    let mut bytes = vec![0; size];
+    RandomBytes { state: seed, word: [0; 8], given: 8 }.read_exact(&mut bytes).unwrap();
     bytes
+}
+
+/// Steele, Lea and Flood 2014.
+struct RandomBytes {
+    state: u64,
+    word: [u8; 8],
+    /// Bytes of the word that were given out.
+    given: usize,
+}
+
+impl Read for RandomBytes {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        for byte in buffer.iter_mut() {
+            if self.given == self.word.len() {
+                self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let mut z = self.state;
+                z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                (self.word, self.given) = ((z ^ (z >> 31)).to_le_bytes(), 0);
+            }
+            *byte = self.word[self.given];
+            self.given += 1;
+        }
+        Ok(buffer.len())
+    }
 }

@@ -7,10 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use node::fetch::http::Gateway;
 use node::fetch::source::Source;
 use node::fetch::{Event, FetchError, Rules, Verdict, fetch};
-use store::cid::{CHUNK_SIZE, Cid};
+use store::cid::{CHUNK_SIZE, Cid, Codec};
+use store::dag_pb::{Link, Node};
 use store::directory::{self, Entry};
 
 use crate::server::{Fault, Place, Server, fetch_from, random, rules};
+
+/// Bytes of the file that is fetched from sources with faults; `MASHAA_FETCH_BYTES` says another number.
+fn size() -> u64 {
+    let small = 40 * CHUNK_SIZE as u64 + 77;
+    std::env::var("MASHAA_FETCH_BYTES").map_or(small, |size| size.parse().unwrap())
+}
 
 /// A file of 40 chunks and a bit.
 fn file() -> Vec<u8> {
@@ -45,14 +52,74 @@ async fn a_file_comes_from_one_source_and_from_several() {
     assert_eq!(verdicts(&[Fault::None; 3]).await, [Verdict::Good, Verdict::Good, Verdict::Good]);
 }
 
+/// With `MASHAA_FETCH_BYTES` of any size.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_flips_a_bit_one_that_stalls_and_one_with_another_file_are_named() {
     let faults = [Fault::Flips(CHUNK_SIZE + 5), Fault::Stalls(1000), Fault::OtherFile, Fault::None];
-    let found = verdicts(&faults).await;
+    let (place, cid) = Place::with_size(size());
+    let servers = serve(&place, &faults).await;
+    let servers: Vec<&Server> = servers.iter().collect();
+    let here = Place::new();
+    let begun = std::time::Instant::now();
+    let outcome = fetch_from(&here, cid, &servers).await.unwrap();
+    let seconds = begun.elapsed().as_secs_f64();
+    here.blobs.verify(&cid).unwrap();
+    assert_eq!(outcome.bytes, size());
+    outcome.parts.iter().for_each(|part| eprintln!("{part}"));
+    eprintln!("{} bytes in {seconds:.1} s", size());
+    let found: Vec<&Verdict> = outcome.parts.iter().map(|part| &part.verdict).collect();
     assert!(matches!(found[0], Verdict::Lies { .. }), "{found:?}");
     assert!(!matches!(found[1], Verdict::Good | Verdict::Lies { .. }), "{found:?}");
     assert!(matches!(found[2], Verdict::Lies { .. }), "{found:?}");
-    assert_eq!(found[3], Verdict::Good);
+    assert_eq!(found[3], &Verdict::Good);
+}
+
+/// A name whose nodes say other sizes than its chunks have, from a gateway that serves blocks alone, so
+/// that each chunk hashes to its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_chunks_have_other_sizes_than_its_nodes_say_is_refused() {
+    let short = Cid::of(b"short");
+    let [chunk, byte] = [[0x80, 0x80, 0x40], [1, 0, 0]];
+    let data = [&[0x08, 2, 0x18, 0x81, 0x80, 0x40, 0x20][..], &chunk, &[0x20], &byte[..1]].concat();
+    let link = |size| Link { cid: short, name: Vec::new(), size };
+    let block = Node { links: vec![link(CHUNK_SIZE as u64), link(1)], data }.encode();
+    let root = Cid::of_block(Codec::DagPb, &block);
+    let place = Place::new();
+    place.blobs.put(&b"short"[..]).unwrap();
+    place.blobs.put_node(&root, &block).unwrap();
+    let server = place.serve(Fault::BlocksOnly).await;
+    let here = Place::new();
+    let error = fetch_from(&here, root, &[&server]).await.unwrap_err();
+    assert!(matches!(error, FetchError::Sizes { cid } if cid == root), "{error}");
+    assert!(!here.blobs.contains(&root));
+}
+
+/// A directory in a directory in a directory, each as large as a block can be.
+#[tokio::test(flavor = "multi_thread")]
+async fn directories_without_end_are_refused() {
+    let place = Place::new();
+    let mut root = Cid::of(b"x");
+    let name = vec![b'a'; 1000];
+    for number in 0..200u32 {
+        let link = |other: u32| Link {
+            // Nobody has these, and nobody gets as far as to ask for them.
+            cid: if other == 2000 {
+                root
+            } else {
+                Cid::of(&[number.to_le_bytes(), other.to_le_bytes()].concat())
+            },
+            name: [&name, other.to_string().as_bytes()].concat(),
+            size: 0,
+        };
+        // Links are followed in order, the first one first.
+        let links = [2000].into_iter().chain(0..1900).map(link).collect();
+        let block = Node { links, data: vec![0x08, 1] }.encode();
+        root = Cid::of_block(Codec::DagPb, &block);
+        place.blobs.put_node(&root, &block).unwrap();
+    }
+    let server = place.serve(Fault::None).await;
+    let error = fetch_from(&Place::new(), root, &[&server]).await.unwrap_err();
+    assert!(error.to_string().contains("too large"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

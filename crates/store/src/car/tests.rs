@@ -169,7 +169,10 @@ fn damaged_nodes_are_refused_or_read() {
     let (_dir, index, file, _) = world();
     let folder = put_directory(index.blobs(), &[("a", b"some bytes"), ("b", b"others")]);
     let link = |name: &[u8]| Link { cid: Cid::of(b"x"), name: name.to_vec(), size: 1 };
-    let shard = Node { links: vec![link(b"0Aname"), link(b"FF")], data: unix_fs::shard(&[128]) };
+    let shard = Node {
+        links: vec![link(b"0Aname"), link(b"FF")],
+        data: unix_fs::shard(&unix_fs::bitmap([0x0a, 0xff]).unwrap()),
+    };
     let symlink = Node { links: vec![], data: unix_fs::symlink(b"some/where") };
     let nodes = [
         index.block(&file).unwrap().unwrap(),
@@ -192,4 +195,94 @@ fn damaged_nodes_are_refused_or_read() {
             }
         }
     }
+}
+
+/// Identity CIDs, CIDv0, other codecs and hashes; as roots and as blocks.
+#[test]
+fn blocks_and_roots_of_other_kinds_are_refused_by_name() {
+    let (_other, blobs) = empty();
+    let hi = Cid::of(b"hi");
+    let names: [&[u8]; 4] = [
+        // The identity of "hi", filled up to the length of a name with its block.
+        &[&[0x01, 0x55, 0x00, 0x02][..], b"hi", &[0; 40]].concat(),
+        &[&[0x12, 0x20][..], &[7; 40]].concat(),
+        &[&[0x01, 0x71, 0x12, 0x20][..], &[7; 40]].concat(),
+        &[&[0x01, 0x55, 0x13, 0x40][..], &[7; 64]].concat(),
+    ];
+    for name in names {
+        let mut car = made(&[hi], &[(hi, b"hi".to_vec())]);
+        put_varint(&mut car, name.len() as u64);
+        car.extend(name);
+        let refused = read(&blobs, &car).unwrap_err();
+        assert!(matches!(refused, CarError::Name { .. }), "{refused}");
+    }
+    // The root as an identity, whose length differs, and as a CID with another codec.
+    for root in [
+        &[0x01, 0x55, 0x00, 0x02, b'h', b'i'][..],
+        &[&[1, 0x71, 0x12, 0x20][..], &[7; 32]].concat(),
+    ] {
+        let size = root.len() as u8 + 1;
+        let header = [&b"\xa2\x65roots\x81\xd8\x2a\x58"[..], &[size, 0], root, b"\x67version\x01"];
+        let header = header.concat();
+        let car = [&[header.len() as u8][..], &header].concat();
+        let refused = read(&blobs, &car).unwrap_err();
+        assert!(matches!(refused, CarError::Header(HeaderRefusal::Root(_))), "{refused}");
+    }
+    assert!(blobs.used().unwrap() == 0);
+}
+
+#[test]
+fn a_root_that_is_not_there_is_named_and_blocks_may_come_twice() {
+    let (_other, blobs) = empty();
+    let (hi, absent) = (Cid::of(b"hi"), Cid::of(b"absent"));
+    let car = made(&[absent], &[(hi, b"hi".to_vec())]);
+    let refused = read(&blobs, &car).unwrap_err();
+    assert!(matches!(refused, CarError::Lacks { cid } if cid == absent), "{refused}");
+    let block = (hi, b"hi".to_vec());
+    let done = read(&blobs, &made(&[hi, hi], &[block.clone(), block.clone(), block])).unwrap();
+    assert_eq!((done.files, done.unused), (1, 0));
+    let none = read(&blobs, &made(&[], &[(hi, b"hi".to_vec())])).unwrap();
+    assert_eq!((none.files, none.unused), (0, 1));
+}
+
+#[test]
+fn more_roots_than_the_limit_are_refused() {
+    let roots = |count: u16| {
+        let root = [&[0xd8, 0x2a, 0x58, 37, 0][..], &Cid::of(b"hi").to_bytes()].concat();
+        let count_bytes = count.to_be_bytes();
+        let begin = [&b"\xa2\x65roots\x99"[..], &count_bytes].concat();
+        let header = [begin, root.repeat(usize::from(count)), b"\x67version\x01".to_vec()].concat();
+        let mut car = Vec::new();
+        put_varint(&mut car, header.len() as u64);
+        car.extend(header);
+        super::section(&Cid::of(b"hi"), b"hi", &mut car).unwrap();
+        car
+    };
+    let (_other, blobs) = empty();
+    let most = super::ROOT_COUNT_MAX as u16;
+    assert_eq!(read(&blobs, &roots(most)).unwrap().files, 1);
+    let refused = read(&blobs, &roots(most + 1)).unwrap_err();
+    assert!(matches!(refused, CarError::Header(_)), "{refused}");
+}
+
+/// Many files of 1 TiB each in a few blocks: they are counted up no further than there is room for.
+#[test]
+fn an_archive_of_many_huge_files_is_refused_at_the_first_that_does_not_fit() {
+    let leaf = vec![0; 1 << 20];
+    let digest = *Cid::of(&leaf).digest();
+    let mut blocks = vec![(Cid::of(&leaf), leaf)];
+    let mut roots = Vec::new();
+    for count in 1020..1024 {
+        let leaves = crate::leaves::Leaves::of(count << 20, vec![digest; count as usize]);
+        roots.push(leaves.root());
+        blocks.extend(leaves.nodes());
+    }
+    let (_other, blobs) = empty();
+    let room = 1 << 31;
+    let refused = import(&blobs, &mut Cursor::new(made(&roots, &blocks)), room).unwrap_err();
+    assert!(
+        matches!(refused, CarError::Room { needed, .. } if needed == (1020 + 1021 + 1022) << 20),
+        "{refused}"
+    );
+    assert!(blobs.used().unwrap() == 0);
 }

@@ -1,39 +1,14 @@
 use super::dag::{Link, Tree};
 use super::{CHUNK_SIZE, Cid, CidBuilder, CidRefusal, Codec};
 
-/// The key stream of RFC 8439, which the profile's test files consist of.
-pub(crate) fn chacha20(seed: &str, size: usize) -> Vec<u8> {
-    use sha2::{Digest, Sha256};
-    let key = Sha256::digest(seed);
-    let mut start =
-        [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    for (word, bytes) in start[4..12].iter_mut().zip(key.chunks_exact(4)) {
-        *word = u32::from_le_bytes(bytes.try_into().unwrap());
-    }
-    let mut out = Vec::with_capacity(size + 64);
-    while out.len() < size {
-        let mut state = start;
-        for round in 0..20 {
-            let shift = round % 2;
-            for column in 0..4 {
-                let row = |row: usize| 4 * row + (column + shift * row) % 4;
-                quarter(&mut state, [row(0), row(1), row(2), row(3)]);
-            }
-        }
-        for (word, first) in state.iter().zip(start) {
-            out.extend(word.wrapping_add(first).to_le_bytes());
-        }
-        start[12] += 1;
-    }
-    out.truncate(size);
-    out
-}
+mod key_stream;
 
-fn quarter(state: &mut [u32; 16], [a, b, c, d]: [usize; 4]) {
-    for (x, y, z, bits) in [(a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)] {
-        state[x] = state[x].wrapping_add(state[y]);
-        state[z] = (state[z] ^ state[x]).rotate_left(bits);
-    }
+/// The first bytes of the key stream of a seed.
+pub(crate) fn chacha20(seed: &str, size: usize) -> Vec<u8> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    key_stream::KeyStream::of(seed).take(size as u64).read_to_end(&mut bytes).unwrap();
+    bytes
 }
 
 #[test]
@@ -105,6 +80,27 @@ fn other_texts_are_refused() {
     assert_eq!(parse(&format!("b/{}", &text[2..])), CidRefusal::NotBase32);
     assert_eq!(parse(&format!("bb{}", &text[2..])), CidRefusal::OtherKind);
     assert_eq!(parse(&format!("b\u{e9}{}", &text[3..])), CidRefusal::NotBase32);
+}
+
+/// CIDv0, the identity, other hashes and codecs, and texts that are none at all.
+#[test]
+fn names_of_other_kinds_are_refused_by_name() {
+    let texts = [
+        "QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n",
+        "bafkqaaa",
+        "bafkqabtimvwgy3yk",
+        "zdj7WhuEjrB52m1BisYCtmjH1hSKa7yZ3jEZ9JcXaFRD51wVz",
+        "bafyreihdb57fdysx5h35urvxz64ros7zvywshber7id6t6c6fek37jgyfe",
+        "../../etc/passwd",
+        "bafkrei\0",
+    ];
+    for text in texts {
+        text.parse::<Cid>().unwrap_err();
+    }
+    let long = "b".repeat(1 << 20);
+    assert_eq!(long.parse::<Cid>(), Err(CidRefusal::WrongLength { size: 1 << 20 }));
+    let other = "bafyreihdb57fdysx5h35urvxz64ros7zvywshber7id6t6c6fek37jgyfe".parse::<Cid>();
+    assert_eq!(other, Err(CidRefusal::OtherKind));
 }
 
 /// 288 bits take 58 digits and leave two bits over, which must be zero.

@@ -72,6 +72,52 @@ fn a_directory_of_shards_lists_its_entries_and_leads_to_them() {
     resolve(&index, &root, &[b"entry 9000".to_vec()]).unwrap_err();
 }
 
+/// Shards whose bitmap and links differ, shards too deep, and two entries of one name.
+#[test]
+fn directories_that_contradict_themselves_are_refused_by_name() {
+    let (_dir, index, _, _) = world();
+    let file = index.blobs().put(&b"x"[..]).unwrap();
+    let link = |cid, name: &[u8]| Link { cid, name: name.to_vec(), size: 1 };
+    let put = |links: Vec<Link>, data: Vec<u8>| {
+        let block = Node { links, data }.encode();
+        let cid = Cid::of_block(Codec::DagPb, &block);
+        index.blobs().put_node(&cid, &block).unwrap();
+        cid
+    };
+    let shard = |slots: &[u8]| unix_fs::shard(&unix_fs::bitmap(slots.iter().copied()).unwrap());
+    let good = put(vec![link(file, b"0Aa"), link(file, b"FFb")], shard(&[0x0a, 0xff]));
+    assert_eq!(entries(&index, &good).unwrap().len(), 2);
+    let cases = [
+        (vec![link(file, b"0Aa")], shard(&[0x0a, 0xff])),
+        (vec![link(file, b"0Aa"), link(file, b"FFb")], shard(&[0x0a])),
+        (vec![link(file, b"0Aa"), link(file, b"FFb")], unix_fs::shard(&[])),
+        (vec![link(file, b"0Aa"), link(file, b"0Ab")], shard(&[0x0a])),
+        (vec![], unix_fs::shard(&[1; 33])),
+    ];
+    for (links, data) in cases {
+        let error = entries(&index, &put(links, data)).unwrap_err();
+        assert!(error.to_string().contains("bitmap"), "{error}");
+    }
+    for name in [&b"0aa"[..], b"G0a", b"0", b""] {
+        let error = entries(&index, &put(vec![link(file, name)], shard(&[0x0a]))).unwrap_err();
+        assert!(matches!(error, WalkError::UnixFs { .. }), "{error}");
+    }
+    let twice = vec![link(file, b"a"), link(file, b"b"), link(good, b"a")];
+    let error = entries(&index, &put(twice, unix_fs::directory())).unwrap_err();
+    assert!(matches!(&error, WalkError::Twice { name, .. } if name == "a"), "{error}");
+    // A name's hash has eight bytes, so no sound directory is deeper.
+    let mut cid = good;
+    for _ in 0..super::SHARD_DEPTH_MAX {
+        cid = put(vec![link(cid, b"0A")], shard(&[0x0a]));
+    }
+    let error = entries(&index, &cid).unwrap_err();
+    assert!(matches!(error, WalkError::Limit { .. }), "{error}");
+    // A file where a shard should be.
+    let root = put(vec![link(file, b"0A")], shard(&[0x0a]));
+    let error = entries(&index, &root).unwrap_err();
+    assert!(matches!(error, WalkError::NotADirectory { .. }), "{error}");
+}
+
 /// 40 directories, each of which has the next one 100 times: 100^40 paths, and 41 blocks.
 #[test]
 fn directories_that_multiply_cost_no_more_than_they_are() {
