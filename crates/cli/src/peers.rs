@@ -254,11 +254,14 @@ pub(crate) fn run(context: &Context, arguments: &PeersArguments) -> anyhow::Resu
 fn revoke(context: &Context, node: &NodeFlag, key: &str) -> anyhow::Result<Outcome> {
     let body = serde_json::json!({"revoke": key});
     let value = Client::of(context, node).post("/node/network", &body)?;
-    match context.json {
-        true => println!("{value}"),
-        false => println!(
-            "the pass of {} is taken back; it needs a ticket of this machine or another to come again",
-            text(&value, "node")?
+    let node = text(&value, "node")?;
+    match (context.json, value["known"] == true) {
+        (true, _) => println!("{value}"),
+        (_, true) => println!(
+            "the pass of {node} is taken back; it needs a ticket of this machine or another to come again"
+        ),
+        (_, false) => println!(
+            "no machine with the key {node} is known now; if this one let it in, its pass no longer counts"
         ),
     }
     Ok(Outcome::Done)

@@ -4,8 +4,9 @@
 //! the program; connections and gossip are not made, and their traffic is computed from sizes and
 //! intervals. Prints the tables of `docs/scale.md`.
 #![expect(clippy::print_stdout, reason = "a program for people")]
-#![expect(clippy::unwrap_used, reason = "a measurement ends at what it did not expect")]
 
+use std::collections::BTreeMap;
+use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ use node::route::{Candidate, Ended, Table};
 use types::bounded::{List, Text};
 use types::codec::encode;
 use types::envelope::Order;
-use types::id::{Address, Hash, keccak256};
+use types::id::{Hash, keccak256};
 use types::measure::AdmitValidator;
 use types::node_key::NodeSecret;
 use types::signature::Secret;
@@ -44,7 +45,10 @@ const NAMES: (f64, f64, f64) = (34.0, 3.0, 14.0);
 /// Decisions that are measured.
 const DECISIONS: u32 = 1000;
 
-fn main() {
+/// A measurement ends at what it did not expect.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
     let given: Vec<u64> = std::env::args().skip(1).filter_map(|it| it.parse().ok()).collect();
     let sizes = if given.is_empty() { vec![10, 100, 1_000, 10_000] } else { given };
     println!(
@@ -53,15 +57,17 @@ fn main() {
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     let mut decisions = Vec::new();
     for count in sizes {
-        let made: Vec<Vec<u8>> = (0..count).map(|number| encode(&announcement(number))).collect();
-        let registered = registry(count);
+        let made: Vec<SignedAnnouncement> = (0..count).map(announcement).collect::<Outcome<_>>()?;
+        let made: Vec<Vec<u8>> = made.iter().map(encode).collect();
+        let registered = registry(count)?;
         let before = resident();
-        let (mut state, took) = measured(|| learn(&made));
+        let (state, took) = measured(|| learn(&made));
+        let mut state = state?;
         let memory = resident().saturating_sub(before) / count;
         let (_, ledger) = measured(|| consult(&mut state, &registered));
         let (_, newest) = measured(|| state.freshest(NOW));
         let (_, all) = measured(|| state.known(NOW));
-        let (rate, size) = (count as f64 / ANNOUNCE_SECONDS, made[0].len());
+        let (rate, size) = (count as f64 / ANNOUNCE_SECONDS, made.first().map_or(0, Vec::len));
         let names = rate * NAMES.0 * NAMES.1 * NAMES.2;
         let gossip = rate * size as f64 * COPIES + names;
         let each = took / count as f64;
@@ -75,7 +81,7 @@ fn main() {
         // As many as this node connects to by itself, as many as a node can be connected to, and all.
         for connected in [64, 1024, u64::MAX] {
             let connected = connected.min(count);
-            connect(&mut state, connected);
+            connect(&mut state, connected)?;
             decisions.push((count, connected, decide(&state)));
         }
     }
@@ -85,10 +91,10 @@ fn main() {
     for (count, connected, (median, slow)) in decisions {
         println!("| {count} | {connected} | {median:.0} | {slow:.0} |");
     }
+    Ok(())
 }
 
 /// What something gives, and how many microseconds it takes.
-#[expect(clippy::disallowed_methods, reason = "says how long it took")]
 fn measured<T>(act: impl FnOnce() -> T) -> (T, f64) {
     let began = Instant::now();
     let given = black_box(act());
@@ -116,59 +122,59 @@ fn worker(number: u64) -> NodeSecret {
 }
 
 /// What a worker announces: two addresses, two passes, one model.
-fn announcement(number: u64) -> SignedAnnouncement {
+fn announcement(number: u64) -> Outcome<SignedAnnouncement> {
     let (node, inviter) = (worker(number), secret("inviter", number % INVITERS));
     let expires = NOW / 1000 + PASS_TIME;
     let pass = |node: Hash, by: &NodeSecret| SignedPass::issue(NETWORK, node, expires, by);
     let passes = vec![pass(node.key(), &inviter), pass(inviter.key(), &root())];
     let (a, b) = (number / 250 % 250, number % 250);
-    let addresses = ["tcp/8422".to_owned(), "udp/8422/quic-v1".to_owned()];
-    let addresses = addresses.map(|it| Text::new(&format!("/ip4/198.51.{a}.{b}/{it}")).unwrap());
+    let address = |way: &str| Text::new(&format!("/ip4/198.51.{a}.{b}/{way}"));
+    let addresses = vec![address("tcp/8422")?, address("udp/8422/quic-v1")?];
     let offer = Offer {
-        model: Text::new(MODEL).unwrap(),
-        name: Text::new("smollm2-135m").unwrap(),
+        model: Text::new(MODEL)?,
+        name: Text::new("smollm2-135m")?,
         context: 8192,
         price: number % 1000,
-        prefill: 200 + u32::try_from(number % 100).unwrap(),
-        decode: 20 + u32::try_from(number % 10).unwrap(),
+        prefill: 200 + u32::try_from(number % 100)?,
+        decode: 20 + u32::try_from(number % 10)?,
         slots: 8,
     };
     let announcement = Announcement {
         network: NETWORK,
         node: node.key(),
         issued: NOW - number,
-        name: Text::new(&format!("worker {number}")).unwrap(),
-        addresses: List::new(addresses.to_vec()).unwrap(),
-        passes: List::new(passes).unwrap(),
-        offers: List::new(vec![offer]).unwrap(),
+        name: Text::new(&format!("worker {number}"))?,
+        addresses: List::new(addresses)?,
+        passes: List::new(passes)?,
+        offers: List::new(vec![offer])?,
     };
-    SignedAnnouncement::sign(announcement, &node)
+    Ok(SignedAnnouncement::sign(announcement, &node))
 }
 
 /// Reads, checks and takes in what was announced, as it comes from gossip.
-fn learn(made: &[Vec<u8>]) -> State {
+fn learn(made: &[Vec<u8>]) -> Outcome<State> {
     let root = root().key();
     let member = Member { root, passes: List::default(), contact: None };
     let mut state = State::new(member, root, Revocations::default(), 7);
     for bytes in made {
-        let signed = SignedAnnouncement::read(bytes).unwrap();
-        signed.check(&NETWORK, NOW).unwrap();
+        let signed = SignedAnnouncement::read(bytes)?;
+        signed.check(&NETWORK, NOW)?;
         let chain = signed.check_passes(&NETWORK, &root, NOW);
-        state.learn(signed, chain, NOW).unwrap();
+        state.learn(signed, chain, NOW)?;
     }
-    state
+    Ok(state)
 }
 
 /// A ledger on which every worker is registered by one of the members.
-fn registry(count: u64) -> LedgerState {
+fn registry(count: u64) -> Outcome<LedgerState> {
     let per = NODES_MAX as u64;
-    let key =
-        |number: u64| Secret::new(keccak256(format!("member {number}").as_bytes()).0).unwrap();
-    let members: Vec<Secret> = (0..count.div_ceil(per)).map(key).collect();
-    let account = |at: u64| members[usize::try_from(at / per).unwrap()].address();
+    let secret = |number: u64| Secret::new(keccak256(format!("member {number}").as_bytes()).0);
+    let members: Option<Vec<Secret>> = (0..count.div_ceil(per)).map(secret).collect();
+    let members = members.ok_or("a hash is no key")?;
     let founder = |it: &Secret| Founder { account: it.address(), name: Text::default() };
-    let node_key = root().key();
-    let validator = AdmitValidator { node_key, account: members[0].address(), power: 1 };
+    let founders: Vec<Founder> = members.iter().map(founder).collect();
+    let account = founders.first().ok_or("there are no workers")?.account;
+    let validator = AdmitValidator { node_key: root().key(), account, power: 1 };
     let genesis = Genesis {
         name: Text::default(),
         made: 0,
@@ -176,42 +182,41 @@ fn registry(count: u64) -> LedgerState {
         snapshot_blocks: 3600,
         policy: Policy::Mutual,
         constitution: None,
-        founders: List::new(members.iter().map(founder).collect()).unwrap(),
-        validators: List::new(vec![validator]).unwrap(),
+        founders: List::new(founders)?,
+        validators: List::new(vec![validator])?,
         parameters: List::default(),
         cashier: None,
     };
-    let mut state = genesis.state().unwrap();
+    let mut state = genesis.state()?;
     let (network, now) = (state.meta().genesis, state.now());
-    for number in 0..count {
-        let (account, node) = (account(number), worker(number));
+    for (number, member) in (0..count).zip(members.iter().flat_map(|it| [it; NODES_MAX])) {
+        let (account, node) = (member.address(), worker(number));
         let (node_key, until) = (node.key(), now);
         let consent = Consent { network, account, node_key, until }.sign(&node);
         let action = Action::RegisterNode(RegisterNode { node_key, until, consent });
         let order = Order { account, nonce: state.nonce(&account), valid_until: now, action };
-        let signed = order.sign(&members[usize::try_from(number / per).unwrap()], &network);
-        apply(&mut state, now, &signed).unwrap();
+        apply(&mut state, now, &order.sign(member, &network))?;
     }
-    end_block(&mut state, now).unwrap();
+    end_block(&mut state, now)?;
     state.seal();
-    state
+    Ok(state)
 }
 
 /// Asks the ledger after a block, as a node does.
 fn consult(state: &mut State, ledger: &LedgerState) {
     let found = state.nodes().into_iter();
     let found = found.filter_map(|node| Some((node, ledger.registration(&node)?)));
-    let found: std::collections::BTreeMap<Hash, Registration> = found.collect();
-    let members = found.values().filter(|it| it.is_members && it.account != Address([0; 20]));
-    assert_eq!(members.count(), state.nodes().len());
+    let found: BTreeMap<Hash, Registration> = found.collect();
+    assert_eq!(found.len(), state.nodes().len(), "all are registered");
     state.consult(ledger.workers(), |node| found.get(node).copied());
 }
 
-fn connect(state: &mut State, count: u64) {
+fn connect(state: &mut State, count: u64) -> Outcome<()> {
     for number in 0..count {
-        let address = "/ip4/198.51.100.7/udp/8422/quic-v1".parse().unwrap();
+        let address = "/ip4/198.51.100.7/udp/8422/quic-v1".parse()?;
         state.connected(worker(number).key(), address, false, NOW);
     }
+    Ok(())
 }
 
 /// Chooses among those that are connected, all of which have answered before.

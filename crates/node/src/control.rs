@@ -147,7 +147,9 @@ impl Control {
         let alone = "this node has no network of machines; nobody was let in";
         let peers = begun.ok_or_else(|| ApiError::new(Code::NotReady, alone))?;
         match peers.revoke(node) {
-            Ok(until) => Ok(Json(json!({"node": node.to_string(), "until": until}))),
+            Ok((until, known)) => {
+                Ok(Json(json!({"node": node.to_string(), "until": until, "known": known})))
+            }
             Err(error @ RevokeError::Files(_)) => {
                 Err(ApiError::new(Code::Internal, error.to_string()).because(&error))
             }

@@ -244,7 +244,7 @@ impl Workload {
                 _ => Action::CloseChannel(CloseChannel { channel: 1 + rng.below(2) }),
             },
             // Whose node it is does not change what else happens by chance.
-            _ if amount.millionths() % 3 == 0 => self.register_node(to, chain),
+            _ if amount.millionths().is_multiple_of(3) => self.register_node(to, chain),
             _ => Action::Give(Give { fund: Fund::Commons, amount }),
         }
     }

@@ -47,12 +47,13 @@ pub enum RevokeError {
 }
 
 impl Peers {
-    /// Takes a node's passes back that this one gave, or one that this one let in; until then, in
-    /// seconds since 1970, no pass of it that ends by then counts.
+    /// Takes a node's passes back that this one gave, or one that this one let in: from now on none of
+    /// them that ends by the time that is given counts, in seconds since 1970. Whether it is one of
+    /// those is known only of a node that was heard of; that is given too.
     ///
     /// # Errors
     /// When this node may not, or the disk fails.
-    pub fn revoke(self: &Arc<Peers>, node: Hash) -> Result<u64, RevokeError> {
+    pub fn revoke(self: &Arc<Peers>, node: Hash) -> Result<(u64, bool), RevokeError> {
         let (seconds, me, member) = (now() / 1000, self.me(), self.member());
         if node == me {
             return Err(RevokeError::Itself);
@@ -61,7 +62,7 @@ impl Peers {
             return Err(RevokeError::Root);
         }
         let known = self.state().said_by(&node).map(|it| it.announcement().passes.clone());
-        let known = known.unwrap_or_default();
+        let (is_known, known) = (known.is_some(), known.unwrap_or_default());
         check_issuers(&me, &node, &known)?;
         let ends = known.as_slice().first().map_or(0, |it| it.pass.expires);
         let until = ends.clamp(seconds + PASS_TIME, seconds + PASS_TIME_MAX);
@@ -70,7 +71,7 @@ impl Peers {
         let signed = SignedRevocation::sign(revocation, &self.settings.secret);
         signed.check(&network, &member.root, seconds)?;
         self.take_back(signed)?;
-        Ok(until)
+        Ok((until, is_known))
     }
 
     /// Takes in a revocation that was checked, and leaves whoever falls by it.
