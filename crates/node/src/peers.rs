@@ -10,7 +10,7 @@
 
 pub mod explorer;
 pub mod files;
-mod guests;
+pub(crate) mod guests;
 pub mod join;
 mod state;
 
@@ -123,6 +123,12 @@ impl Peers {
     #[must_use]
     pub fn known(&self) -> Vec<Known> {
         self.state().known(now())
+    }
+
+    /// Whether a node is a member whose announcement counts now.
+    #[must_use]
+    pub fn is_member(&self, node: &Hash) -> bool {
+        self.state().is_member(node, now())
     }
 
     /// Nodes that offer a model and are connected, since when, and what they offer.

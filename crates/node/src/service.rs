@@ -23,6 +23,8 @@ use tokio::sync::watch;
 use types::bounded::Text;
 
 use crate::control::{self, Control};
+use crate::copies::files::CopiesError;
+use crate::copies::{self, Copies};
 use crate::fleet::Fleet;
 use crate::ledger::{self, Ledger, LedgerError, explorer};
 use crate::peers::files::FilesError;
@@ -57,6 +59,9 @@ pub enum ServeError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What is kept of copies cannot be read.
+    #[error(transparent)]
+    Copies(#[from] CopiesError),
     /// The ledger cannot go on.
     #[error("the ledger stopped: {0}")]
     LedgerStopped(String),
@@ -75,6 +80,8 @@ pub struct Roles {
     pub store: Option<Blobs>,
     /// It is one of a network of machines, once its home has one.
     pub network: Option<peers::Settings>,
+    /// It keeps copies for others, and asks others to.
+    pub copies: Option<copies::Settings>,
 }
 
 /// A model behind the API.
@@ -137,12 +144,22 @@ async fn serve_roles(
         Some(supervisor) => Some(supervisor.watch().map_err(ServeError::Runtime)?),
         None => None,
     };
+    let copies = match (roles.copies, &roles.store, &peers) {
+        (Some(settings), Some(blobs), Some(peers)) => {
+            let ledger = started.as_ref().map(|(ledger, _)| ledger.clone());
+            let copies = Copies::open(settings, blobs.clone(), peers.clone(), ledger)?;
+            tokio::spawn(copies.clone().run());
+            Some(copies)
+        }
+        _ => None,
+    };
     let control = Control {
         served,
         supervisor,
         ledger: started.as_ref().map(|(ledger, _)| ledger.clone()),
         ledger_peers: ledger.as_ref().map_or(0, |settings| settings.peers.len()),
         peers: peers.clone(),
+        copies,
         keys: Keys::new(&roles.api_keys),
         started: Instant::now(),
     };
