@@ -144,19 +144,12 @@ async fn serve_roles(
         Some(supervisor) => Some(supervisor.watch().map_err(ServeError::Runtime)?),
         None => None,
     };
-    let copies = match (roles.copies, &roles.store, &peers) {
-        (Some(settings), Some(blobs), Some(peers)) => {
-            let ledger = started.as_ref().map(|(ledger, _)| ledger.clone());
-            let copies = Copies::open(settings, blobs.clone(), peers.clone(), ledger)?;
-            tokio::spawn(copies.clone().run());
-            Some(copies)
-        }
-        _ => None,
-    };
+    let known = started.as_ref().map(|(ledger, _)| ledger.clone());
+    let copies = keep_copies(roles.copies, roles.store.as_ref(), peers.as_ref(), known.clone())?;
     let control = Control {
         served,
         supervisor,
-        ledger: started.as_ref().map(|(ledger, _)| ledger.clone()),
+        ledger: known,
         ledger_peers: ledger.as_ref().map_or(0, |settings| settings.peers.len()),
         peers: peers.clone(),
         copies,
@@ -210,6 +203,21 @@ async fn ledger_of_contact(peers: &Arc<Peers>) -> std::io::Result<Option<Peer>> 
     let Some(contact) = peers.member().contact else { return Ok(None) };
     let at = join::ledger_of(peers, contact.node).await?;
     Ok(Some(Peer { host: at.ip().to_string(), port: at.port() }))
+}
+
+/// Begins to keep copies for others, and to ask others for some.
+fn keep_copies(
+    settings: Option<copies::Settings>,
+    store: Option<&Blobs>,
+    peers: Option<&Arc<Peers>>,
+    ledger: Option<Ledger>,
+) -> Result<Option<Arc<Copies>>, ServeError> {
+    let (Some(settings), Some(blobs), Some(peers)) = (settings, store, peers) else {
+        return Ok(None);
+    };
+    let copies = Copies::open(settings, blobs.clone(), peers.clone(), ledger)?;
+    tokio::spawn(copies.clone().run());
+    Ok(Some(copies))
 }
 
 /// Lets members reach the store, and nothing else that this machine serves.

@@ -55,7 +55,7 @@ impl Host {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = mashaa(&self.home, arguments);
         for (key, value) in [
-            ("NETWORK_LISTEN", &format!("127.0.0.1:{}", self.port)),
+            ("NETWORK_LISTEN", format!("127.0.0.1:{}", self.port).as_str()),
             ("NETWORK_NEARBY", "no"),
             ("NETWORK_NAME", &self.name),
             ("STORE_PLEDGE_MIB", &self.pledge_mib.to_string()),

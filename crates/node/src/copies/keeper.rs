@@ -9,6 +9,7 @@
 //! Not here: asking others (`rounds`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use network::frame;
 use network::keep::{Answer, Keep, KeepCause, LEASE_SECONDS_MAX, QUESTION_SIZE_MAX, Question};
@@ -18,6 +19,7 @@ use store::blobs::StoreError;
 use store::cid::Cid;
 use store::collect::collect_below;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use types::codec::encode;
 use types::id::Hash;
 
@@ -26,6 +28,10 @@ use super::{Copies, State, tunnel, whole_size};
 use crate::fetch::source::Source;
 use crate::fetch::{self, Rules};
 use crate::peers::now;
+
+/// How long a copy may be on its way: a terabyte over a line of 100 Mbit/s. Whoever sends more slowly
+/// keeps others from being served.
+const FETCH_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
 type Refusal = (KeepCause, String);
 
@@ -177,9 +183,11 @@ impl Copies {
         let outcome = match holding {
             Ok(Ok(_hold)) => {
                 let rules = Rules { room: size, ..Rules::default() };
-                let fetched =
-                    fetch::fetch(&self.blobs, cid, &sources, &rules, Arc::new(|_| ())).await;
-                fetched.map(|_| ()).map_err(|error| error.to_string())
+                let fetching = fetch::fetch(&self.blobs, cid, &sources, &rules, Arc::new(|_| ()));
+                match timeout(FETCH_TIME_MAX, fetching).await {
+                    Ok(fetched) => fetched.map(|_| ()).map_err(|error| error.to_string()),
+                    Err(_) => Err("it takes longer than a day".to_owned()),
+                }
             }
             Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -264,3 +272,6 @@ impl State {
         pledged.saturating_sub(taken).min(self.spare)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,6 +149,6 @@ fn endpoints_are_those_that_are_named() {
     {
         assert!(endpoints(text).is_err(), "{text}");
     }
-    let nine = vec!["http://a"; ENDPOINTS_MAX + 1].join(",");
+    let nine = ["http://a"; ENDPOINTS_MAX + 1].join(",");
     assert!(endpoints(&nine).is_err());
 }
