@@ -14,6 +14,7 @@ use node::models::{ModelRecord, Models, ModelsError};
 use node::opened::{Opened, open};
 use serde_json::json;
 use store::blobs::Blobs;
+use store::cid::Cid;
 
 use crate::outcome::{Outcome, Problem};
 
@@ -104,6 +105,16 @@ impl Context {
     /// Opens a model.
     pub(crate) fn opened(&self, given: Option<&str>) -> anyhow::Result<Opened> {
         Ok(open(&self.blobs, &self.model(given)?)?)
+    }
+
+    /// What is kept for other machines now.
+    pub(crate) fn kept(&self) -> anyhow::Result<Vec<Cid>> {
+        Ok(crate::copies::leases(self)?.iter().map(|lease| lease.cid).collect())
+    }
+
+    /// What stays although nobody pinned it: what models are made of, and what is kept for others.
+    pub(crate) fn roots(&self) -> anyhow::Result<Vec<Cid>> {
+        Ok(self.models.roots(&self.blobs)?.into_iter().chain(self.kept()?).collect())
     }
 
     /// The keys that open the API.

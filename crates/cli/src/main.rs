@@ -14,6 +14,7 @@ mod bench;
 mod chat;
 mod client;
 mod context;
+mod copies;
 mod doctor;
 mod hash;
 mod ledger;

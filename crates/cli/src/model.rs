@@ -117,7 +117,7 @@ pub(crate) fn pull(
              this program and the catalogue are of different versions, or one of them is faulty"
         );
         let made: Vec<Cid> = made.parse().into_iter().collect();
-        context.models.sweep(&context.blobs, &made)?;
+        context.models.sweep(&context.blobs, &made, context.kept()?)?;
         return Err(Problem::Refused(what).into());
     }
     context.models.put(&record)?;
@@ -173,7 +173,7 @@ fn add_file(context: &Context, add: &AddArguments) -> anyhow::Result<Outcome> {
     let record = match import(context, &source, (terms, options)) {
         Ok(record) => record,
         Err(error) => {
-            context.models.sweep(&context.blobs, &[source])?;
+            context.models.sweep(&context.blobs, &[source], context.kept()?)?;
             return Err(error);
         }
     };
@@ -294,6 +294,6 @@ fn remove(context: &Context, name: &str) -> anyhow::Result<Outcome> {
     context.models.remove(&record.name)?;
     let cids: Vec<Cid> =
         [&record.artifact, &record.source].into_iter().flat_map(|cid| cid.parse()).collect();
-    context.models.sweep(&context.blobs, &cids)?;
+    context.models.sweep(&context.blobs, &cids, context.kept()?)?;
     Ok(Outcome::Done)
 }

@@ -145,7 +145,8 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let ledger = settings(context)?;
     let network = Some(peers::settings(context, &ledger)?);
     let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
-    let roles = Roles { model: None, api_keys, ledger: Some(ledger), store, network };
+    let copies = Some(node::copies::Settings::of(&context.config, &context.home)?);
+    let roles = Roles { model: None, api_keys, ledger: Some(ledger), store, network, copies };
     service::serve(roles, context.config.text("listen"), |local, ledger| {
         eprintln!("ready: http://{local}/ledger");
         ledger.into_iter().for_each(welcome);

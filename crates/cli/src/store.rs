@@ -2,17 +2,20 @@
 //!
 //! Not here: how they are kept (`store`), fetched and served (`node`).
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
+use node::copies::files::Files;
 use node::fetch::http::Gateway;
 use node::fetch::source::Source;
-use node::fetch::{self, Event, FetchError, Rules};
+use node::fetch::{self, Event, FetchError, Rules, SOURCE_COUNT_MAX};
 use node::folder::{self, Taking, Writing};
-use serde_json::json;
+use node::routing;
+use serde_json::{Value, json};
 use store::blobs::StoreError;
 use store::cid::{Cid, Codec};
 use store::collect::{collect, reach};
@@ -23,6 +26,7 @@ use store::walk::{self, Scope};
 
 use crate::arguments::{FromFlag, StoreCommand};
 use crate::context::Context;
+use crate::copies;
 use crate::outcome::{Outcome, Problem};
 use crate::progress::Progress;
 
@@ -37,7 +41,12 @@ pub(crate) fn run(context: &Context, command: &StoreCommand) -> anyhow::Result<O
         }
         StoreCommand::Ls { cid: None } => list(context),
         StoreCommand::Ls { cid: Some(cid) } => list_directory(context, &read(cid)?),
-        StoreCommand::Pin { cid, name } => pin(context, &read(cid)?, name),
+        StoreCommand::Pin { cid, name, availability } => {
+            pin(context, &read(cid)?, name, availability.as_deref())
+        }
+        StoreCommand::Plan { cid, availability, node } => {
+            copies::plan(context, &read(cid)?, availability.as_deref(), node)
+        }
         StoreCommand::Unpin { cid } => unpin(context, &read(cid)?),
         StoreCommand::Gc => gc(context),
         StoreCommand::Fsck { from } => check(context, from),
@@ -86,13 +95,9 @@ fn get(
     pinned: bool,
 ) -> anyhow::Result<Outcome> {
     let _hold = context.blobs.hold()?;
-    let fetched = match (is_whole(context, cid)?, from.from.is_empty()) {
-        (true, _) => None,
-        (false, true) => {
-            let what = format!("{cid} is not here; say with --from where to fetch it");
-            return Err(Problem::NotFound(what).into());
-        }
-        (false, false) => Some(fetch_from(context, cid, from)?),
+    let fetched = match is_whole(context, cid)? {
+        true => None,
+        false => Some(fetch_from(context, cid, from)?),
     };
     if pinned {
         context.blobs.pin(cid, "")?;
@@ -135,11 +140,7 @@ pub(crate) fn fetch_from(
     cid: &Cid,
     from: &FromFlag,
 ) -> anyhow::Result<fetch::Outcome> {
-    let gateways = from.from.iter().map(|url| {
-        let gateway = Gateway::parse(url).map_err(|error| Problem::Usage(error.to_string()))?;
-        Ok(Arc::new(gateway) as Arc<dyn Source>)
-    });
-    let sources = gateways.collect::<anyhow::Result<Vec<_>>>()?;
+    let sources = sources(context, cid, from)?;
     let rules = Rules { room: room(context)?, ..Rules::default() };
     let shown: Mutex<Option<(Cid, Progress)>> = Mutex::default();
     let report = move |event: Event<'_>| match event {
@@ -160,6 +161,40 @@ pub(crate) fn fetch_from(
     Ok(runtime.block_on(fetching)?)
 }
 
+/// The gateways that were named, and those that whoever was named to be asked knows of.
+fn sources(context: &Context, cid: &Cid, from: &FromFlag) -> anyhow::Result<Vec<Arc<dyn Source>>> {
+    let named = from.from.iter().map(|url| {
+        let gateway = Gateway::parse(url).map_err(|error| Problem::Usage(error.to_string()))?;
+        Ok(Arc::new(gateway) as Arc<dyn Source>)
+    });
+    let mut sources = named.collect::<anyhow::Result<Vec<_>>>()?;
+    let endpoints = routing::endpoints(context.config.text("store_routing"))?;
+    for endpoint in &endpoints {
+        match endpoint.ask(cid) {
+            Ok(found) => {
+                sources.extend(found.into_iter().map(|it| Arc::new(it) as Arc<dyn Source>))
+            }
+            // Another one may know.
+            Err(error) => eprintln!("{error}"),
+        }
+    }
+    let mut names = BTreeSet::new();
+    sources.retain(|source| names.insert(source.name().to_owned()));
+    sources.truncate(SOURCE_COUNT_MAX);
+    if sources.is_empty() {
+        let what = match endpoints.is_empty() {
+            true => format!(
+                "{cid} is not here; say with --from where to fetch it, or with the setting store_routing who knows"
+            ),
+            false => {
+                format!("{cid} is not here, and nobody who was asked knows who serves it over HTTP")
+            }
+        };
+        return Err(Problem::NotFound(what).into());
+    }
+    Ok(sources)
+}
+
 fn list(context: &Context) -> anyhow::Result<Outcome> {
     let size = |cid: &Cid| std::fs::metadata(context.blobs.path(cid)).map(|file| file.len()).ok();
     let pins = context.blobs.pins()?.into_iter().map(|pin| (pin.cid, "pin", pin.name));
@@ -167,21 +202,34 @@ fn list(context: &Context) -> anyhow::Result<Outcome> {
         context.models.list()?.into_iter().filter_map(|record| {
             record.artifact.parse().ok().map(|cid| (cid, "model", record.name))
         });
-    let listed: Vec<(Cid, &str, String)> = pins.chain(models).collect();
+    let kept = copies::leases(context)?.into_iter();
+    let kept = kept.map(|lease| (lease.cid, "kept", format!("for {}", lease.node)));
+    let listed: Vec<(Cid, &str, String)> = pins.chain(models).chain(kept).collect();
+    let copies = listed.iter().map(|(cid, kind, _)| match *kind {
+        "pin" => copies::of_pin(context, cid),
+        _ => Ok(Value::Null),
+    });
+    let copies = copies.collect::<anyhow::Result<Vec<_>>>()?;
     if context.json {
-        let entries = listed.iter().map(|(cid, kind, name)| {
-            json!({"cid": cid.to_string(), "kind": kind, "name": name, "size": size(cid)})
+        let entries = listed.iter().zip(&copies).map(|((cid, kind, name), copies)| {
+            json!({
+                "cid": cid.to_string(), "kind": kind, "name": name, "size": size(cid),
+                "copies": copies,
+            })
         });
         println!("{}", json!(entries.collect::<Vec<_>>()));
         return Ok(Outcome::Done);
     }
-    for (cid, kind, name) in &listed {
+    for ((cid, kind, name), copies) in listed.iter().zip(&copies) {
         let size = match size(cid) {
             Some(size) => size.to_string(),
             None if context.blobs.has_node(cid) => "directory".to_owned(),
             None => "not here".to_owned(),
         };
         println!("{cid}  {kind:5}  {size:>12}  {name}");
+        if !copies.is_null() {
+            println!("  {}", copies::in_words(copies));
+        }
     }
     Ok(Outcome::Done)
 }
@@ -204,7 +252,13 @@ fn list_directory(context: &Context, cid: &Cid) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn pin(context: &Context, cid: &Cid, name: &str) -> anyhow::Result<Outcome> {
+fn pin(
+    context: &Context,
+    cid: &Cid,
+    name: &str,
+    availability: Option<&str>,
+) -> anyhow::Result<Outcome> {
+    let wanted = availability.map(copies::wanted).transpose()?;
     let _hold = context.blobs.hold()?;
     if !is_whole(context, cid)? {
         let what =
@@ -212,10 +266,15 @@ fn pin(context: &Context, cid: &Cid, name: &str) -> anyhow::Result<Outcome> {
         return Err(Problem::NotFound(what).into());
     }
     context.blobs.pin(cid, name)?;
+    if let Some(wanted) = wanted {
+        Files::of(&context.home).set_wanted(cid, wanted)?;
+    }
     done(context, json!({"pinned": cid.to_string()}))
 }
 
 fn unpin(context: &Context, cid: &Cid) -> anyhow::Result<Outcome> {
+    // Before the pin goes: what is to be available has to be here.
+    Files::of(&context.home).set_wanted(cid, None)?;
     if !context.blobs.unpin(cid)? {
         return Err(Problem::NotFound(format!("{cid} is not pinned")).into());
     }
@@ -232,7 +291,7 @@ fn done(context: &Context, value: serde_json::Value) -> anyhow::Result<Outcome> 
 
 fn gc(context: &Context) -> anyhow::Result<Outcome> {
     let mut wrong = None;
-    let collected = collect(&context.blobs, || match context.models.roots(&context.blobs) {
+    let collected = collect(&context.blobs, || match context.roots() {
         Ok(roots) => Ok(roots),
         Err(error) => {
             wrong = Some(error);
@@ -240,7 +299,7 @@ fn gc(context: &Context) -> anyhow::Result<Outcome> {
         }
     });
     if let Some(error) = wrong {
-        return Err(error.into());
+        return Err(error);
     }
     let collected = collected?;
     let (files, nodes) = (collected.blobs.len(), collected.nodes.len());
@@ -265,7 +324,8 @@ fn gc(context: &Context) -> anyhow::Result<Outcome> {
 fn check(context: &Context, from: &FromFlag) -> anyhow::Result<Outcome> {
     let _hold = context.blobs.hold()?;
     let mut progress = Progress::new("checking");
-    let roots = artifacts(context)?;
+    let mut roots = artifacts(context)?;
+    roots.extend(context.kept()?);
     let mut report =
         fsck::check(&context.blobs, &roots, &mut |done, total| progress.update(done, total))?;
     let mut mended = Vec::new();
@@ -364,7 +424,7 @@ fn import(context: &Context, file: &Path, pinned: bool) -> anyhow::Result<Outcom
 fn stat(context: &Context) -> anyhow::Result<Outcome> {
     let blobs = &context.blobs;
     let pins = blobs.pins()?;
-    let roots = pins.iter().map(|pin| pin.cid).chain(context.models.roots(blobs)?);
+    let roots = pins.iter().map(|pin| pin.cid).chain(context.roots()?);
     let reached = reach(blobs, roots)?;
     let (files, nodes) = (blobs.list()?, blobs.list_nodes()?);
     let free = |cid: &&Cid| !reached.counts.contains_key(cid);
@@ -374,6 +434,8 @@ fn stat(context: &Context) -> anyhow::Result<Outcome> {
         "files": files.len(), "directory_blocks": nodes.len(), "bytes": blobs.used()?,
         "quota_gib": quota, "pins": pins.len(), "unneeded": unneeded,
         "unfinished": blobs.list_staged()?.len(),
+        "pledged_mib": context.config.number("store_pledge_mib", 0..=1 << 40, "a number of MiB")?,
+        "kept_for_others": copies::leases(context)?.len(),
     });
     show(context, &value)
 }
@@ -392,7 +454,7 @@ fn stat_one(context: &Context, cid: &Cid) -> anyhow::Result<Outcome> {
             Kind::Symlink(_) => "symbolic link",
         },
     };
-    let roots = blobs.pins()?.into_iter().map(|pin| pin.cid).chain(context.models.roots(blobs)?);
+    let roots = blobs.pins()?.into_iter().map(|pin| pin.cid).chain(context.roots()?);
     let reached = reach(blobs, roots)?;
     let value = json!({
         "cid": cid.to_string(), "kind": kind, "block_size": block.len(),
@@ -401,6 +463,7 @@ fn stat_one(context: &Context, cid: &Cid) -> anyhow::Result<Outcome> {
         "pinned": blobs.is_pinned(cid),
         "references": reached.counts.get(cid).copied().unwrap_or(0),
         "whole": is_whole(context, cid)?,
+        "copies": copies::of_pin(context, cid)?,
     });
     show(context, &value)
 }
@@ -411,7 +474,11 @@ fn show(context: &Context, value: &serde_json::Value) -> anyhow::Result<Outcome>
         return Ok(Outcome::Done);
     }
     for (key, value) in value.as_object().into_iter().flatten().filter(|(_, it)| !it.is_null()) {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Object(_) => copies::in_words(value),
+            other => other.to_string(),
+        };
         println!("{key:16}  {text}");
     }
     Ok(Outcome::Done)

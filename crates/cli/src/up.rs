@@ -45,7 +45,9 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let ledger = network::settings(context)?;
     let network = Some(peers::settings(context, &ledger)?);
     let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
-    let roles = Roles { model: Some(serving), api_keys, ledger: Some(ledger), store, network };
+    let copies = Some(node::copies::Settings::of(&context.config, &context.home)?);
+    let roles =
+        Roles { model: Some(serving), api_keys, ledger: Some(ledger), store, network, copies };
     let address = context.config.text("listen");
     service::serve(roles, address, |local, ledger| {
         eprintln!("{}", welcome(&local, &name, open));

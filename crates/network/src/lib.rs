@@ -9,6 +9,7 @@
 //! Not here: who is paid, which worker is chosen, what an answer says.
 
 pub mod frame;
+pub mod keep;
 pub mod membership;
 pub mod messages;
 pub mod network;

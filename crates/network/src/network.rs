@@ -86,6 +86,8 @@ pub enum Purpose {
     Ledger,
     /// HTTP/1.1, as `docs/spec/network.md`, section 8, says.
     Http,
+    /// A copy of content is to be kept: `keep`.
+    Keep,
 }
 
 /// What the swarm is told.
@@ -280,6 +282,7 @@ impl Network {
             Purpose::Work => "work",
             Purpose::Ledger => "ledger",
             Purpose::Http => "http",
+            Purpose::Keep => "keep",
         };
         let name = format!("/mashaa/{}/{what}/1", self.name);
         // Begins with a slash, which is all that is asked of it.

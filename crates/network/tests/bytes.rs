@@ -6,6 +6,9 @@ use std::fmt::Debug;
 use std::fmt::Write as _;
 
 use expect_test::expect_file;
+use network::keep::{
+    ANSWER_SIZE_MAX, Answer, Keep, KeepCause, QUESTION_SIZE_MAX, Question, SOURCES_MAX,
+};
 use network::membership::{Announcement, Offer, SignedAnnouncement, SignedPass};
 use network::messages::{Hello, Knock, Reply, Revoked, Welcome, words};
 use network::revocation::{Revocation, SignedRevocation};
@@ -13,7 +16,7 @@ use network::ticket::Ticket;
 use network::work::{Ask, Cause, End, Score, Tell};
 use types::bounded::{List, Text};
 use types::codec::{Canonical, decode, encode};
-use types::id::Hash;
+use types::id::{Cid, Hash};
 use types::node_key::NodeSecret;
 
 const NETWORK: Hash = Hash([1; 32]);
@@ -105,6 +108,11 @@ fn welcome() -> Welcome {
     }
 }
 
+fn keep(sources: usize) -> Keep {
+    let sources = list(vec![Hash([6; 32]); sources]);
+    Keep { cid: Cid::node(Hash([5; 32])), size: 1 << 20, seconds: 3600, sources }
+}
+
 /// Writes a message down, and tries everything that is nearly it.
 fn check<T: Canonical + PartialEq + Debug>(out: &mut String, name: &str, value: &T) {
     let bytes = encode(value);
@@ -150,6 +158,16 @@ fn every_message_has_the_bytes_that_are_written_down() {
     for cause in Cause::ALL {
         check(&mut out, cause.word(), &Tell::Refused(*cause, words("why")));
     }
+    check(&mut out, "room", &Question::Room);
+    check(&mut out, "keep", &Question::Keep(keep(2)));
+    check(&mut out, "release", &Question::Release(Cid::raw(Hash([5; 32]))));
+    check(&mut out, "has-room", &Answer::Room { pledged: 1 << 30, free: 7 });
+    check(&mut out, "fetching", &Answer::Fetching);
+    check(&mut out, "kept", &Answer::Kept(604_800));
+    check(&mut out, "released", &Answer::Released);
+    for cause in KeepCause::ALL {
+        check(&mut out, cause.word(), &Answer::Refused(*cause, words("why")));
+    }
     expect_file!["../../../fixtures/network/messages.txt"].assert_eq(&out);
 }
 
@@ -164,4 +182,20 @@ fn a_huge_length_is_refused_wherever_it_stands() {
             assert_eq!(encode(&value), changed, "at {at}");
         }
     }
+}
+
+#[test]
+fn the_largest_question_and_answer_about_copies_are_as_large_as_their_limits_say() {
+    let question = encode(&Question::Keep(keep(SOURCES_MAX)));
+    assert_eq!(question.len(), QUESTION_SIZE_MAX);
+    let longest = words(&"x".repeat(1000));
+    let answer = encode(&Answer::Refused(KeepCause::Failed, longest));
+    assert_eq!(answer.len(), ANSWER_SIZE_MAX);
+    let mut other = question.clone();
+    // One source more than there may be, and a CID of another hash function.
+    other[49] = u8::try_from(SOURCES_MAX).unwrap() + 1;
+    assert!(decode::<Question>(&other).is_err());
+    let mut other = question;
+    other[3] = 0x13;
+    assert!(decode::<Question>(&other).is_err());
 }

@@ -75,6 +75,41 @@ pub const SETTINGS: &[Setting] = &[
         help: "GiB that the store may take; 0: what the disk has",
     },
     Setting { key: "log", default: "warn", help: "what the log tells, as `warn,network=debug`" },
+    Setting {
+        key: "store_pledge_mib",
+        default: "0",
+        help: "space for copies of other members' content, MiB; 0: none",
+    },
+    Setting {
+        key: "store_routing",
+        default: "",
+        help: "who is asked where content is, http://HOST:PORT, comma-separated; empty: nobody",
+    },
+    Setting {
+        key: "copies_look_seconds",
+        default: "60",
+        help: "how often it is looked which other machines are there, seconds",
+    },
+    Setting {
+        key: "copies_prior_seconds",
+        default: "86400",
+        help: "how long a machine counts as one that is there half of the time, seconds of looking",
+    },
+    Setting {
+        key: "copies_grace_seconds",
+        default: "86400",
+        help: "how long a keeper of a copy may be away before another is asked, seconds",
+    },
+    Setting {
+        key: "copies_check_seconds",
+        default: "3600",
+        help: "how often a keeper has to show that it has a copy, seconds",
+    },
+    Setting {
+        key: "copies_lease_seconds",
+        default: "604800",
+        help: "how long a copy stays where its owner is not heard of, seconds",
+    },
     Setting { key: "mirror", default: "", help: "a directory to look for model files in first" },
     Setting {
         key: "work_hours",

@@ -28,6 +28,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use types::id::Hash;
 
+use crate::copies::Copies;
+use crate::copies::plan::NoPlan;
 use crate::ledger::Ledger;
 use crate::peers::Peers;
 use crate::peers::revoke::RevokeError;
@@ -53,6 +55,8 @@ pub struct Control {
     pub ledger_peers: usize,
     /// Its part in a network of machines.
     pub peers: Option<Arc<Peers>>,
+    /// Its copies on other nodes, and theirs here.
+    pub copies: Option<Arc<Copies>>,
     /// What opens all this; without any, this machine may.
     pub keys: Keys,
     /// Since when it runs.
@@ -90,6 +94,16 @@ struct Look {
     /// Seconds to wait until what was asked to finish has finished.
     #[serde(default)]
     wait: u64,
+}
+
+/// What to plan.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plan {
+    /// The CID.
+    cid: String,
+    /// The availability, such as `0.99`.
+    availability: Option<String>,
 }
 
 type Answer = Result<Json<Value>, ApiError>;
@@ -211,6 +225,7 @@ pub fn router(control: Control) -> Router {
         .route("/node/status", get(status))
         .route("/node/work", get(look).post(tell))
         .route("/node/network", post(tell_of_others))
+        .route("/node/copies/plan", get(plan))
         .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
         .layer(from_fn_with_state(Arc::clone(&control), guard))
         .with_state(control)
@@ -234,6 +249,29 @@ async fn look(
     let Query(Look { wait }) =
         query.map_err(|error| ApiError::new(Code::InvalidValue, error.body_text()))?;
     control.look(wait).await
+}
+
+async fn plan(
+    State(control): State<Arc<Control>>,
+    query: Result<Query<Plan>, QueryRejection>,
+) -> Answer {
+    let wrong = |what: String| ApiError::new(Code::InvalidValue, what);
+    let Query(Plan { cid, availability }) = query.map_err(|error| wrong(error.body_text()))?;
+    let cid = cid.parse().map_err(|error| wrong(format!("{cid:?}: {error}")).at("cid"))?;
+    let wanted = availability.map(|it| it.parse()).transpose();
+    let wanted = wanted.map_err(|error| wrong(format!("{error}")).at("availability"))?;
+    let copies = control.copies.clone().ok_or_else(|| {
+        ApiError::new(Code::NotReady, "this node has no store, or is in no network of machines")
+    })?;
+    let planning = tokio::task::spawn_blocking(move || copies.plan(cid, wanted)).await;
+    let failed = |error: &dyn std::fmt::Display| {
+        ApiError::new(Code::Internal, "the plan broke off").because(error)
+    };
+    planning.map_err(|error| failed(&error))?.map(Json).map_err(|error| match error {
+        NoPlan::NotHere(_) => ApiError::new(Code::UnknownUrl, error.to_string()),
+        NoPlan::NotWanted(_) => ApiError::new(Code::InvalidValue, error.to_string()),
+        NoPlan::Store(error) => failed(&error),
+    })
 }
 
 async fn tell(

@@ -7,6 +7,7 @@
 //! ledger/       genesis, node key, blocks and state
 //! wallets/      one keystore a wallet, and the passphrases of those that need no person
 //! worker/       a pause that lasts, and the month's traffic for others
+//! copies/       who keeps copies of pins, and what is kept for others
 //! work/         files that are not complete
 //! lock          held by the process that serves; holds its process id
 //! ```

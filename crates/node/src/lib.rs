@@ -5,6 +5,7 @@
 pub mod catalogue;
 pub mod config;
 pub mod control;
+pub mod copies;
 pub mod fetch;
 pub mod fleet;
 pub mod folder;
@@ -20,6 +21,7 @@ pub mod pull;
 pub mod remembered;
 pub mod remote;
 pub mod route;
+pub mod routing;
 pub mod sensors;
 pub mod service;
 pub mod source;

@@ -163,13 +163,19 @@ impl Models {
         Ok(roots)
     }
 
-    /// Deletes those of these blobs that no model is made of and no pin leads to, with the files that
-    /// sources among them list. Other blobs stay, since another process may be fetching them.
+    /// Deletes those of these blobs that no model is made of and neither a pin nor what is kept for
+    /// others leads to, with the files that sources among them list. Other blobs stay, since another
+    /// process may be fetching them.
     ///
     /// # Errors
     /// When records cannot be read, or a blob cannot be deleted.
-    pub fn sweep(&self, blobs: &Blobs, unneeded: &[Cid]) -> Result<(), ModelsError> {
-        let pins = blobs.pins()?.into_iter().map(|pin| pin.cid);
+    pub fn sweep(
+        &self,
+        blobs: &Blobs,
+        unneeded: &[Cid],
+        kept: Vec<Cid>,
+    ) -> Result<(), ModelsError> {
+        let pins = blobs.pins()?.into_iter().map(|pin| pin.cid).chain(kept);
         let mut needed: BTreeSet<Cid> = collect::reach(blobs, pins)?.counts.into_keys().collect();
         needed.extend(self.roots(blobs)?);
         for cid in unneeded.iter().flat_map(|cid| parts(blobs, cid)) {

@@ -11,7 +11,7 @@
 
 pub mod explorer;
 pub mod files;
-mod guests;
+pub(crate) mod guests;
 pub mod join;
 pub mod revoke;
 pub mod state;
@@ -141,6 +141,12 @@ impl Peers {
     #[must_use]
     pub fn known(&self) -> Vec<Known> {
         self.state().known(now())
+    }
+
+    /// Whether a node is a member whose announcement counts now.
+    #[must_use]
+    pub fn is_member(&self, node: &Hash) -> bool {
+        self.state().is_member(node, now())
     }
 
     /// Nodes that offer a model and are connected, since when, and what they offer.

@@ -80,7 +80,7 @@ impl Remembered {
     /// When its file cannot be read or is not one.
     pub fn mode(&self) -> Result<Mode, RememberedError> {
         let path = self.folder.join("mode.toml");
-        let Some(file) = read::<ModeFile>(&path)? else { return Ok(Mode::Work) };
+        let Some(file) = read::<ModeFile>(&path, FILE_SIZE_MAX)? else { return Ok(Mode::Work) };
         match (file.mode.as_str(), file.all, file.until) {
             ("pause", all, until) => Ok(Mode::Pause { until, all }),
             ("drain", all, None) => Ok(Mode::Drain { all }),
@@ -102,7 +102,7 @@ impl Remembered {
             Mode::Drain { all } => ("drain", all, None),
             Mode::Work => return remove(path),
         };
-        self.write(path, &ModeFile { mode: name.to_owned(), all, until })
+        write(path, &ModeFile { mode: name.to_owned(), all, until })
     }
 
     /// The traffic of the month in which it was last kept.
@@ -110,7 +110,7 @@ impl Remembered {
     /// # Errors
     /// When its file cannot be read or is not one.
     pub fn month(&self) -> Result<Month, RememberedError> {
-        Ok(read(&self.folder.join("traffic.toml"))?.unwrap_or_default())
+        Ok(read(&self.folder.join("traffic.toml"), FILE_SIZE_MAX)?.unwrap_or_default())
     }
 
     /// Keeps the month's traffic.
@@ -118,31 +118,37 @@ impl Remembered {
     /// # Errors
     /// When its file cannot be written.
     pub fn keep_month(&self, month: &Month) -> Result<(), RememberedError> {
-        self.write(self.folder.join("traffic.toml"), month)
-    }
-
-    fn write(&self, path: PathBuf, value: &impl Serialize) -> Result<(), RememberedError> {
-        let text = toml::to_string(value).map_err(|error| RememberedError::Nonsense {
-            path: path.clone(),
-            what: error.to_string(),
-        })?;
-        let part = path.with_extension("part");
-        let written = std::fs::create_dir_all(&self.folder)
-            .and_then(|()| File::create(&part))
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-            .and_then(|()| std::fs::rename(&part, &path));
-        written.map_err(|source| RememberedError::File { path, source })
+        write(self.folder.join("traffic.toml"), month)
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RememberedError> {
+/// Writes a file whole, or leaves the one that is there.
+pub(crate) fn write(path: PathBuf, value: &impl Serialize) -> Result<(), RememberedError> {
+    let text = toml::to_string(value).map_err(|error| RememberedError::Nonsense {
+        path: path.clone(),
+        what: error.to_string(),
+    })?;
+    let part = path.with_extension("part");
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let written = folder
+        .and_then(|()| File::create(&part))
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&part, &path));
+    written.map_err(|source| RememberedError::File { path, source })
+}
+
+/// Reads a file of at most `max` bytes, which need not be there.
+pub(crate) fn read<T: DeserializeOwned>(
+    path: &Path,
+    max: u64,
+) -> Result<Option<T>, RememberedError> {
     let wrong = |source| RememberedError::File { path: path.to_path_buf(), source };
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file.map_err(wrong)?,
     };
     let mut text = String::new();
-    file.take(FILE_SIZE_MAX).read_to_string(&mut text).map_err(wrong)?;
+    file.take(max).read_to_string(&mut text).map_err(wrong)?;
     let nonsense = |error: toml::de::Error| {
         let what = error.message().to_owned();
         RememberedError::Nonsense { path: path.to_path_buf(), what }
@@ -150,7 +156,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RememberedError> 
     toml::from_str(&text).map(Some).map_err(nonsense)
 }
 
-fn remove(path: PathBuf) -> Result<(), RememberedError> {
+/// Deletes a file, which need not be there.
+pub(crate) fn remove(path: PathBuf) -> Result<(), RememberedError> {
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(RememberedError::File { path, source: error })

@@ -23,6 +23,8 @@ use tokio::sync::watch;
 use types::bounded::Text;
 
 use crate::control::{self, Control};
+use crate::copies::files::CopiesError;
+use crate::copies::{self, Copies};
 use crate::fleet::Fleet;
 use crate::ledger::{self, Ledger, LedgerError, explorer};
 use crate::peers::files::FilesError;
@@ -57,6 +59,9 @@ pub enum ServeError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What is kept of copies cannot be read.
+    #[error(transparent)]
+    Copies(#[from] CopiesError),
     /// The ledger cannot go on.
     #[error("the ledger stopped: {0}")]
     LedgerStopped(String),
@@ -75,6 +80,8 @@ pub struct Roles {
     pub store: Option<Blobs>,
     /// It is one of a network of machines, once its home has one.
     pub network: Option<peers::Settings>,
+    /// It keeps copies for others, and asks others to.
+    pub copies: Option<copies::Settings>,
 }
 
 /// A model behind the API.
@@ -137,12 +144,15 @@ async fn serve_roles(
         Some(supervisor) => Some(supervisor.watch().map_err(ServeError::Runtime)?),
         None => None,
     };
+    let known = started.as_ref().map(|(ledger, _)| ledger.clone());
+    let copies = keep_copies(roles.copies, roles.store.as_ref(), peers.as_ref(), known.clone())?;
     let control = Control {
         served,
         supervisor,
-        ledger: started.as_ref().map(|(ledger, _)| ledger.clone()),
+        ledger: known,
         ledger_peers: ledger.as_ref().map_or(0, |settings| settings.peers.len()),
         peers: peers.clone(),
+        copies,
         keys: Keys::new(&roles.api_keys),
         started: Instant::now(),
     };
@@ -196,6 +206,21 @@ async fn ledger_of_contact(peers: &Arc<Peers>) -> std::io::Result<Option<Peer>> 
     let Some(contact) = peers.member().contact else { return Ok(None) };
     let at = join::ledger_of(peers, contact.node).await?;
     Ok(Some(Peer { host: at.ip().to_string(), port: at.port() }))
+}
+
+/// Begins to keep copies for others, and to ask others for some.
+fn keep_copies(
+    settings: Option<copies::Settings>,
+    store: Option<&Blobs>,
+    peers: Option<&Arc<Peers>>,
+    ledger: Option<Ledger>,
+) -> Result<Option<Arc<Copies>>, ServeError> {
+    let (Some(settings), Some(blobs), Some(peers)) = (settings, store, peers) else {
+        return Ok(None);
+    };
+    let copies = Copies::open(settings, blobs.clone(), peers.clone(), ledger)?;
+    tokio::spawn(copies.clone().run());
+    Ok(Some(copies))
 }
 
 /// Lets members reach the store, and nothing else that this machine serves.

@@ -83,17 +83,7 @@ pub fn collect(
     let reached = reach(blobs, pinned.chain(roots()?))?;
     let is_wanted = |cid: &Cid| reached.counts.contains_key(cid);
     let mut done = Collected::default();
-    // Directories first: what is killed in between leaves none that is not whole.
-    for cid in blobs.list_nodes()?.into_iter().filter(|cid| !is_wanted(cid)) {
-        blobs.remove_node(&cid)?;
-        done.nodes.push(cid);
-    }
-    for cid in blobs.list()?.into_iter().filter(|cid| !is_wanted(cid)) {
-        match blobs.remove(&cid) {
-            Ok(()) => done.blobs.push(cid),
-            Err(_) => done.kept.push(cid),
-        }
-    }
+    delete(blobs, blobs.list_nodes()?, blobs.list()?, is_wanted, &mut done)?;
     for cid in blobs.list_staged()?.into_iter().filter(|cid| !is_wanted(cid)) {
         // Whoever is at it holds its lock.
         if let Ok(staged) = blobs.stage(&cid) {
@@ -108,6 +98,50 @@ pub fn collect(
     }
     done.bytes = before.saturating_sub(blobs.used()?);
     Ok(done)
+}
+
+/// Deletes what is at and below `root`, but for what a pin or one of the roots leads to.
+///
+/// # Errors
+///
+/// `Held` when someone is adding; `Io`.
+pub fn collect_below(
+    blobs: &Blobs,
+    root: Cid,
+    roots: impl FnOnce() -> Result<Vec<Cid>, StoreError>,
+) -> Result<Collected, StoreError> {
+    let _alone = blobs.hold_alone()?;
+    let before = blobs.used()?;
+    let pinned = blobs.pins()?.into_iter().map(|pin| pin.cid);
+    let reached = reach(blobs, pinned.chain(roots()?))?;
+    let below: Vec<Cid> = reach(blobs, [root])?.counts.into_keys().collect();
+    let (files, nodes) = below.into_iter().partition(|cid| blobs.contains(cid));
+    let mut done = Collected::default();
+    delete(blobs, nodes, files, |cid| reached.counts.contains_key(cid), &mut done)?;
+    done.bytes = before.saturating_sub(blobs.used()?);
+    Ok(done)
+}
+
+/// Deletes those of these directories' blocks and files that are not wanted. Directories first: what is
+/// killed in between leaves none that is not whole.
+fn delete(
+    blobs: &Blobs,
+    nodes: Vec<Cid>,
+    files: Vec<Cid>,
+    is_wanted: impl Fn(&Cid) -> bool,
+    done: &mut Collected,
+) -> Result<(), StoreError> {
+    for cid in nodes.into_iter().filter(|cid| !is_wanted(cid)) {
+        blobs.remove_node(&cid)?;
+        done.nodes.push(cid);
+    }
+    for cid in files.into_iter().filter(|cid| !is_wanted(cid)) {
+        match blobs.remove(&cid) {
+            Ok(()) => done.blobs.push(cid),
+            Err(_) => done.kept.push(cid),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::NodeFlag;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
     /// Take in a file or a folder, pin it, and print its CID
@@ -35,7 +37,7 @@ pub(crate) enum StoreCommand {
         #[arg(long)]
         no_pin: bool,
     },
-    /// List what is pinned and what models are made of, or a directory's entries
+    /// List what is pinned, what models are made of and what is kept for others, or a directory's entries
     Ls {
         /// A directory's CID
         cid: Option<String>,
@@ -47,13 +49,28 @@ pub(crate) enum StoreCommand {
         /// What you call it
         #[arg(long, default_value = "")]
         name: String,
+        /// How much of the time it is to be there while this machine is away, such as 0.99: other
+        /// machines are asked to keep copies; 0: no longer [default: as it was; at first this machine
+        /// alone]
+        #[arg(long, value_name = "A")]
+        availability: Option<String>,
+    },
+    /// Explain which machines keep, or would keep, copies of it, and what that costs
+    Plan {
+        /// Its CID
+        cid: String,
+        /// How much of the time it is to be there, such as 0.99 [default: as its pin has it]
+        #[arg(long, value_name = "A")]
+        availability: Option<String>,
+        #[command(flatten)]
+        node: NodeFlag,
     },
     /// Let `gc` delete it, unless something else leads to it
     Unpin {
         /// Its CID
         cid: String,
     },
-    /// Delete what neither a pin nor a model leads to
+    /// Delete what neither a pin, a model nor a copy for others leads to
     Gc,
     /// Read everything, check its hash, and mend what can be mended
     Fsck {

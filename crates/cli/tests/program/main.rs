@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 mod codes;
+#[cfg(unix)]
+mod copies;
 mod kill;
 #[cfg(unix)]
 mod kills;

@@ -238,3 +238,38 @@ fn what_is_no_cid_or_not_here_is_refused_by_name() {
     let nobody = ["store", "get", &absent, "--from", "http://127.0.0.1:1"];
     assert_eq!(run(&world, "home", &nobody).code, Some(1));
 }
+
+#[test]
+fn whoever_is_named_to_be_asked_says_where_content_is_and_nobody_else_is_asked() {
+    let world = World::new();
+    fs::write(world.path("a"), vec![7; CHUNK_SIZE * 2 + 1]).unwrap();
+    let cid = succeed(&world, "home", &["store", "add", world.path("a").to_str().unwrap()]);
+    let serving = Serving::of(&world, "home");
+    let get = |home: &str, routing: &str| {
+        let mut command = world.command(&["store", "get", &cid, "--json"]);
+        command.env("MASHAA_HOME", world.path(home)).env("MASHAA_STORE_ROUTING", routing);
+        Ended::of(&command.output().unwrap())
+    };
+    let alone = get("other", "");
+    assert_eq!(alone.code, Some(3), "{}", alone.stderr);
+    assert!(alone.stderr.contains("store_routing"), "{}", alone.stderr);
+    // One that answers nothing is named, and spoils nothing.
+    let found = get("other", &format!("http://127.0.0.1:1,{}", serving.url));
+    assert_eq!(found.code, Some(0), "{}", found.stderr);
+    assert!(found.stderr.contains("http://127.0.0.1:1: "), "{}", found.stderr);
+    let value: Value = serde_json::from_str(&found.stdout).unwrap();
+    assert_eq!(value["sources"][0]["source"], serving.url);
+    assert_eq!(json(&world, "other", &["store", "stat", &cid])["whole"], true);
+    // It knows nothing of what it has not.
+    fs::write(world.path("b"), "elsewhere").unwrap();
+    let other = succeed(&world, "third", &["store", "add", world.path("b").to_str().unwrap()]);
+    let mut command = world.command(&["store", "get", &other]);
+    command.env("MASHAA_STORE_ROUTING", &serving.url).env("MASHAA_HOME", world.path("fourth"));
+    let ended = Ended::of(&command.output().unwrap());
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    let mut command = world.command(&["store", "get", &other]);
+    command.env("MASHAA_STORE_ROUTING", "ftp://x").env("MASHAA_HOME", world.path("fourth"));
+    let ended = Ended::of(&command.output().unwrap());
+    assert_ne!(ended.code, Some(0));
+    assert!(ended.stderr.contains("ftp://x"), "{}", ended.stderr);
+}

@@ -17,7 +17,7 @@ use network::membership::{PASS_TIME, PASSES_MAX, Passes, SignedPass};
 use network::messages::{KNOCK_SIZE_MAX, Knock, Reply, Welcome, words};
 use network::network::{Incoming, Network, NetworkError, Purpose, Stream};
 use network::work::Cause;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -82,7 +82,7 @@ pub(super) fn receive(
 }
 
 /// Serves each stream of a purpose by itself.
-fn each<F, W>(
+pub(crate) fn each<F, W>(
     network: &Network,
     purpose: Purpose,
     peers: &Arc<Peers>,
@@ -176,16 +176,18 @@ impl Peers {
 /// Carries bytes between a stream and an address until either side has ended.
 pub(super) async fn carry(stream: Stream, to: SocketAddr) {
     match TcpStream::connect(to).await {
-        Ok(socket) => join(stream, socket).await,
+        Ok(socket) => {
+            let _ = socket.set_nodelay(true);
+            join(stream, socket).await;
+        }
         Err(error) => tracing::debug!(%error, %to, "nothing is there"),
     }
 }
 
 /// Carries bytes both ways until either side has ended.
-pub(super) async fn join(stream: Stream, mut socket: TcpStream) {
-    let _ = socket.set_nodelay(true);
+pub(crate) async fn join(stream: Stream, socket: impl AsyncRead + AsyncWrite) {
     let (mut from, mut to) = stream.split();
-    let (mut read, mut write) = socket.split();
+    let (mut read, mut write) = tokio::io::split(socket);
     let out = async {
         let mut buffer = vec![0; CARRY_SIZE];
         loop {

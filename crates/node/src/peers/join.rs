@@ -175,6 +175,7 @@ async fn tunnel(
     let reach = Arc::new(reach);
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
+            let _ = socket.set_nodelay(true);
             let reach = reach.clone();
             tokio::spawn(async move {
                 let mut look = tokio::time::interval(REACH_INTERVAL);

@@ -1,4 +1,4 @@
-use super::collect;
+use super::{collect, collect_below};
 use crate::blobs::{PIN_COUNT_MAX, StoreError};
 use crate::cid::Cid;
 use crate::index::tests::{put_directory, world};
@@ -53,4 +53,20 @@ fn pins_have_names_and_a_limit() {
     }
     assert!(matches!(blobs.pin(&Cid::of(b"one more"), ""), Err(StoreError::Pins)));
     blobs.pin(&file, "renamed").unwrap();
+}
+
+#[test]
+fn what_is_let_go_of_goes_alone_and_not_what_others_need() {
+    let (_dir, index, file, _) = world();
+    let blobs = index.blobs();
+    let kept = put_directory(blobs, &[("a", b"one"), ("b", b"two")]);
+    let gone = put_directory(blobs, &[("b", b"two"), ("c", b"three")]);
+    let loose = blobs.put(&b"nobody's"[..]).unwrap();
+    let done = collect_below(blobs, gone, || Ok(vec![kept])).unwrap();
+    assert_eq!((done.blobs, done.nodes), (vec![Cid::of(b"three")], vec![gone]));
+    assert!(blobs.contains(&loose) && blobs.contains(&file), "only what is below");
+    blobs.pin(&file, "").unwrap();
+    assert_eq!(collect_below(blobs, file, || Ok(vec![])).unwrap().blobs, []);
+    let _hold = blobs.hold().unwrap();
+    assert!(matches!(collect_below(blobs, loose, || Ok(vec![])), Err(StoreError::Held)));
 }
