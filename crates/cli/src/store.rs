@@ -20,8 +20,10 @@ use store::fsck;
 use store::index::Index;
 use store::unix_fs::Kind;
 use store::walk::{self, Scope};
+use types::id::Hash;
 
-use crate::arguments::{FromFlag, StoreCommand};
+use crate::arguments::{FromFlag, NodeFlag, StoreCommand};
+use crate::client::{Client, text};
 use crate::context::Context;
 use crate::outcome::{Outcome, Problem};
 use crate::progress::Progress;
@@ -134,7 +136,8 @@ pub(crate) fn fetch_from(
     from: &FromFlag,
 ) -> anyhow::Result<fetch::Outcome> {
     let gateways = from.from.iter().map(|url| {
-        let gateway = Gateway::parse(url).map_err(|error| Problem::Usage(error.to_string()))?;
+        let gateway = Gateway::parse(&url_of(context, url)?)
+            .map_err(|error| Problem::Usage(error.to_string()))?;
         Ok(Arc::new(gateway) as Arc<dyn Source>)
     });
     let sources = gateways.collect::<anyhow::Result<Vec<_>>>()?;
@@ -156,6 +159,16 @@ pub(crate) fn fetch_from(
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let fetching = fetch::fetch(&context.blobs, *cid, &sources, &rules, Arc::new(report));
     Ok(runtime.block_on(fetching)?)
+}
+
+/// Where a source is: a URL, or where this home's node reaches the machine that has the key.
+fn url_of(context: &Context, from: &str) -> anyhow::Result<String> {
+    if Hash::parse(from).is_none() {
+        return Ok(from.to_owned());
+    }
+    let own = Client::of(context, &NodeFlag { node: None });
+    let answer = own.post(&format!("/node/stores/{from}"), &json!({}))?;
+    Ok(text(&answer, "at")?.to_owned())
 }
 
 fn list(context: &Context) -> anyhow::Result<Outcome> {

@@ -8,6 +8,7 @@ fn start(number: u8, network: u8) -> (Network, mpsc::Receiver<Event>) {
         secret: NodeSecret::new([number; 32]),
         listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         nearby: false,
+        announced: Vec::new(),
     };
     Network::start(&options).unwrap()
 }
