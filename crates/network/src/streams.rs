@@ -146,6 +146,12 @@ impl Control {
         self.lock().ways.get(&connection).is_some_and(|way| way.held.strong_count() > 1)
     }
 
+    /// How many connections there are to a peer.
+    #[cfg(test)]
+    pub(crate) fn ways(&self, peer: &PeerId) -> usize {
+        self.lock().ways.values().filter(|it| it.peer == *peer && !it.open.is_closed()).count()
+    }
+
     fn handler(&self, id: ConnectionId, peer: PeerId, address: &Multiaddr) -> Handler {
         let (open, wanted) = mpsc::channel(OPENING_MAX);
         let held = Arc::new(());

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - A peer that does not answer pings is disconnected, so that nobody waits for it.
-//! - A relayed connection ends once nobody uses it and there is a direct one.
+//! - A relayed connection ends once nobody uses it and there is a better one.
+//! - Where a hole could not be punched, it is tried again, more and more seldom.
 //!
 //! Not here: what travels on streams.
 
@@ -10,11 +11,14 @@ use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, NetworkBehaviour, SwarmEvent};
+use libp2p::swarm::{
+    ConnectionId, FromSwarm, NetworkBehaviour, NewExternalAddrCandidate, SwarmEvent,
+};
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder, connection_limits, dcutr, gossipsub, identify, mdns,
     noise, ping, relay, tcp, yamux,
@@ -25,7 +29,9 @@ use types::id::Hash;
 use types::node_key::NodeSecret;
 
 use crate::membership::ANNOUNCEMENT_SIZE_MAX;
-use crate::network::{Command, Event, NetworkError, Options, node_of, peer_of};
+use crate::network::{
+    Command, Event, NetworkError, Options, is_reachable_from_elsewhere, node_of, peer_of,
+};
 use crate::streams;
 use crate::ticket::ADDRESSES_MAX;
 
@@ -53,9 +59,15 @@ const CIRCUIT_TIME_MAX: Duration = Duration::from_secs(3600);
 const RELAYS_MAX: usize = 1;
 /// How long a node is tried directly before it is tried by way of a relay as well.
 const DIRECT_TIME: Duration = Duration::from_millis(500);
-/// How long a relayed connection is kept without a use beside a direct one: what was sent before the
+/// How long a relayed connection is kept without a use beside a better one: what was sent before the
 /// last stream was closed may still be on its way.
 const RELAYED_IDLE_TIME: Duration = Duration::from_secs(5);
+/// How long after a relayed connection was made a hole is punched again, if none was: the first time
+/// the two may not have known yet where they are seen. Each time is this many times longer.
+const PUNCH_PAUSE: Duration = Duration::from_secs(2);
+const PUNCH_PAUSE_GROWTH: u32 = 4;
+/// How often it grows, at most: to half an hour.
+const PUNCH_PAUSE_STEPS: u32 = 5;
 /// How often it is looked whose time has come.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -78,6 +90,8 @@ pub(crate) struct Driver {
     topic: gossipsub::IdentTopic,
     events: mpsc::Sender<Event>,
     commands: mpsc::Receiver<Command>,
+    /// Whether it listens for other processes of this machine only.
+    alone: bool,
     links: Vec<Link>,
     /// Whom this node listens through.
     relays: Vec<(PeerId, ListenerId)>,
@@ -94,6 +108,10 @@ struct Link {
     relayed: bool,
     /// When it was last of use.
     used: Instant,
+    /// How many relayed connections to the peer there were before it, and when the next one is due,
+    /// with which a hole is punched again.
+    tries: u32,
+    next_try: Option<Instant>,
 }
 
 /// A node that is being reached.
@@ -142,10 +160,12 @@ pub(crate) fn build(
         })
         .build();
     let topic = gossipsub::IdentTopic::new(format!("/mashaa/{network}/announcements/1"));
+    let alone = options.listen.is_some_and(|at| at.ip().is_loopback());
     let (links, relays, dialling, leaving) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut driver = Driver { swarm, topic, events, commands, links, relays, dialling, leaving };
+    let mut driver =
+        Driver { swarm, topic, events, commands, alone, links, relays, dialling, leaving };
     for address in &options.announced {
-        driver.swarm.add_external_address(address.clone());
+        driver.tell_of(address);
     }
     let topic = driver.topic.clone();
     driver.swarm.behaviour_mut().gossip.subscribe(&topic).map_err(failed)?;
@@ -219,6 +239,17 @@ impl Driver {
             self.swarm.listen_on(address).map_err(wrong)?;
         }
         Ok(())
+    }
+
+    /// Tells others of an address of this node: those whom it relays for, and those with whom it
+    /// punches holes, who hear by themselves only of addresses that nobody was told of before.
+    fn tell_of(&mut self, address: &Multiaddr) {
+        if !is_relayed(address) && (self.alone || is_reachable_from_elsewhere(address)) {
+            self.swarm.add_external_address(address.clone());
+            let candidate = NewExternalAddrCandidate { addr: address };
+            let punch = &mut self.swarm.behaviour_mut().punch;
+            punch.on_swarm_event(FromSwarm::NewExternalAddrCandidate(candidate));
+        }
     }
 
     /// Drives the swarm until nobody holds the network any more.
@@ -356,17 +387,60 @@ impl Driver {
         for (peer, addresses) in due {
             self.attempt(peer, addresses);
         }
+        self.punch_again();
         self.leave_relays();
     }
 
-    /// Ends relayed connections that nobody uses to peers that are reached directly.
+    /// Books a connection.
+    fn link(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        address: Multiaddr,
+        relayed: bool,
+        began: bool,
+    ) {
+        let now = Instant::now();
+        let before = self.links.iter().filter(|it| it.peer == peer && it.relayed);
+        let tries = before.map(|it| it.tries + 1).max().unwrap_or(0);
+        let pause = PUNCH_PAUSE * PUNCH_PAUSE_GROWTH.pow(tries.min(PUNCH_PAUSE_STEPS));
+        let next_try = (relayed && began).then(|| now + pause);
+        self.links.push(Link { peer, id, address, relayed, used: now, tries, next_try });
+    }
+
+    /// Begins another relayed connection to peers that are not reached directly, since with each the
+    /// two sides try once more to punch a hole.
+    fn punch_again(&mut self) {
+        let now = Instant::now();
+        let direct = self.reached_directly();
+        let is_due = |it: &&mut Link| it.next_try.is_some_and(|at| at <= now);
+        let mut due = Vec::new();
+        for link in self.links.iter_mut().filter(is_due) {
+            link.next_try = None;
+            if !direct.contains(&link.peer) {
+                due.push((link.peer, link.address.clone()));
+            }
+        }
+        for (peer, address) in due {
+            let options = DialOpts::peer_id(peer).condition(PeerCondition::Always);
+            if let Err(error) = self.swarm.dial(options.addresses(vec![address]).build()) {
+                tracing::debug!(%peer, %error, "no hole is punched again");
+            }
+        }
+    }
+
+    fn reached_directly(&self) -> Vec<PeerId> {
+        self.links.iter().filter(|it| !it.relayed).map(|it| it.peer).collect()
+    }
+
+    /// Ends relayed connections that nobody uses to peers that are reached better.
     fn leave_relays(&mut self) {
         let control = self.control();
-        let direct: Vec<PeerId> =
-            self.links.iter().filter(|it| !it.relayed).map(|it| it.peer).collect();
+        let best: Vec<ConnectionId> =
+            self.links.iter().filter_map(|it| self.best(&it.peer)).map(|it| it.id).collect();
         let mut idle = Vec::new();
         for link in self.links.iter_mut().filter(|it| it.relayed) {
-            if !direct.contains(&link.peer) || control.is_held(link.id) {
+            if best.contains(&link.id) || control.is_held(link.id) {
                 link.used = Instant::now();
             } else if link.used.elapsed() >= RELAYED_IDLE_TIME {
                 idle.push(link.id);
@@ -387,8 +461,7 @@ impl Driver {
     fn heed(&mut self, event: SwarmEvent<PartsEvent>) -> Option<Event> {
         match event {
             SwarmEvent::NewListenAddr { address, .. } => {
-                // Others may be told of it, and a relay gives it to those it relays for.
-                self.swarm.add_external_address(address.clone());
+                self.tell_of(&address);
                 Some(Event::Listening(address))
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
@@ -403,14 +476,8 @@ impl Driver {
             }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.answer(&peer_id, &Ok(()));
-                let (address, relayed) = (endpoint.get_remote_address(), endpoint.is_relayed());
-                self.links.push(Link {
-                    peer: peer_id,
-                    id: connection_id,
-                    address: address.clone(),
-                    relayed,
-                    used: Instant::now(),
-                });
+                let (address, relayed) = (address_of(&endpoint, peer_id), endpoint.is_relayed());
+                self.link(peer_id, connection_id, address, relayed, endpoint.is_dialer());
                 self.best(&peer_id).filter(|it| it.id == connection_id).and_then(connected)
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
@@ -474,6 +541,16 @@ impl Driver {
 fn connected(link: &Link) -> Option<Event> {
     let (address, relayed) = (link.address.clone(), link.relayed);
     Some(Event::Connected { node: node_of(&link.peer)?, address, relayed })
+}
+
+/// Where a peer is, as a person may see it: by way of whom, if a relay is between.
+fn address_of(endpoint: &ConnectedPoint, peer: PeerId) -> Multiaddr {
+    match endpoint {
+        ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => {
+            local_addr.clone().with(Protocol::P2p(peer))
+        }
+        _ => endpoint.get_remote_address().clone(),
+    }
 }
 
 fn is_relayed(address: &Multiaddr) -> bool {
