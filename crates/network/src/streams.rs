@@ -146,10 +146,11 @@ impl Control {
         self.lock().ways.get(&connection).is_some_and(|way| way.held.strong_count() > 1)
     }
 
-    /// How many connections there are to a peer.
+    /// Whether a peer is connected by way of a relay, among others.
     #[cfg(test)]
-    pub(crate) fn ways(&self, peer: &PeerId) -> usize {
-        self.lock().ways.values().filter(|it| it.peer == *peer && !it.open.is_closed()).count()
+    pub(crate) fn is_relayed(&self, peer: &PeerId) -> bool {
+        let shared = self.lock();
+        shared.ways.values().any(|it| it.peer == *peer && it.relayed && !it.open.is_closed())
     }
 
     fn handler(&self, id: ConnectionId, peer: PeerId, address: &Multiaddr) -> Handler {

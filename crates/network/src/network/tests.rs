@@ -100,14 +100,14 @@ async fn a_direct_connection_takes_over_from_a_relayed_one_once_that_is_idle() {
     };
     find(guest_events, direct).await;
     let peer = peer_of(&hidden.me()).unwrap();
-    let alone = async {
-        while guest.control.ways(&peer) > 1 {
+    let left = async {
+        while guest.control.is_relayed(&peer) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     // Nothing that is still in use is broken off.
-    tokio::pin!(alone);
-    tokio::time::timeout(Duration::from_secs(7), &mut alone).await.unwrap_err();
+    tokio::pin!(left);
+    tokio::time::timeout(Duration::from_secs(7), &mut left).await.unwrap_err();
     early.write_all(b"still").await.unwrap();
     early.flush().await.unwrap();
     let (_, mut stream) = incoming.next().await.unwrap();
@@ -116,7 +116,7 @@ async fn a_direct_connection_takes_over_from_a_relayed_one_once_that_is_idle() {
     assert_eq!(&bytes, b"still");
 
     drop((early, stream));
-    tokio::time::timeout(Duration::from_secs(20), alone).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), left).await.unwrap();
     let mut late = guest.open(hidden.me(), Purpose::Work).await.unwrap();
     late.write_all(b"again").await.unwrap();
     late.flush().await.unwrap();
