@@ -101,8 +101,9 @@ async fn a_direct_connection_takes_over_from_a_relayed_one_once_that_is_idle() {
     find(guest_events, direct).await;
     let peer = peer_of(&hidden.me()).unwrap();
     let left = async {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
         while guest.control.is_relayed(&peer) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            look.tick().await;
         }
     };
     // Nothing that is still in use is broken off.
