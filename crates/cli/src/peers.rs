@@ -156,11 +156,14 @@ fn time(text: &str) -> Result<u64, Problem> {
 
 fn wait_for_addresses(files: &Files) -> anyhow::Result<Vec<String>> {
     let until = Instant::now() + BEGIN_TIME_MAX;
+    let mut before = Vec::new();
     loop {
         let found = files.addresses()?;
-        if !found.is_empty() {
+        // They come one by one; once no more do, a ticket has all of them.
+        if !found.is_empty() && found == before {
             return Ok(found);
         }
+        before = found;
         if Instant::now() > until {
             anyhow::bail!(
                 "the node does not listen for other machines; its log says why, and `network_listen` is where"

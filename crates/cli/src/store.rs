@@ -23,8 +23,10 @@ use store::fsck;
 use store::index::Index;
 use store::unix_fs::Kind;
 use store::walk::{self, Scope};
+use types::id::Hash;
 
-use crate::arguments::{FromFlag, StoreCommand};
+use crate::arguments::{FromFlag, NodeFlag, StoreCommand};
+use crate::client::{Client, text};
 use crate::context::Context;
 use crate::copies;
 use crate::outcome::{Outcome, Problem};
@@ -164,7 +166,8 @@ pub(crate) fn fetch_from(
 /// The gateways that were named, and those that whoever was named to be asked knows of.
 fn sources(context: &Context, cid: &Cid, from: &FromFlag) -> anyhow::Result<Vec<Arc<dyn Source>>> {
     let named = from.from.iter().map(|url| {
-        let gateway = Gateway::parse(url).map_err(|error| Problem::Usage(error.to_string()))?;
+        let gateway = Gateway::parse(&url_of(context, url)?)
+            .map_err(|error| Problem::Usage(error.to_string()))?;
         Ok(Arc::new(gateway) as Arc<dyn Source>)
     });
     let mut sources = named.collect::<anyhow::Result<Vec<_>>>()?;
@@ -193,6 +196,16 @@ fn sources(context: &Context, cid: &Cid, from: &FromFlag) -> anyhow::Result<Vec<
         return Err(Problem::NotFound(what).into());
     }
     Ok(sources)
+}
+
+/// Where a source is: a URL, or where this home's node reaches the machine that has the key.
+fn url_of(context: &Context, from: &str) -> anyhow::Result<String> {
+    if Hash::parse(from).is_none() {
+        return Ok(from.to_owned());
+    }
+    let own = Client::of(context, &NodeFlag { node: None });
+    let answer = own.post(&format!("/node/stores/{from}"), &json!({}))?;
+    Ok(text(&answer, "at")?.to_owned())
 }
 
 fn list(context: &Context) -> anyhow::Result<Outcome> {

@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use libp2p::gossipsub::MessageId;
-pub use libp2p::{Multiaddr, PeerId, Stream};
-use libp2p_stream::IncomingStreams;
+pub use libp2p::{Multiaddr, PeerId};
 
-use futures_util::StreamExt as _;
+pub use crate::streams::Stream;
+
 use libp2p::StreamProtocol;
 use libp2p::identity::{PublicKey, ed25519};
 use libp2p::multiaddr::Protocol;
@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use types::id::Hash;
 use types::node_key::NodeSecret;
 
+use crate::streams::{Control, Kind};
 use crate::swarm;
 
 /// Events that wait for the node, at most.
@@ -45,6 +46,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Whether to look for nodes on the same LAN.
     pub nearby: bool,
+    /// Other addresses at which others reach it, such as a router's.
+    pub announced: Vec<Multiaddr>,
 }
 
 /// Why there is no network.
@@ -96,7 +99,7 @@ pub(crate) enum Command {
     Dial { node: Hash, addresses: Vec<Multiaddr>, answer: oneshot::Sender<Result<(), String>> },
     Publish(Vec<u8>),
     Judge { id: MessageId, from: PeerId, good: bool },
-    ListenThrough(Multiaddr),
+    ListenThrough { relay: Hash, address: Multiaddr },
     Drop { node: Hash, answer: oneshot::Sender<Result<(), String>> },
 }
 
@@ -105,9 +108,9 @@ pub(crate) enum Command {
 pub enum Event {
     /// Others may reach the node here.
     Listening(Multiaddr),
-    /// And no longer here.
-    NotListening(Multiaddr),
-    /// A connection was made.
+    /// And no longer at these.
+    NotListening(Vec<Multiaddr>),
+    /// A connection was made, or another one is the best now: this is it.
     Connected {
         /// To whom.
         node: Hash,
@@ -161,7 +164,7 @@ pub struct Network {
     name: Hash,
     me: Hash,
     commands: mpsc::Sender<Command>,
-    control: libp2p_stream::Control,
+    control: Control,
 }
 
 impl std::fmt::Debug for Network {
@@ -227,9 +230,9 @@ impl Network {
         self.tell(Command::Judge { id, from, good }).await;
     }
 
-    /// Lets others reach this node by way of another one, whose whole address is given.
-    pub async fn listen_through(&self, relay: Multiaddr) {
-        self.tell(Command::ListenThrough(relay)).await;
+    /// Lets others reach this node by way of another one, unless it listens through one already.
+    pub async fn listen_through(&self, relay: Hash, address: Multiaddr) {
+        self.tell(Command::ListenThrough { relay, address }).await;
     }
 
     /// Ends every connection to a node, and waits until the other side was told.
@@ -254,11 +257,9 @@ impl Network {
         let unreachable = |why: String| NetworkError::Unreachable { node, why };
         let peer = peer_of(&node).ok_or_else(|| unreachable("its key is no key".to_owned()))?;
         self.dial(node, Vec::new()).await?;
-        let mut control = self.control.clone();
-        let opening = control.open_stream(peer, self.protocol(purpose));
+        let opening = self.control.open(&peer, self.kind(purpose));
         match tokio::time::timeout(OPEN_TIME_MAX, opening).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(unreachable(error.to_string())),
+            Ok(outcome) => outcome.map_err(unreachable),
             Err(_) => Err(unreachable(format!("no answer in {} s", OPEN_TIME_MAX.as_secs()))),
         }
     }
@@ -269,12 +270,12 @@ impl Network {
     ///
     /// When someone takes them already.
     pub fn accept(&self, purpose: Purpose) -> Result<Incoming, NetworkError> {
-        let streams = self.control.clone().accept(self.protocol(purpose));
-        let taken = |_| NetworkError::Start(format!("{purpose:?} streams are taken already"));
-        streams.map(Incoming).map_err(taken)
+        let streams = self.control.accept(self.kind(purpose));
+        let taken = || NetworkError::Start(format!("{purpose:?} streams are taken already"));
+        streams.map(Incoming).ok_or_else(taken)
     }
 
-    fn protocol(&self, purpose: Purpose) -> StreamProtocol {
+    fn kind(&self, purpose: Purpose) -> Kind {
         let what = match purpose {
             Purpose::Hello => "hello",
             Purpose::Revoked => "revoked",
@@ -286,12 +287,15 @@ impl Network {
         };
         let name = format!("/mashaa/{}/{what}/1", self.name);
         // Begins with a slash, which is all that is asked of it.
-        StreamProtocol::try_from_owned(name).unwrap_or(StreamProtocol::new("/mashaa"))
+        let protocol = StreamProtocol::try_from_owned(name);
+        let protocol = protocol.unwrap_or(StreamProtocol::new("/mashaa"));
+        // Ledgers stay connected and connect again by themselves: they would keep a relay for ever.
+        Kind { protocol, holds: purpose != Purpose::Ledger }
     }
 }
 
 /// Streams that others open.
-pub struct Incoming(IncomingStreams);
+pub struct Incoming(mpsc::Receiver<(PeerId, Stream)>);
 
 impl std::fmt::Debug for Incoming {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -303,7 +307,7 @@ impl Incoming {
     /// The next one, and who opened it; `None` when the network has ended.
     pub async fn next(&mut self) -> Option<(Hash, Stream)> {
         loop {
-            let (peer, stream) = self.0.next().await?;
+            let (peer, stream) = self.0.recv().await?;
             if let Some(node) = node_of(&peer) {
                 return Some((node, stream));
             }
@@ -323,14 +327,13 @@ pub(crate) fn node_of(peer: &PeerId) -> Option<Hash> {
     Some(Hash(key.try_into_ed25519().ok()?.to_bytes()))
 }
 
-/// A whole address, with the node's name at its end.
+/// Whether an address leads nowhere but to machines of the same LAN.
 #[must_use]
-pub fn with_node(address: Multiaddr, node: &Hash) -> Multiaddr {
-    match (peer_of(node), address.iter().last()) {
-        (Some(peer), last) if last != Some(Protocol::P2p(peer)) => {
-            address.with(Protocol::P2p(peer))
-        }
-        _ => address,
+pub fn is_private(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        Some(Protocol::Ip6(ip)) => ip.is_loopback() || ip.is_unique_local(),
+        _ => false,
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -185,6 +185,19 @@ impl Control {
         Ok(Json(show(&report, &load)))
     }
 
+    /// Where the store of another machine of the network is reached from this one.
+    async fn store(&self, node: &str) -> Answer {
+        let node = Hash::parse(node).ok_or_else(|| {
+            ApiError::new(Code::InvalidValue, "a machine's key is 0x and 64 hexadecimal digits")
+        })?;
+        let peers = self.peers.as_ref().ok_or_else(|| {
+            ApiError::new(Code::NotReady, "this node is in no network of machines")
+        })?;
+        let at = peers.store_at(node).await;
+        let at = at.map_err(|error| ApiError::new(Code::InvalidValue, error.to_string()))?;
+        Ok(Json(json!({"at": format!("http://{at}")})))
+    }
+
     async fn status(&self) -> Answer {
         let (mut requests, mut work) = (Value::Null, Value::Null);
         if let Some(supervisor) = &self.supervisor {
@@ -226,6 +239,7 @@ pub fn router(control: Control) -> Router {
         .route("/node/work", get(look).post(tell))
         .route("/node/network", post(tell_of_others))
         .route("/node/copies/plan", get(plan))
+        .route("/node/stores/{node}", post(store))
         .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
         .layer(from_fn_with_state(Arc::clone(&control), guard))
         .with_state(control)
@@ -240,6 +254,10 @@ async fn guard(State(control): State<Arc<Control>>, request: Request, next: Next
 
 async fn status(State(control): State<Arc<Control>>) -> Answer {
     control.status().await
+}
+
+async fn store(State(control): State<Arc<Control>>, Path(node): Path<String>) -> Answer {
+    control.store(&node).await
 }
 
 async fn look(

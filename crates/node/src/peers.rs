@@ -28,7 +28,6 @@ use network::membership::{Announcement, Offer, Refused, SignedAnnouncement};
 use network::messages::{HELLO_SIZE_MAX, Hello, KNOWN_MAX};
 use network::network::{
     Event, Multiaddr, Network, NetworkError, Options, Purpose, Stream, is_reachable_from_elsewhere,
-    with_node,
 };
 use network::revocation::Revocations;
 use tokio::sync::{mpsc, watch};
@@ -54,6 +53,8 @@ const DIAL_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const GREET_PAUSE: u64 = 2_000;
 /// How long two nodes take to say hello, at most.
 const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
+/// Members whose stores programs of this machine reach at once, at most.
+const STORES_MAX: usize = 64;
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -87,6 +88,8 @@ pub struct Peers {
     store: OnceLock<SocketAddr>,
     /// The ledger, which says whose machines may compute.
     ledger: OnceLock<Ledger>,
+    /// Where programs of this machine reach members' stores.
+    stores: tokio::sync::Mutex<BTreeMap<Hash, SocketAddr>>,
     state: Mutex<State>,
     /// Told when there is something new to announce.
     news: tokio::sync::Notify,
@@ -115,8 +118,9 @@ impl Peers {
         }
         let state = Mutex::new(State::new(member, settings.secret.key(), revocations, salt));
         let (network, store, ledger) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let stores = tokio::sync::Mutex::default();
         let news = tokio::sync::Notify::new();
-        Ok(Arc::new(Peers { settings, network, store, ledger, state, news }))
+        Ok(Arc::new(Peers { settings, network, store, ledger, stores, state, news }))
     }
 
     /// The network, once it has begun.
@@ -184,6 +188,28 @@ impl Peers {
         self.state().consult(workers, |node| found.get(node).copied());
     }
 
+    /// Where programs of this machine reach a member's store.
+    ///
+    /// # Errors
+    /// When it is not known, or there are too many already.
+    pub async fn store_at(&self, node: Hash) -> std::io::Result<SocketAddr> {
+        let refused = |what: &str| Err(std::io::Error::other(what.to_owned()));
+        let Some(network) = self.network() else { return refused("the network has not begun") };
+        if !self.state().is_member(&node, now()) {
+            return refused("no machine of this network that is there now has this key");
+        }
+        let mut stores = self.stores.lock().await;
+        if let Some(at) = stores.get(&node) {
+            return Ok(*at);
+        }
+        if stores.len() >= STORES_MAX {
+            return refused("the stores of too many machines are open; restart the node");
+        }
+        let at = join::store_of(network, node).await?;
+        stores.insert(node, at);
+        Ok(at)
+    }
+
     /// What this node offers; it is announced at once.
     pub fn set_offers(&self, offers: Vec<Offer>) {
         self.state().offered = List::new(offers).unwrap_or_default();
@@ -226,6 +252,7 @@ impl Peers {
             secret: self.settings.secret.clone(),
             listen: Some(self.settings.listen),
             nearby: self.settings.nearby,
+            announced: self.settings.announced.clone(),
         };
         match Network::start(&options) {
             Err(error @ NetworkError::Listen { .. }) if self.settings.listen.port() != 0 => {
@@ -264,7 +291,10 @@ impl Peers {
                     Some(event) => self.heed(&network, event).await,
                     None => return,
                 },
-                _ = announce.tick() => self.announce(&network).await,
+                _ = announce.tick() => {
+                    self.announce(&network).await;
+                    self.through_relay(&network).await;
+                }
                 () = self.news.notified() => {
                     self.announce(&network).await;
                     self.greet_all(&network);
@@ -322,8 +352,8 @@ impl Peers {
 
     async fn heed(self: &Arc<Peers>, network: &Network, event: Event) {
         match event {
-            Event::Listening(address) => self.listening(address, true),
-            Event::NotListening(address) => self.listening(address, false),
+            Event::Listening(address) => self.listening(&[address], true),
+            Event::NotListening(addresses) => self.listening(&addresses, false),
             Event::Connected { node, address, relayed } => {
                 // One of the two begins; the other does where no hello has come.
                 let wait = if self.me().0 < node.0 { 0 } else { GREET_PAUSE };
@@ -335,7 +365,7 @@ impl Peers {
             Event::Ping { node, time } => self.state().ping(&node, time),
             Event::Nearby(found) => {
                 for (node, address) in found {
-                    self.state().recall(node, vec![address.to_string()]);
+                    self.state().nearby(node, &address, now());
                 }
             }
             Event::Punched { node, direct } => {
@@ -351,10 +381,10 @@ impl Peers {
         }
     }
 
-    fn listening(&self, address: Multiaddr, begins: bool) {
+    fn listening(&self, addresses: &[Multiaddr], begins: bool) {
         let addresses = {
             let mut state = self.state();
-            state.listening(&address, begins, &self.settings.announced);
+            state.listening(addresses, begins, &self.settings.announced);
             state.own_addresses()
         };
         let lines: Vec<String> = addresses.iter().map(|it| it.as_str().to_owned()).collect();
@@ -394,7 +424,7 @@ impl Peers {
             let (network, peers) = (network.clone(), self.clone());
             tokio::spawn(async move {
                 peers.say_hello_to(&network, node).await;
-                peers.through_relay(&network, node).await;
+                peers.through_relay(&network).await;
             });
         }
     }
@@ -411,15 +441,11 @@ impl Peers {
         }
     }
 
-    /// Lets others reach this node by way of the one that let it in, in case a router hides it.
-    async fn through_relay(&self, network: &Network, node: Hash) {
-        let address = {
-            let state = self.state();
-            let is_contact = state.member.contact.as_ref().is_some_and(|it| it.node == node);
-            if !is_contact { None } else { state.direct_address(&node) }
-        };
-        if let Some(address) = address {
-            network.listen_through(with_node(address, &node)).await;
+    /// Lets others reach this node by way of one that it reaches, in case a router hides it.
+    async fn through_relay(&self, network: &Network) {
+        let relay = self.state().relay();
+        if let Some((node, address)) = relay {
+            network.listen_through(node, address).await;
         }
     }
 

@@ -102,7 +102,8 @@ pub(crate) enum StoreCommand {
 /// Where to fetch from.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct FromFlag {
-    /// A node or gateway, http://HOST:PORT; several are used at once
-    #[arg(long, value_name = "URL")]
+    /// A node or gateway, http://HOST:PORT, or the key of a machine of one's network; several are used
+    /// at once
+    #[arg(long, value_name = "URL|KEY")]
     pub(crate) from: Vec<String>,
 }

@@ -286,6 +286,30 @@ fn a_machine_without_the_model_takes_it_from_the_one_that_lets_it_in() {
 }
 
 #[test]
+fn a_file_is_fetched_from_another_machine_by_its_key() {
+    let (gateway, workers) = network(1);
+    let worker = &workers[0];
+    let file = worker.world.path("file");
+    let bytes: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    std::fs::write(&file, &bytes).unwrap();
+    let added = worker.world.run(&["--json", "store", "add", file.to_str().unwrap()]);
+    let added: Value = serde_json::from_str(&added.stdout).unwrap();
+    let (cid, out) = (added["cid"].as_str().unwrap(), gateway.world.path("out"));
+    let get = |key: &str| {
+        let out = out.to_str().unwrap();
+        let mut command = gateway.world.command(&["store", "get", cid, "--from", key, "-o", out]);
+        command.env("MASHAA_LISTEN", &gateway.address).output().unwrap()
+    };
+    let stranger = get(&format!("0x{}", "0".repeat(64)));
+    assert_eq!(stranger.status.code(), Some(2));
+    let why = String::from_utf8(stranger.stderr).unwrap();
+    assert!(why.contains("no machine of this network"), "{why}");
+    let got = get(&worker.key);
+    assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
+    assert_eq!(std::fs::read(out).unwrap(), bytes);
+}
+
+#[test]
 fn a_ticket_that_is_no_ticket_lets_nobody_in() {
     let gateway = Machine::start(Machine::world(), &["up"]);
     let ticket = gateway.ticket();

@@ -74,8 +74,13 @@ pub async fn knock(ticket: &Ticket, secret: &NodeSecret) -> Result<(Joined, Netw
     let addresses: Vec<String> =
         ticket.addresses.as_slice().iter().map(|it| it.as_str().to_owned()).collect();
     let unreachable = |why: String| JoinError::Unreachable { addresses: addresses.join(" "), why };
-    let options =
-        Options { network: ticket.network, secret: secret.clone(), listen: None, nearby: false };
+    let options = Options {
+        network: ticket.network,
+        secret: secret.clone(),
+        listen: None,
+        nearby: false,
+        announced: Vec::new(),
+    };
     let (network, mut events) =
         Network::start(&options).map_err(|error| unreachable(error.to_string()))?;
     tokio::spawn(async move { while events.recv().await.is_some() {} });

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ledger::nodes::{Registration, Unfit, Workers};
 use network::membership::{ANNOUNCEMENT_AGE_MAX, OFFERS_MAX, Offer, Refused, SignedAnnouncement};
-use network::network::Multiaddr;
+use network::network::{Multiaddr, is_private};
 use network::revocation::{Revocations, SignedRevocation};
 use network::ticket::{ADDRESSES_MAX, AddressText};
 use types::bounded::List;
@@ -25,6 +25,8 @@ use super::{GREET_PAUSE, worth_telling};
 const KNOWN_MAX: usize = 10_000;
 /// Nodes that this one connects to by itself, at most; more come by themselves.
 const CONNECTIONS_WANTED: usize = 64;
+/// Addresses on the same LAN that are kept of a node, at most: two families, two transports.
+const NEARBY_MAX: usize = 4;
 /// How long after a failure a node is tried again, in milliseconds; doubled each time.
 const RETRY_MIN: u64 = 1_000;
 /// The longest wait, in milliseconds.
@@ -57,6 +59,8 @@ pub struct Known {
     /// Who has registered it on the ledger, as of the last block.
     pub registration: Option<Registration>,
     addresses: Vec<String>,
+    /// Where it was found on the same LAN.
+    nearby: Vec<Multiaddr>,
     tries: u32,
     next_try: u64,
     dialling: bool,
@@ -98,6 +102,7 @@ impl Known {
             pass: Err(Refused::NoChain),
             registration: None,
             addresses: Vec::new(),
+            nearby: Vec::new(),
             tries: 0,
             next_try: 0,
             dialling: false,
@@ -106,8 +111,21 @@ impl Known {
         }
     }
 
+    fn has_address(&self) -> bool {
+        !(self.addresses.is_empty() && self.nearby.is_empty())
+    }
+
     fn issued(&self) -> u64 {
         self.announcement.as_ref().map_or(0, |it| it.announcement().issued)
+    }
+
+    /// Where it is connected without a relay, if this side began.
+    fn direct_address(&self) -> Option<Multiaddr> {
+        let connection = self.connection.as_ref().filter(|it| !it.relayed)?;
+        let here = connection.address.to_string();
+        // An address that the node did not tell is that of its side of a connection.
+        let told = self.addresses.iter().any(|it| here.starts_with(it.as_str()));
+        told.then(|| connection.address.clone())
     }
 
     /// Whether what it says of itself counts now.
@@ -322,6 +340,19 @@ impl State {
         }
     }
 
+    /// A node that was found on the same LAN; what it told of itself may be out of date.
+    pub(super) fn nearby(&mut self, node: Hash, address: &Multiaddr, now: u64) {
+        if node == self.me {
+            return;
+        }
+        let Some(known) = self.entry(node) else { return };
+        if !known.nearby.contains(address) {
+            known.nearby.insert(0, address.clone());
+            known.nearby.truncate(NEARBY_MAX);
+            (known.tries, known.next_try) = (0, now);
+        }
+    }
+
     /// A node's entry; room is made by forgetting the one that is silent longest.
     fn entry(&mut self, node: Hash) -> Option<&mut Known> {
         if self.nodes.len() >= KNOWN_MAX && !self.nodes.contains_key(&node) {
@@ -339,9 +370,7 @@ impl State {
     /// Books a connection, and when this side says hello over it.
     pub fn connected(&mut self, node: Hash, address: Multiaddr, relayed: bool, hello: u64) {
         let Some(known) = self.entry(node) else { return };
-        if known.connection.is_none() || !relayed {
-            known.connection = Some(Connection { address, relayed, since: hello });
-        }
+        known.connection = Some(Connection { address, relayed, since: hello });
         (known.tries, known.next_hello, known.told) = (0, hello, false);
     }
 
@@ -393,7 +422,7 @@ impl State {
             let is_out = !is_open && matches!(known.pass, Err(Refused::Revoked { .. }));
             if known.connection.is_some() || known.dialling {
                 (workers, all) = (workers + usize::from(is_worker), all + 1);
-            } else if known.next_try <= now && !known.addresses.is_empty() && !is_out {
+            } else if known.next_try <= now && known.has_address() && !is_out {
                 due.push((!is_worker, self.place(&known.node), known.node));
             }
         }
@@ -405,8 +434,9 @@ impl State {
             let Some(known) = self.nodes.get_mut(&node).filter(|_| has_room) else { continue };
             (workers, all) = (workers + usize::from(!is_other), all + 1);
             known.dialling = true;
-            let addresses = known.addresses.iter().take(ADDRESSES_MAX);
-            found.push((node, addresses.filter_map(|it| it.parse().ok()).collect()));
+            let told = known.addresses.iter().filter_map(|it| it.parse().ok());
+            let addresses = known.nearby.iter().cloned().chain(told);
+            found.push((node, addresses.take(ADDRESSES_MAX).collect()));
         }
         found
     }
@@ -446,11 +476,13 @@ impl State {
     }
 
     /// Books where this node listens, or no longer does; `more` are addresses that its owner knows.
-    pub fn listening(&mut self, address: &Multiaddr, begins: bool, more: &[Multiaddr]) {
-        if begins {
-            self.listening.insert(address.clone());
-        } else {
-            self.listening.remove(address);
+    pub fn listening(&mut self, addresses: &[Multiaddr], begins: bool, more: &[Multiaddr]) {
+        for address in addresses {
+            if begins {
+                self.listening.insert(address.clone());
+            } else {
+                self.listening.remove(address);
+            }
         }
         let mut all: Vec<Multiaddr> = more.to_vec();
         all.extend(self.listening.iter().cloned());
@@ -463,14 +495,12 @@ impl State {
         self.told.clone()
     }
 
-    /// Where a node is connected without a relay, if this side began.
-    pub fn direct_address(&self, node: &Hash) -> Option<Multiaddr> {
-        let known = self.nodes.get(node)?;
-        let connection = known.connection.as_ref().filter(|it| !it.relayed)?;
-        let here = connection.address.to_string();
-        // An address that the node did not tell is that of its side of a connection.
-        let told = known.addresses.iter().any(|it| here.starts_with(it.as_str()));
-        told.then(|| connection.address.clone())
+    /// Who may relay for this node, and where it is: the one that let this node in before others, and
+    /// those that everyone reaches before those of a LAN.
+    pub fn relay(&self) -> Option<(Hash, Multiaddr)> {
+        let contact = self.member.contact.as_ref().map(|it| it.node);
+        let reached = self.nodes.values().filter_map(|it| Some((it.node, it.direct_address()?)));
+        reached.max_by_key(|(node, address)| (Some(*node) == contact, !is_private(address)))
     }
 
     /// Announcements of others that count now, the newest first.

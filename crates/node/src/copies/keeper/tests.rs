@@ -121,6 +121,7 @@ async fn a_stranger_is_told_to_say_hello() {
     let folder = tempfile::tempdir().unwrap();
     let copies = keeper(&folder, 1000);
     let options = network::network::Options {
+        announced: Vec::new(),
         network: Hash([9; 32]),
         secret: NodeSecret::new([1; 32]),
         listen: None,
