@@ -32,6 +32,8 @@ pub const PRIME: u64 = (1 << 61) - 1;
 /// Every sum is below this: 16,129 * 16,256 * 65,536 is (`docs/spec/int-1.md`, section 5).
 pub const SUM_MAX: u64 = 1 << 46;
 
+const _: () = assert!(SUM_MAX < PRIME / 2);
+
 const ROW_TAG: &str = "mashaa/audit/freivalds/v1";
 const KEY_TAG: &str = "mashaa/audit/key/v1";
 const OPENING_TAG: &str = "mashaa/audit/opening/v1";
