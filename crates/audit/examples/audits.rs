@@ -73,8 +73,8 @@ fn disputes(model: &Model, bytes: &[u8], run: &Run<'_>) -> Result<(), Box<dyn Er
         let graph = artifact.graph().ok_or("the first chunk has no configuration")?;
         let result = memory.step(place).ok_or("the step is there")?;
         let step = cell_of(&memory, &trace, place, last).ok_or("the step has a number")?;
-        let started = Instant::now();
         let roots = [trace.root(), [0; 32]];
+        let started = Instant::now();
         let case = (&roots, &step);
         let right = judge(&graph, &shape, case, &evidence, &artifact, run.clone())?;
         let judging = 1e3 * started.elapsed().as_secs_f64();

@@ -32,6 +32,8 @@ pub const PRIME: u64 = (1 << 61) - 1;
 /// Every sum is below this: 16,129 * 16,256 * 65,536 is (`docs/spec/int-1.md`, section 5).
 pub const SUM_MAX: u64 = 1 << 46;
 
+const _: () = assert!(SUM_MAX < PRIME / 2);
+
 const ROW_TAG: &str = "mashaa/audit/freivalds/v1";
 const KEY_TAG: &str = "mashaa/audit/key/v1";
 const OPENING_TAG: &str = "mashaa/audit/opening/v1";
@@ -196,12 +198,12 @@ impl Opening {
         for index in memory.steps_of(position) {
             let place = graph.place_of(memory.shape(), index)?;
             let Some((id, from)) = step::factors(&graph, place) else { continue };
-            let x = Quantised::read(memory.step(from)?)?.x;
+            let input = memory.step(from)?;
             let bytes = model.section_bytes(id.0, id.1 as u32)?;
             let layout = matrix_head(&graph, id.0, bytes)?.0;
             let mut all = Vec::with_capacity(layout.rows_padded());
             for group in 0..layout.rows.div_ceil(GROUP) {
-                all.extend(memory.sums(id, &layout, group, &x)?);
+                all.extend(memory.sums(id, &layout, group, input)?);
             }
             all.truncate(layout.rows);
             sums.push(all);
@@ -358,7 +360,7 @@ impl Inputs for Light<'_> {
         Some(self.run.clone())
     }
 
-    fn sums(&self, id: MatrixId, _: &Layout, group: usize, _: &[i16]) -> Option<[i64; GROUP]> {
+    fn sums(&self, id: MatrixId, _: &Layout, group: usize, _: &[u8]) -> Option<[i64; GROUP]> {
         let sums = self.sums.get(&id)?;
         let mut out = [0; GROUP];
         out.iter_mut().zip(sums.get(group * GROUP..)?).for_each(|(out, sum)| *out = *sum);

@@ -46,17 +46,17 @@ pub trait Inputs {
     /// The run's tokens and its sampling.
     fn run(&self) -> Option<Run<'_>>;
 
-    /// The sums of a group of sixteen rows of a matrix over an input.
+    /// The sums of a group of sixteen rows of a matrix over an input, a quantised row's bytes.
     fn sums(
         &self,
         (kind, layer): (Kind, usize),
         layout: &Layout,
         group: usize,
-        x: &[i16],
+        input: &[u8],
     ) -> Option<[i64; GROUP]> {
         let from = layout.group_offset(group);
         let bytes = self.section(kind, layer, from..from + layout.group_size())?;
-        group_sums(layout, bytes, x)
+        group_sums(layout, bytes, &Quantised::read(input)?.x)
     }
 }
 
@@ -162,9 +162,9 @@ impl<I: Inputs> Inputs for Own<'_, I> {
         matrix: (Kind, usize),
         layout: &Layout,
         group: usize,
-        x: &[i16],
+        input: &[u8],
     ) -> Option<[i64; GROUP]> {
-        self.inputs.sums(matrix, layout, group, x)
+        self.inputs.sums(matrix, layout, group, input)
     }
 }
 
@@ -262,10 +262,10 @@ impl<I: Inputs> Step<'_, I> {
         matrix_head(self.graph, kind, head)
     }
 
-    fn row_scale(&self, kind: Kind, layer: usize, row: usize) -> Option<i32> {
-        let at = HEAD + 4 * row;
-        let bytes = self.inputs.section(kind, layer, at..at + 4)?;
-        i32s(bytes)?.first().copied().filter(|scale| *scale >= 0)
+    fn row_scales(&self, kind: Kind, layer: usize, rows: Range<usize>) -> Option<Vec<i32>> {
+        let range = HEAD + 4 * rows.start..HEAD + 4 * rows.end;
+        let scales = i32s(self.inputs.section(kind, layer, range)?)?;
+        scales.iter().all(|scale| *scale >= 0).then_some(scales)
     }
 
     fn embed(&self) -> Option<Vec<u8>> {
@@ -280,8 +280,8 @@ impl<I: Inputs> Step<'_, I> {
         let group = self.inputs.section(Kind::Embedding, 0, range)?;
         let weights = lane_weights(&layout, group, row % GROUP)?;
         let shift = (exponent + 24 - config.residual_fraction as i32).clamp(1, 126) as u32;
-        let scale = i128::from(self.row_scale(Kind::Embedding, 0, row)?)
-            * i128::from(config.embedding_multiplier);
+        let scale = *self.row_scales(Kind::Embedding, 0, row..row + 1)?.first()?;
+        let scale = i128::from(scale) * i128::from(config.embedding_multiplier);
         let element = |weight: i32| {
             let value = (i128::from(weight) * scale + (1i128 << (shift - 1))) >> shift;
             saturate(value.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
@@ -305,11 +305,9 @@ impl<I: Inputs> Step<'_, I> {
         let config = &self.graph.config;
         let ((kind, layer), from) = factors(self.graph, self.place)?;
         let (layout, exponent) = self.matrix(kind, layer)?;
-        let input = Quantised::read(self.inputs.step(from)?)?;
-        if input.x.len() != layout.columns {
-            return None;
-        }
-        let sums = self.inputs.sums((kind, layer), &layout, cell, &input.x)?;
+        let input = self.inputs.step(from)?;
+        let scale = Quantised::read_scale(input, layout.columns)?;
+        let sums = self.inputs.sums((kind, layer), &layout, cell, input)?;
         let fraction = match self.place.what {
             What::AttentionOutput | What::Down if config.family.has_post_norms() => {
                 POST_NORM_FRACTION
@@ -318,15 +316,14 @@ impl<I: Inputs> Step<'_, I> {
             _ => FRACTION,
         };
         let product_shift = layout.product_shift();
-        let shift = i64::from(exponent) + i64::from(input.scale.exponent)
+        let shift = i64::from(exponent) + i64::from(scale.exponent)
             - i64::from(product_shift + fraction + 31);
-        let (mantissa, shift) = (input.scale.mantissa, shift.clamp(1, 62) as u32);
+        let (mantissa, shift) = (scale.mantissa, shift.clamp(1, 62) as u32);
         let epilogue = Epilogue { product_shift, mantissa, shift };
         let rows = cell * GROUP..layout.rows.min((cell + 1) * GROUP);
-        let mut out = Vec::with_capacity(GROUP);
-        for (row, sum) in rows.clone().zip(sums) {
-            out.push(epilogue.apply(sum, self.row_scale(kind, layer, row)?));
-        }
+        let scales = self.row_scales(kind, layer, rows.clone())?;
+        let values = scales.into_iter().zip(sums).map(|(scale, sum)| epilogue.apply(sum, scale));
+        let mut out: Vec<i32> = values.collect();
         if let Some(bias) = bias.filter(|_| config.family.has_biases()) {
             let at = HEAD + 4 * rows.start..HEAD + 4 * rows.end;
             let bias = i32s(self.inputs.section(bias, layer, at)?)?;
@@ -526,6 +523,13 @@ impl Quantised {
         let mut out = bytes16(&self.x);
         out.extend_from_slice(&bytes32(&[self.scale.mantissa, self.scale.exponent]));
         out
+    }
+
+    /// Reads the scale of a row of so many columns.
+    fn read_scale(bytes: &[u8], columns: usize) -> Option<Scale> {
+        let scale = bytes.get(2 * columns..)?;
+        let [mantissa, exponent] = i32s(scale)?[..] else { return None };
+        (mantissa >= 0).then_some(Scale { mantissa, exponent })
     }
 
     /// Reads one. None where a value is larger than any quantised one.

@@ -258,29 +258,37 @@ fn one_of_each(graph: &Graph, shape: &Shape) -> Vec<Place> {
     places.into_values().collect()
 }
 
-#[test]
-fn a_worker_that_is_wrong_in_one_step_of_any_kind_is_convicted_and_so_is_a_false_accuser() {
-    for family in [Family::Qwen2, Family::Gemma3] {
-        let (model, bytes, request, output) = answer(family, 3);
-        let run =
-            Run { prompt: &request.prompt, output: &output, said: 0, sampling: &request.sampling };
-        let memory = Memory::new(&model, run.clone()).unwrap();
-        let (graph, shape) = (*memory.graph(), *memory.shape());
-        let places = one_of_each(&graph, &shape);
-        assert_eq!(places.len(), 24, "{places:?}");
-        for place in places {
-            // The last cell, whose step may have earlier ones of its own.
-            let byte = graph.size(place) - 4;
-            let lie = Some(Lie { place, byte });
-            let (rounds, size, verdict) = dispute((&model, &bytes), &run, [lie, None]);
-            assert_eq!(verdict, Verdict::WorkerWrong, "{place:?}");
-            assert!(rounds <= 5 && size <= 3 << 19, "{place:?}: {rounds} rounds, {size} bytes");
-            if matches!(place.what, What::Query | What::Sums(_) | What::Sample) {
-                let (.., verdict) = dispute((&model, &bytes), &run, [None, lie]);
-                assert_eq!(verdict, Verdict::ChallengerWrong, "{place:?}");
-            }
+/// Convicts whoever is wrong in one cell of a step of each kind, and of nothing else.
+fn check_every_kind(family: Family) {
+    let (model, bytes, request, output) = answer(family, 3);
+    let (prompt, sampling) = (&request.prompt, &request.sampling);
+    let run = Run { prompt, output: &output, said: 0, sampling };
+    let memory = Memory::new(&model, run.clone()).unwrap();
+    let (graph, shape) = (*memory.graph(), *memory.shape());
+    let places = one_of_each(&graph, &shape);
+    assert_eq!(places.len(), 24, "{places:?}");
+    for place in places {
+        // The last cell, whose step may have earlier ones of its own.
+        let byte = graph.size(place) - 4;
+        let lie = Some(Lie { place, byte });
+        let (rounds, size, verdict) = dispute((&model, &bytes), &run, [lie, None]);
+        assert_eq!(verdict, Verdict::WorkerWrong, "{place:?}");
+        assert!(rounds <= 5 && size <= 3 << 19, "{place:?}: {rounds} rounds, {size} bytes");
+        if matches!(place.what, What::Query | What::Sums(_) | What::Sample) {
+            let (.., verdict) = dispute((&model, &bytes), &run, [None, lie]);
+            assert_eq!(verdict, Verdict::ChallengerWrong, "{place:?}");
         }
     }
+}
+
+#[test]
+fn whoever_is_wrong_in_one_step_of_any_kind_is_convicted() {
+    check_every_kind(Family::Qwen2);
+}
+
+#[test]
+fn whoever_is_wrong_in_one_step_is_convicted_with_windows_and_post_norms() {
+    check_every_kind(Family::Gemma3);
 }
 
 #[test]

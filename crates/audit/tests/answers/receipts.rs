@@ -136,55 +136,56 @@ fn an_answer_is_verified_whether_it_is_long_or_one_token() {
     }
 }
 
+/// A change of one field.
+type Alter = fn(&mut Receipt);
+
+const ALTERATIONS: [(&str, Alter); 40] = [
+    ("network", |it| it.terms.network = Hash([99; 32])),
+    ("epoch", |it| it.terms.epoch = Epoch(3)),
+    ("model", |it| it.terms.model = Cid::raw(Hash([3; 32]))),
+    ("tokenizer", |it| it.terms.tokenizer = Hash([99; 32])),
+    ("template", |it| it.terms.template = Hash([99; 32])),
+    ("profile", |it| it.terms.profile = 2),
+    ("trust", |it| it.terms.trust = Trust::Private),
+    ("prompt_price", |it| it.terms.prompt_price = Amount::new(1).unwrap()),
+    ("output_price", |it| it.terms.output_price = Amount::new(1).unwrap()),
+    ("payer", |it| it.terms.payer = Address([99; 20])),
+    ("worker", |it| it.terms.worker = Address([99; 20])),
+    ("worker_key", |it| it.terms.worker_key = Hash([99; 32])),
+    ("gateway", |it| it.terms.gateway = Hash([99; 32])),
+    ("channel", |it| it.terms.channel = 99),
+    ("sequence", |it| it.terms.sequence = 99),
+    ("nonce", |it| it.terms.nonce = Hash([99; 32])),
+    ("temperature", |it| it.choosing.temperature = 99),
+    ("top_k", |it| it.choosing.top_k = 99),
+    ("top_p", |it| it.choosing.top_p = 99),
+    ("min_p", |it| it.choosing.min_p = 99),
+    ("repetition_penalty", |it| it.choosing.repetition_penalty = 99),
+    ("presence_penalty", |it| it.choosing.presence_penalty = 99),
+    ("frequency_penalty", |it| it.choosing.frequency_penalty = 99),
+    ("biases", |it| it.choosing.biases = Hash([99; 32])),
+    ("seeding", |it| it.choosing.seeding = Seeding::Fixed),
+    ("client_nonce", |it| it.choosing.client_nonce = Hash([99; 32])),
+    ("worker_nonce", |it| it.choosing.worker_nonce = Hash([99; 32])),
+    ("choice", |it| it.choosing.choice = 99),
+    ("seed", |it| it.choosing.seed = Hash([99; 32])),
+    ("prompt", |it| it.prompt = Hash([99; 32])),
+    ("prompt_tokens", |it| it.prompt_tokens = 99),
+    ("tokens_max", |it| it.tokens_max = 99),
+    ("end_tokens", |it| it.end_tokens = Hash([99; 32])),
+    ("said", |it| it.said = 1),
+    ("output", |it| it.output = Hash([99; 32])),
+    ("output_tokens", |it| it.output_tokens = 99),
+    ("ending", |it| it.ending = audit::receipt::Ending::Stopped),
+    ("blinded", |it| it.blinded = Hash([99; 32])),
+    ("due", |it| it.due = Amount::new(99).unwrap()),
+    ("nothing", |_| {}),
+];
+
 #[test]
 fn every_field_altered_in_turn_is_named() {
     let (signed, payload, replayed) = answered(12);
-    type Alter = fn(&mut Receipt);
-    let other = Hash([99; 32]);
-    assert_ne!(signed.receipt.prompt, other);
-    let alterations: [(&str, Alter); 40] = [
-        ("network", |it| it.terms.network = Hash([99; 32])),
-        ("epoch", |it| it.terms.epoch = Epoch(3)),
-        ("model", |it| it.terms.model = Cid::raw(Hash([3; 32]))),
-        ("tokenizer", |it| it.terms.tokenizer = Hash([99; 32])),
-        ("template", |it| it.terms.template = Hash([99; 32])),
-        ("profile", |it| it.terms.profile = 2),
-        ("trust", |it| it.terms.trust = Trust::Private),
-        ("prompt_price", |it| it.terms.prompt_price = Amount::new(1).unwrap()),
-        ("output_price", |it| it.terms.output_price = Amount::new(1).unwrap()),
-        ("payer", |it| it.terms.payer = Address([99; 20])),
-        ("worker", |it| it.terms.worker = Address([99; 20])),
-        ("worker_key", |it| it.terms.worker_key = Hash([99; 32])),
-        ("gateway", |it| it.terms.gateway = Hash([99; 32])),
-        ("channel", |it| it.terms.channel = 99),
-        ("sequence", |it| it.terms.sequence = 99),
-        ("nonce", |it| it.terms.nonce = Hash([99; 32])),
-        ("temperature", |it| it.choosing.temperature = 99),
-        ("top_k", |it| it.choosing.top_k = 99),
-        ("top_p", |it| it.choosing.top_p = 99),
-        ("min_p", |it| it.choosing.min_p = 99),
-        ("repetition_penalty", |it| it.choosing.repetition_penalty = 99),
-        ("presence_penalty", |it| it.choosing.presence_penalty = 99),
-        ("frequency_penalty", |it| it.choosing.frequency_penalty = 99),
-        ("biases", |it| it.choosing.biases = Hash([99; 32])),
-        ("seeding", |it| it.choosing.seeding = Seeding::Fixed),
-        ("client_nonce", |it| it.choosing.client_nonce = Hash([99; 32])),
-        ("worker_nonce", |it| it.choosing.worker_nonce = Hash([99; 32])),
-        ("choice", |it| it.choosing.choice = 99),
-        ("seed", |it| it.choosing.seed = Hash([99; 32])),
-        ("prompt", |it| it.prompt = Hash([99; 32])),
-        ("prompt_tokens", |it| it.prompt_tokens = 99),
-        ("tokens_max", |it| it.tokens_max = 99),
-        ("end_tokens", |it| it.end_tokens = Hash([99; 32])),
-        ("said", |it| it.said = 1),
-        ("output", |it| it.output = Hash([99; 32])),
-        ("output_tokens", |it| it.output_tokens = 99),
-        ("ending", |it| it.ending = audit::receipt::Ending::Stopped),
-        ("blinded", |it| it.blinded = Hash([99; 32])),
-        ("due", |it| it.due = Amount::new(99).unwrap()),
-        ("nothing", |_| {}),
-    ];
-    for (field, alter) in alterations {
+    for (field, alter) in ALTERATIONS {
         let mut receipt = signed.receipt.clone();
         alter(&mut receipt);
         // Changed by someone on the way, and stated so by the worker itself.
