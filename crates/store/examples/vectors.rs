@@ -3,6 +3,8 @@
 //! The small ones and the directories are tests (`cid`, `directory`). The values are those of `kubo`'s
 //! `test/cli/cid_profiles_test.go` and of the profile tests of `js-ipfs-unixfs`.
 
+#![expect(clippy::print_stdout, reason = "a program for people")]
+
 #[path = "../src/cid/tests/key_stream.rs"]
 mod key_stream;
 

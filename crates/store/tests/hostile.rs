@@ -4,7 +4,12 @@
 //! archive leads to, nothing panics, what is kept hashes to its name, and a root that was taken in can be
 //! listed, walked and written again. `MASHAA_MUTATIONS=100000` changes as many.
 
-#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test ends at what it did not expect, and says how much it has tried"
+)]
 
 use std::io::Cursor;
 

@@ -10,6 +10,7 @@ use crate::fetch::source::SourceError;
 async fn answered(answer: &[u8]) -> (Result<Vec<u8>, SourceError>, usize) {
     let (near, mut far) = duplex(1 << 20);
     far.write_all(answer).await.unwrap();
+    far.shutdown().await.unwrap();
     let idle: Idle<_> = Arc::default();
     let asked = Asked { host: "there", path: "/ipfs/x", range: 2..7 };
     let part = ask(near, &asked, &idle).await;
