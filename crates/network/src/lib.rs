@@ -12,6 +12,7 @@ pub mod frame;
 pub mod membership;
 pub mod messages;
 pub mod network;
+mod runs;
 mod swarm;
 pub mod ticket;
 pub mod work;

@@ -22,6 +22,7 @@ use types::node_key::NodeSecret;
 
 use crate::membership::ANNOUNCEMENT_SIZE_MAX;
 use crate::network::{Command, Event, NetworkError, Options, node_of, peer_of};
+use crate::runs::{self, Runs};
 
 /// Connections to one node, at most: a relayed one, a direct one, and two that both sides began.
 const CONNECTIONS_PER_NODE_MAX: u32 = 4;
@@ -67,6 +68,7 @@ pub(crate) struct Driver {
     waiting: Vec<(PeerId, Answer)>,
     /// Who waits for the end of the connections to whom.
     leaving: Vec<(PeerId, Answer)>,
+    runs: Runs,
 }
 
 type Answer = oneshot::Sender<Result<(), String>>;
@@ -99,7 +101,8 @@ pub(crate) fn build(
         .build();
     let topic = gossipsub::IdentTopic::new(format!("/mashaa/{network}/announcements/1"));
     let (circuits, waiting, leaving) = (Vec::new(), Vec::new(), Vec::new());
-    let mut driver = Driver { swarm, topic, events, commands, circuits, waiting, leaving };
+    let runs = Runs::default();
+    let mut driver = Driver { swarm, topic, events, commands, circuits, waiting, leaving, runs };
     let topic = driver.topic.clone();
     driver.swarm.behaviour_mut().gossip.subscribe(&topic).map_err(failed)?;
     Ok(driver)
@@ -139,12 +142,14 @@ fn parts(
         false => None,
     };
     let version = format!("/mashaa/{}/1", options.network);
+    let identify = identify::Config::new(version, pair.public());
+    let identify = identify.with_agent_version(runs::own_name(&options.network));
     Ok(Parts {
         limits: connection_limits::Behaviour::new(limits),
         relayed,
         relay: relay::Behaviour::new(me, relay),
         punch: dcutr::Behaviour::new(me),
-        identify: identify::Behaviour::new(identify::Config::new(version, pair.public())),
+        identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
         nearby: nearby.into(),
         gossip,
@@ -282,6 +287,7 @@ impl Driver {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 self.circuits.retain(|(_, id)| *id != connection_id);
+                self.runs.closed(connection_id);
                 if num_established == 0 {
                     // Whoever waits is woken by the end of its sender.
                     self.leaving.retain(|(peer, _)| *peer != peer_id);
@@ -318,6 +324,13 @@ impl Driver {
                         tracing::debug!(%peer, %error, "a peer does not answer");
                         self.swarm.close_connection(connection);
                     }
+                }
+                None
+            }
+            PartsEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
+                for dead in self.runs.heard(peer_id, connection_id, &info.agent_version) {
+                    tracing::debug!(%peer_id, "a connection of an earlier run ends");
+                    self.swarm.close_connection(dead);
                 }
                 None
             }

@@ -10,6 +10,8 @@ mod kills;
 mod ledger;
 mod lies;
 #[cfg(unix)]
+mod load;
+#[cfg(unix)]
 mod machines;
 mod mirror;
 #[cfg(unix)]
