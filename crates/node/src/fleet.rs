@@ -73,12 +73,19 @@ struct Inner {
 /// An answer that a worker is computing.
 #[derive(Debug)]
 struct Attempt {
-    worker: WorkerId,
+    place: Place,
     source: Source,
     /// When the first and the last token came, and how many did.
     first: Option<Instant>,
     last: Option<Instant>,
     tokens: u32,
+}
+
+/// What a worker was asked for, in the table from the asking to the end: of many requests that come
+/// together, each sees the others.
+#[derive(Debug)]
+struct Place {
+    worker: WorkerId,
     inner: Arc<Inner>,
     ended: bool,
 }
@@ -215,7 +222,7 @@ impl Inner {
                 return Ok(job);
             }
         };
-        let name = first.worker.unwrap_or_else(|| self.peers.me()).to_string();
+        let name = first.place.worker.unwrap_or_else(|| self.peers.me()).to_string();
         tokio::spawn(Run::new(self, request, outputs, first).follow());
         Ok(job.by(name))
     }
@@ -293,13 +300,13 @@ impl Inner {
         worker: WorkerId,
         request: &Request,
     ) -> Result<Attempt, Fault> {
+        self.table().began(worker);
+        let place = Place { worker, inner: self.clone(), ended: false };
         let source = match worker {
             None => Source::Here(self.start_here(request)?),
             Some(node) => Source::There(self.start_there(node, request).await?),
         };
-        self.table().began(worker);
-        let inner = self.clone();
-        Ok(Attempt { worker, source, first: None, last: None, tokens: 0, inner, ended: false })
+        Ok(Attempt { place, source, first: None, last: None, tokens: 0 })
     }
 
     fn start_here(&self, request: &Request) -> Result<Job, Fault> {
@@ -346,12 +353,6 @@ impl Attempt {
         Ok(heard)
     }
 
-    fn end(&mut self, how: Ended) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.inner.table().ended(self.worker, how, now());
-        }
-    }
-
     /// Ends as a fault has it, and gives the reason.
     fn end_of(&mut self, fault: Fault) -> String {
         let (why, how) = match fault {
@@ -359,18 +360,26 @@ impl Attempt {
             Fault::Busy(why) => (why, Ended::Unneeded),
             Fault::Failed(why) | Fault::Stranger(why) | Fault::Never(why) => (why, Ended::Badly),
         };
-        self.end(how);
+        self.place.end(how);
         why
     }
 
     fn end_well(&mut self) {
         let time = self.first.zip(self.last).map_or(Duration::ZERO, |(first, last)| last - first);
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.end(Ended::Well { tokens: self.tokens, time });
+        self.place.end(Ended::Well { tokens: self.tokens, time });
     }
 }
 
-impl Drop for Attempt {
+impl Place {
+    fn end(&mut self, how: Ended) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.inner.table().ended(self.worker, how, now());
+        }
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.end(Ended::Unneeded);
     }
@@ -379,7 +388,7 @@ impl Drop for Attempt {
 impl Run {
     fn new(inner: Arc<Inner>, request: Request, outputs: Outputs, first: Attempt) -> Run {
         let candidates = inner.candidates(&request);
-        let candidate = candidates.iter().find(|it| it.worker == first.worker);
+        let candidate = candidates.iter().find(|it| it.worker == first.place.worker);
         let prompt = request.prompt.len();
         let expected = candidate.map_or(0, |it| inner.table().patience(it, prompt, now()));
         let late = Duration::from_millis(expected.saturating_mul(HEDGE_FACTOR)).max(HEDGE_MIN);
@@ -466,7 +475,7 @@ impl Run {
     /// Asks for a second worker, unless there is one or will be.
     fn ask_another(&mut self) {
         if self.spare.is_none() && self.asking.is_none() {
-            let except = self.lead.as_ref().map(|it| it.worker);
+            let except = self.lead.as_ref().map(|it| it.place.worker);
             self.asking = Some(Box::pin(self.inner.clone().round(self.rest(), except)));
         }
     }
@@ -477,7 +486,7 @@ impl Run {
         if let Some(lead) = lead.as_mut().filter(|_| self.quiet) {
             let why = Fault::Failed("silent, and overtaken by another".to_owned());
             let why = lead.end_of(why);
-            tracing::info!(worker = %name(lead.worker), why, "an answer goes to another worker");
+            tracing::info!(worker = %name(lead.place.worker), why, "an answer goes to another worker");
         }
     }
 
@@ -488,14 +497,14 @@ impl Run {
         };
         let why = lead.end_of(fault);
         let said = self.request.said.len();
-        tracing::info!(worker = %name(lead.worker), said, why, "an answer goes to another worker");
+        tracing::info!(worker = %name(lead.place.worker), said, why, "an answer goes to another worker");
         self.losses += 1;
         if self.losses > LOSSES_MAX {
             return Err(format!("{} workers were lost", self.losses));
         }
         self.quiet = false;
         if self.lead.is_none() && self.asking.is_none() {
-            self.asking = Some(self.search(Some(lead.worker)));
+            self.asking = Some(self.search(Some(lead.place.worker)));
         }
         Ok(())
     }
@@ -556,7 +565,7 @@ impl Run {
     fn remember(&self) {
         if let Some(lead) = self.lead.as_ref().filter(|it| it.tokens > 0) {
             let tokens = [self.request.prompt.as_slice(), &self.request.said].concat();
-            self.inner.table().remember(&tokens, lead.worker, now());
+            self.inner.table().remember(&tokens, lead.place.worker, now());
         }
     }
 }

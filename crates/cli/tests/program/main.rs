@@ -17,6 +17,8 @@ mod mirror;
 #[cfg(unix)]
 mod money;
 #[cfg(unix)]
+mod routing;
+#[cfg(unix)]
 mod snapshots;
 #[cfg(unix)]
 mod store;
