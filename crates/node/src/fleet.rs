@@ -210,8 +210,7 @@ impl Inner {
     async fn submit(self: Arc<Inner>, request: Request) -> Result<Job, Busy> {
         let busy = Busy { retry_after: RETRY_AFTER };
         let (outputs, job) = Job::bounded(AHEAD_MAX);
-        let first = match timeout(SUBMIT_TIME_MAX, self.clone().round(request.clone(), None)).await
-        {
+        let first = match timeout(SUBMIT_TIME_MAX, self.clone().first(&request)).await {
             Ok(Ok(first)) => first,
             Ok(Err(Fault::Busy(_) | Fault::Stranger(_) | Fault::Failed(_))) | Err(_) => {
                 return Err(busy);
@@ -227,6 +226,17 @@ impl Inner {
         Ok(job.by(name))
     }
 
+    /// Looks for the first worker. One that is lost as it is asked is no reason to refuse: others may
+    /// be about to come back.
+    async fn first(self: Arc<Inner>, request: &Request) -> Result<Attempt, Fault> {
+        loop {
+            match self.clone().round(request.clone(), None).await {
+                Err(Fault::Failed(_)) => sleep(ROUND_PAUSE).await,
+                found => return found,
+            }
+        }
+    }
+
     /// Asks the candidates in turn, once each, but for one. Whoever does not answer at once may be gone:
     /// the next is asked as well, and the first to take the work has it.
     async fn round(
@@ -235,22 +245,23 @@ impl Inner {
         except: Option<WorkerId>,
     ) -> Result<Attempt, Fault> {
         let mut worst = Fault::Busy("no machine runs the model now".to_owned());
-        let order = self.order(&request).into_iter().map(|it| it.worker);
-        let mut order = order.filter(|it| Some(*it) != except).peekable();
+        let mut tried: Vec<WorkerId> = except.into_iter().collect();
         let (mut asked, mut waiting) = (FuturesUnordered::new(), Vec::new());
         loop {
-            if let Some(worker) = order.next() {
+            // Those who came back meanwhile are among them.
+            let order = self.order(&request).into_iter();
+            if let Some(worker) = order.map(|it| it.worker).find(|it| !tried.contains(it)) {
                 let (inner, request) = (&self, &request);
                 asked.push(async move { (worker, inner.start(worker, request).await) });
+                tried.push(worker);
                 waiting.push(worker);
             }
-            let more = order.peek().is_some();
             let (worker, outcome) = tokio::select! {
                 outcome = asked.next() => match outcome {
                     Some(outcome) => outcome,
                     None => return Err(worst),
                 },
-                () = sleep(QUIET_TIME), if more => continue,
+                () = sleep(QUIET_TIME) => continue,
             };
             let at = waiting.iter().position(|it| *it == worker).unwrap_or(waiting.len());
             match outcome {

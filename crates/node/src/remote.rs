@@ -35,6 +35,9 @@ pub(crate) const QUIET_TIME: Duration = Duration::from_millis(700);
 const SILENCE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a worker may take to say whether it takes a sequence.
 const TAKE_TIME_MAX: Duration = Duration::from_secs(3);
+/// Streams on which a worker is asked, at most. Of streams that come in the same moment some are dropped
+/// unread (libp2p-stream passes on one at a time), which says nothing about the worker.
+const TRIES_MAX: u32 = 3;
 /// How long a message to the other node may take to leave.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long whoever opened a stream may take to say what it wants.
@@ -83,16 +86,24 @@ impl Remote {
     ) -> Result<Remote, Fault> {
         let ask = ask_of(model, request).map_err(|error| Fault::Never(error.to_string()))?;
         let taken = async {
-            let mut stream = network
-                .open(node, Purpose::Work)
-                .await
-                .map_err(|error| Fault::Failed(error.to_string()))?;
-            frame::write(&mut stream, &ask).await.map_err(|error| broke(&error))?;
-            match frame::read(&mut stream, TELL_SIZE_MAX).await {
-                Ok(Tell::Taken) => Ok(stream),
-                Ok(Tell::Refused(cause, why)) => Err(fault(cause, why.as_str())),
-                Ok(_) => Err(Fault::Failed("it began without taking the work".to_owned())),
-                Err(error) => Err(broke(&error)),
+            let mut tries = TRIES_MAX;
+            loop {
+                let mut stream = network
+                    .open(node, Purpose::Work)
+                    .await
+                    .map_err(|error| Fault::Failed(error.to_string()))?;
+                frame::write(&mut stream, &ask).await.map_err(|error| broke(&error))?;
+                tries -= 1;
+                match frame::read(&mut stream, TELL_SIZE_MAX).await {
+                    Ok(Tell::Taken) => return Ok(stream),
+                    Ok(Tell::Refused(cause, why)) => return Err(fault(cause, why.as_str())),
+                    Ok(_) => {
+                        let why = "it began without taking the work".to_owned();
+                        return Err(Fault::Failed(why));
+                    }
+                    Err(FrameError::Stream(_)) if tries > 0 => {}
+                    Err(error) => return Err(broke(&error)),
+                }
             }
         };
         let late = |_| Fault::Failed(format!("no answer in {} s", TAKE_TIME_MAX.as_secs()));

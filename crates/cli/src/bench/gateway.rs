@@ -5,7 +5,7 @@
 //! joined it, both on the loopback address. Each round asks the same of the engine in this process, of
 //! the worker's own API and of the gateway's, so that all meet the same noise; nobody computes meanwhile.
 //!
-//! Invariants: no process outlives the command; each round's prompt is another, so that no cache helps.
+//! Invariants: no process outlives the command; no two prompts are the same, so that no cache helps.
 //!
 //! Not here: the nodes (`up`, `peers`).
 
@@ -80,10 +80,10 @@ pub(super) fn run(context: &Context, arguments: &BenchArguments) -> anyhow::Resu
         let mut ways = [Times::default(), Times::default(), Times::default()];
         // The first round warms caches and connections up.
         for round in 0..=arguments.rounds.max(1) {
-            let asked = Asked::new(&opened, &record, arguments, round)?;
             let mut done = [None, None, None];
             for turn in 0..done.len() {
                 let way = (round + turn) % done.len();
+                let asked = Asked::new(&opened, &record, arguments, round * done.len() + way)?;
                 done[way] = Some(match way {
                     0 => alone(&mut engine, &asked.request)?,
                     1 => over(&worker.address, &asked)?,
@@ -103,7 +103,7 @@ pub(super) fn run(context: &Context, arguments: &BenchArguments) -> anyhow::Resu
     Ok(Outcome::Done)
 }
 
-/// What a round asks, for the engine and for the API.
+/// What one way of a round is asked, for the engine and for the API.
 struct Asked {
     request: Request,
     body: String,
@@ -114,13 +114,13 @@ impl Asked {
         opened: &Opened,
         record: &ModelRecord,
         arguments: &BenchArguments,
-        round: usize,
+        number: usize,
     ) -> anyhow::Result<Asked> {
         let tokenizer = &opened.served.tokenizer;
-        let vocabulary = u32::try_from(tokenizer.len())?;
-        let round = u32::try_from(round)?;
-        let token =
-            |at: u32| (at * 37).wrapping_add(round.wrapping_mul(101)).wrapping_add(3) % vocabulary;
+        let vocabulary = tokenizer.len().max(1);
+        // The beginnings differ for as many numbers as there are tokens, and then the steps.
+        let step = 37 + number / vocabulary;
+        let token = |at: u32| ((at as usize * step + number * 101 + 3) % vocabulary) as u32;
         let prompt: Vec<u32> = (0..arguments.prefill.max(1)).map(token).collect();
         // An answer that ends early would be a shorter one.
         let mut biases: Vec<(u32, i32)> =
