@@ -21,7 +21,7 @@ pub(crate) struct Machine {
     world: World,
     child: Child,
     pub(crate) address: String,
-    pub(crate) key: String,
+    key: String,
     /// Keeps its connection: looking again and again with new ones takes the ports that other nodes
     /// are about to listen on.
     agent: ureq::Agent,
@@ -107,16 +107,6 @@ impl Machine {
             };
             nodes.iter().filter(there).count() == count
         });
-    }
-
-    /// Bytes of memory that are its own.
-    pub(crate) fn memory(&self) -> u64 {
-        let status = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(status).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        let number = line.and_then(|it| it.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        // No system but Linux says.
-        number.unwrap_or(0) * 1024
     }
 
     /// Waits until nobody computes for this machine.
