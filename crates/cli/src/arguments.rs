@@ -432,6 +432,9 @@ pub(crate) struct BenchArguments {
     /// Measure the members' ledger instead: payments through a network of processes on this machine
     #[arg(long, conflicts_with_all = ["model", "peer"])]
     pub(crate) ledger: bool,
+    /// Measure instead what an answer costs by way of the API and of another machine
+    #[arg(long, conflicts_with_all = ["ledger", "peer"])]
+    pub(crate) gateway: bool,
     #[command(flatten)]
     pub(crate) load: LoadArguments,
 }

@@ -3,8 +3,9 @@
 //! Each figure is a median over rounds; with `--peer` a `llama-bench` program runs in turn with the
 //! same number of threads, so that both meet the same noise.
 //!
-//! Not here: the members' ledger (`bench/ledger.rs`).
+//! Not here: the members' ledger (`bench/ledger.rs`), the way to another machine (`bench/gateway.rs`).
 
+mod gateway;
 mod ledger;
 mod load;
 
@@ -36,6 +37,9 @@ struct Speed {
 pub(crate) fn run(context: &Context, arguments: &BenchArguments) -> anyhow::Result<Outcome> {
     if arguments.ledger {
         return ledger::run(context, &arguments.load);
+    }
+    if arguments.gateway {
+        return gateway::run(context, arguments);
     }
     let opened = context.opened(arguments.model.as_deref())?;
     let model = opened.model;

@@ -77,8 +77,14 @@ pub struct ServedModel {
 /// One queued sequence: what the backend says about it, in order. Dropping it cancels the work.
 #[derive(Debug)]
 pub struct Job {
-    outputs: mpsc::UnboundedReceiver<Result<Output, Broken>>,
+    outputs: Outputs,
     worker: Option<String>,
+}
+
+#[derive(Debug)]
+enum Outputs {
+    Free(mpsc::UnboundedReceiver<Result<Output, Broken>>),
+    Bounded(mpsc::Receiver<Result<Output, Broken>>),
 }
 
 /// Why a backend did not take a sequence.
@@ -122,14 +128,22 @@ impl fmt::Debug for ServedModel {
 }
 
 impl Job {
-    /// A job and the end that the backend keeps.
+    /// A job and the end that an engine keeps, which must not wait for a slow reader.
     ///
-    /// The channel needs no bound of its own: a sequence has at most `Request::tokens_max` tokens,
-    /// and an engine must not wait for a slow reader.
+    /// The channel needs no bound of its own: a sequence has at most `Request::tokens_max` tokens.
+    /// Whoever reads it on behalf of a client does so at once.
     #[must_use]
     pub fn channel() -> (mpsc::UnboundedSender<Result<Output, Broken>>, Job) {
         let (sender, outputs) = mpsc::unbounded_channel();
-        (sender, Job { outputs, worker: None })
+        (sender, Job { outputs: Outputs::Free(outputs), worker: None })
+    }
+
+    /// A job of which at most `count` outputs wait, at least one, and the end that the backend keeps:
+    /// there it is felt how fast the client reads.
+    #[must_use]
+    pub fn bounded(count: usize) -> (mpsc::Sender<Result<Output, Broken>>, Job) {
+        let (sender, outputs) = mpsc::channel(count.max(1));
+        (sender, Job { outputs: Outputs::Bounded(outputs), worker: None })
     }
 
     /// Says who computes the answer, for the header `x-mashaa-worker`.
@@ -144,16 +158,25 @@ impl Job {
 
     /// The next output. `None` when the backend went away. Nothing is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Result<Output, Broken>> {
-        self.outputs.recv().await
+        match &mut self.outputs {
+            Outputs::Free(outputs) => outputs.recv().await,
+            Outputs::Bounded(outputs) => outputs.recv().await,
+        }
     }
 
     /// The next output that is there already; `None` if there is none yet, or no more.
     pub fn try_next(&mut self) -> Option<Result<Output, Broken>> {
-        self.outputs.try_recv().ok()
+        match &mut self.outputs {
+            Outputs::Free(outputs) => outputs.try_recv().ok(),
+            Outputs::Bounded(outputs) => outputs.try_recv().ok(),
+        }
     }
 
     /// The same as `next`, for whoever follows several jobs.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Output, Broken>>> {
-        self.outputs.poll_recv(context)
+        match &mut self.outputs {
+            Outputs::Free(outputs) => outputs.poll_recv(context),
+            Outputs::Bounded(outputs) => outputs.poll_recv(context),
+        }
     }
 }

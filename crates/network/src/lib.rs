@@ -14,6 +14,7 @@ pub mod membership;
 pub mod messages;
 pub mod network;
 pub mod revocation;
+mod runs;
 mod streams;
 mod swarm;
 pub mod ticket;

@@ -32,6 +32,7 @@ use crate::membership::ANNOUNCEMENT_SIZE_MAX;
 use crate::network::{
     Command, Event, NetworkError, Options, is_reachable_from_elsewhere, node_of, peer_of,
 };
+use crate::runs::{self, Runs};
 use crate::streams;
 use crate::ticket::ADDRESSES_MAX;
 
@@ -98,6 +99,7 @@ pub(crate) struct Driver {
     dialling: Vec<Dialling>,
     /// Who waits for the end of the connections to whom.
     leaving: Vec<(PeerId, Answer)>,
+    runs: Runs,
 }
 
 /// A connection.
@@ -162,8 +164,9 @@ pub(crate) fn build(
     let topic = gossipsub::IdentTopic::new(format!("/mashaa/{network}/announcements/1"));
     let alone = options.listen.is_some_and(|at| at.ip().is_loopback());
     let (links, relays, dialling, leaving) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let runs = Runs::default();
     let mut driver =
-        Driver { swarm, topic, events, commands, alone, links, relays, dialling, leaving };
+        Driver { swarm, topic, events, commands, alone, links, relays, dialling, leaving, runs };
     for address in &options.announced {
         driver.tell_of(address);
     }
@@ -207,12 +210,14 @@ fn parts(
         false => None,
     };
     let version = format!("/mashaa/{}/1", options.network);
+    let identify = identify::Config::new(version, pair.public());
+    let identify = identify.with_agent_version(runs::own_name(&options.network));
     Ok(Parts {
         limits: connection_limits::Behaviour::new(limits),
         relayed,
         relay: relay::Behaviour::new(me, relay),
         punch: dcutr::Behaviour::new(me),
-        identify: identify::Behaviour::new(identify::Config::new(version, pair.public())),
+        identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
         nearby: nearby.into(),
         gossip,
@@ -483,6 +488,7 @@ impl Driver {
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 let was_best = self.best(&peer_id).is_some_and(|it| it.id == connection_id);
                 self.links.retain(|it| it.id != connection_id);
+                self.runs.closed(connection_id);
                 if num_established == 0 {
                     // Whoever waits is woken by the end of its sender.
                     self.leaving.retain(|(peer, _)| *peer != peer_id);
@@ -517,6 +523,13 @@ impl Driver {
                         tracing::debug!(%peer, %error, "a peer does not answer");
                         self.swarm.close_connection(connection);
                     }
+                }
+                None
+            }
+            PartsEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
+                for dead in self.runs.heard(peer_id, connection_id, &info.agent_version) {
+                    tracing::debug!(%peer_id, "a connection of an earlier run ends");
+                    self.swarm.close_connection(dead);
                 }
                 None
             }

@@ -3,24 +3,32 @@
 //! The gateway's side: it holds the prompt and the tokens so far, and since every machine computes the
 //! same bits, another goes on in the middle of an answer and nobody can tell.
 //!
+//! A worker that is quiet, or late with the prompt, is not waited for: another starts as well, and
+//! whoever is first goes on. A client that reads slowly holds no worker: the work stops, and goes on from
+//! where it was once there is room.
+//!
 //! Invariants:
 //! - A token is passed on once, in order, whoever computes it.
-//! - Attempts are bounded in number and in time.
+//! - Attempts are bounded in number and in time, and at most two compute one answer.
+//! - At most `AHEAD_MAX` outputs wait for a client.
 //!
 //! Not here: the order in which workers are asked (`route`), the way to them (`remote`, `peers`).
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::request::{Output, Request};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use gateway::backend::{Backend, Broken, Busy, Job, Pause, ServedModel, Submitting};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use types::id::Hash;
 
 use crate::peers::{Peers, now};
-use crate::remote::{Fault, Remote};
+use crate::remote::{Fault, Heard, QUIET_TIME, Remote};
 use crate::route::{Candidate, Ended, Standing, Table, WorkerId};
 use crate::worker::{Class, Worker};
 
@@ -36,12 +44,18 @@ const LOSSES_MAX: u32 = 16;
 const HEDGE_FACTOR: u64 = 4;
 /// The least time until a second worker starts.
 const HEDGE_MIN: Duration = Duration::from_secs(2);
+/// Outputs that wait for a client which reads slowly, at most: some seconds of a fast machine's work.
+const AHEAD_MAX: usize = 256;
+/// How long a worker waits for such a client before it is let go. Its past positions stay in its cache
+/// as long as nobody else needs the room.
+const WAIT_TIME_MAX: Duration = Duration::from_millis(250);
 /// Seconds after which a client that found every machine busy may come back.
 const RETRY_AFTER: u32 = 2;
 /// What this node is taken to compute in a second, until it is measured.
 const UNMEASURED: (u32, u32) = (200, 20);
 
-type Outputs = UnboundedSender<Result<Output, Broken>>;
+type Outputs = Sender<Result<Output, Broken>>;
+type Asking = Pin<Box<dyn Future<Output = Result<Attempt, Fault>> + Send>>;
 
 /// The machines that answer.
 #[derive(Debug)]
@@ -60,12 +74,19 @@ struct Inner {
 /// An answer that a worker is computing.
 #[derive(Debug)]
 struct Attempt {
-    worker: WorkerId,
+    place: Place,
     source: Source,
     /// When the first and the last token came, and how many did.
     first: Option<Instant>,
     last: Option<Instant>,
     tokens: u32,
+}
+
+/// What a worker was asked for, in the table from the asking to the end: of many requests that come
+/// together, each sees the others.
+#[derive(Debug)]
+struct Place {
+    worker: WorkerId,
     inner: Arc<Inner>,
     ended: bool,
 }
@@ -82,6 +103,33 @@ struct Run {
     request: Request,
     prompted: bool,
     outputs: Outputs,
+    /// Who computes; none while another is looked for.
+    lead: Option<Attempt>,
+    /// Whether it has fallen silent.
+    quiet: bool,
+    /// When it is late with the prompt, until then.
+    late: Option<Instant>,
+    /// Who started as well, since the lead is quiet or late.
+    spare: Option<Attempt>,
+    /// A search for one of them.
+    asking: Option<Asking>,
+    losses: u32,
+}
+
+/// What happens to an answer.
+enum Event {
+    Lead(Result<Heard, Fault>),
+    Spare(Result<Heard, Fault>),
+    Asked(Result<Attempt, Fault>),
+    Late,
+    Unwanted,
+}
+
+/// How an answer stands.
+#[derive(PartialEq, Eq)]
+enum Stage {
+    Goes,
+    Over,
 }
 
 impl Fleet {
@@ -145,13 +193,8 @@ impl Inner {
         });
         let room = request.prompt.len().saturating_add(request.tokens_max as usize);
         let offers = self.peers.offers(&self.served.cid).into_iter();
-        let offers = offers.filter(|(_, _, offer)| offer.context as usize >= room);
-        let there = offers.map(|(node, since, offer)| Candidate {
-            worker: Some(node),
-            since,
-            price: offer.price,
-            prefill: offer.prefill.max(1),
-            decode: offer.decode.max(1),
+        let there = offers.filter_map(|(node, since, offer)| {
+            Candidate::of(node, since, &offer, &self.served.cid, room)
         });
         here.chain(there).collect()
     }
@@ -168,48 +211,101 @@ impl Inner {
 
     async fn submit(self: Arc<Inner>, request: Request) -> Result<Job, Busy> {
         let busy = Busy { retry_after: RETRY_AFTER };
-        let first = match timeout(SUBMIT_TIME_MAX, self.round(&request, &[])).await {
+        let (outputs, job) = Job::bounded(AHEAD_MAX);
+        let first = match timeout(SUBMIT_TIME_MAX, self.clone().first(&request)).await {
             Ok(Ok(first)) => first,
             Ok(Err(Fault::Busy(_) | Fault::Stranger(_) | Fault::Failed(_))) | Err(_) => {
                 return Err(busy);
             }
             Ok(Err(Fault::Never(why))) => {
-                let (outputs, job) = Job::channel();
-                // The other end is right here.
-                let _ = outputs.send(Err(Broken(why)));
+                // The other end is right here, and has room.
+                let _ = outputs.try_send(Err(Broken(why)));
                 return Ok(job);
             }
         };
-        let name = first.worker.unwrap_or_else(|| self.peers.me()).to_string();
-        let (outputs, job) = Job::channel();
-        let run = Run { inner: self, request, prompted: false, outputs };
-        tokio::spawn(run.follow(first));
+        let name = first.place.worker.unwrap_or_else(|| self.peers.me()).to_string();
+        tokio::spawn(Run::new(self, request, outputs, first).follow());
         Ok(job.by(name))
     }
 
-    /// Asks the candidates in turn, once each, but for some.
+    /// Looks for the first worker. One that is lost as it is asked is no reason to refuse: others may
+    /// be about to come back.
+    async fn first(self: Arc<Inner>, request: &Request) -> Result<Attempt, Fault> {
+        loop {
+            match self.clone().round(request.clone(), None).await {
+                Err(Fault::Failed(_)) => sleep(ROUND_PAUSE).await,
+                found => return found,
+            }
+        }
+    }
+
+    /// Asks the candidates in turn, once each, but for one. Whoever does not answer at once may be gone:
+    /// the next is asked as well, and the first to take the work has it.
     async fn round(
-        self: &Arc<Inner>,
-        request: &Request,
-        except: &[WorkerId],
+        self: Arc<Inner>,
+        request: Request,
+        except: Option<WorkerId>,
     ) -> Result<Attempt, Fault> {
         let mut worst = Fault::Busy("no machine runs the model now".to_owned());
-        for candidate in self.order(request) {
-            if except.contains(&candidate.worker) {
-                continue;
+        let mut tried: Vec<WorkerId> = except.into_iter().collect();
+        let (mut asked, mut waiting) = (FuturesUnordered::new(), Vec::new());
+        loop {
+            // Those who came back meanwhile are among them.
+            let order = self.order(&request).into_iter();
+            if let Some(worker) = order.map(|it| it.worker).find(|it| !tried.contains(it)) {
+                let (inner, request) = (&self, &request);
+                asked.push(async move { (worker, inner.start(worker, request).await) });
+                tried.push(worker);
+                waiting.push(worker);
             }
-            match self.start(candidate.worker, request).await {
-                Ok(attempt) => return Ok(attempt),
+            let (worker, outcome) = tokio::select! {
+                outcome = asked.next() => match outcome {
+                    Some(outcome) => outcome,
+                    None => return Err(worst),
+                },
+                () = sleep(QUIET_TIME) => continue,
+            };
+            let at = waiting.iter().position(|it| *it == worker).unwrap_or(waiting.len());
+            match outcome {
+                Ok(attempt) => {
+                    // Whoever was asked before and says nothing yet has been overtaken.
+                    let overtaken = waiting.into_iter().take(at);
+                    overtaken.for_each(|it| self.table().judge(it, Ended::Badly, now()));
+                    return Ok(attempt);
+                }
                 Err(Fault::Busy(why)) => worst = Fault::Busy(why),
                 Err(Fault::Never(why)) => return Err(Fault::Never(why)),
                 Err(Fault::Failed(why) | Fault::Stranger(why)) => {
-                    tracing::info!(worker = %name(candidate.worker), why, "a worker is passed over");
-                    self.table().judge(candidate.worker, Ended::Badly, now());
+                    tracing::info!(worker = %name(worker), why, "a worker is passed over");
+                    self.table().judge(worker, Ended::Badly, now());
                     worst = Fault::Failed(why);
                 }
             }
+            waiting.retain(|it| *it != worker);
         }
-        Err(worst)
+    }
+
+    /// Looks for a worker until there is one, or its time is up. Whoever was lost is asked again only
+    /// where there is nobody else.
+    async fn search(
+        self: Arc<Inner>,
+        request: Request,
+        lost: Option<WorkerId>,
+    ) -> Result<Attempt, Fault> {
+        let until = Instant::now() + RESUME_TIME_MAX;
+        let mut except = lost;
+        loop {
+            let why = match self.clone().round(request.clone(), except).await {
+                Ok(attempt) => return Ok(attempt),
+                Err(Fault::Never(why)) => return Err(Fault::Never(why)),
+                Err(Fault::Busy(why) | Fault::Stranger(why) | Fault::Failed(why)) => why,
+            };
+            except = None;
+            if Instant::now() > until {
+                return Err(Fault::Never(format!("no worker could go on: {why}")));
+            }
+            sleep(ROUND_PAUSE).await;
+        }
     }
 
     async fn start(
@@ -217,13 +313,13 @@ impl Inner {
         worker: WorkerId,
         request: &Request,
     ) -> Result<Attempt, Fault> {
+        self.table().began(worker);
+        let place = Place { worker, inner: self.clone(), ended: false };
         let source = match worker {
             None => Source::Here(self.start_here(request)?),
             Some(node) => Source::There(self.start_there(node, request).await?),
         };
-        self.table().began(worker);
-        let inner = self.clone();
-        Ok(Attempt { worker, source, first: None, last: None, tokens: 0, inner, ended: false })
+        Ok(Attempt { place, source, first: None, last: None, tokens: 0 })
     }
 
     fn start_here(&self, request: &Request) -> Result<Job, Fault> {
@@ -252,28 +348,22 @@ fn name(worker: WorkerId) -> String {
 }
 
 impl Attempt {
-    async fn next(&mut self) -> Result<Output, Fault> {
-        let output = match &mut self.source {
+    async fn next(&mut self) -> Result<Heard, Fault> {
+        let heard = match &mut self.source {
             Source::There(remote) => remote.next().await?,
             Source::Here(job) => match job.next().await {
-                Some(Ok(output)) => output,
+                Some(Ok(output)) => Heard::Output(output),
                 Some(Err(Broken(why))) => return Err(Fault::Never(why)),
                 None => return Err(Fault::Failed("the engine has stopped".to_owned())),
             },
         };
-        if matches!(output, Output::Token { .. }) {
+        if matches!(heard, Heard::Output(Output::Token { .. })) {
             let now = Instant::now();
             self.first.get_or_insert(now);
             self.last = Some(now);
             self.tokens = self.tokens.saturating_add(1);
         }
-        Ok(output)
-    }
-
-    fn end(&mut self, how: Ended) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.inner.table().ended(self.worker, how, now());
-        }
+        Ok(heard)
     }
 
     /// Ends as a fault has it, and gives the reason.
@@ -283,157 +373,217 @@ impl Attempt {
             Fault::Busy(why) => (why, Ended::Unneeded),
             Fault::Failed(why) | Fault::Stranger(why) | Fault::Never(why) => (why, Ended::Badly),
         };
-        self.end(how);
+        self.place.end(how);
         why
     }
 
     fn end_well(&mut self) {
         let time = self.first.zip(self.last).map_or(Duration::ZERO, |(first, last)| last - first);
         let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.end(Ended::Well { tokens: self.tokens, time });
+        self.place.end(Ended::Well { tokens: self.tokens, time });
     }
 }
 
-impl Drop for Attempt {
+impl Place {
+    fn end(&mut self, how: Ended) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.inner.table().ended(self.worker, how, now());
+        }
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.end(Ended::Unneeded);
     }
 }
 
 impl Run {
-    /// Passes on what the workers say, until the answer has ended or nobody wants it.
-    async fn follow(mut self, first: Attempt) {
-        let mut attempt = match self.begin(first).await {
-            Ok(attempt) => attempt,
-            Err(why) => return self.give_up(why),
-        };
-        let mut losses = 0;
-        loop {
-            let outputs = self.outputs.clone();
-            let next = tokio::select! {
-                next = attempt.next() => next,
-                () = outputs.closed() => return,
-            };
-            match next {
-                Ok(output) => {
-                    if self.pass_on(output, &mut attempt) {
-                        return;
-                    }
-                }
-                Err(Fault::Never(why)) => return self.give_up(why),
-                Err(fault) => {
-                    losses += 1;
-                    let why = attempt.end_of(fault);
-                    let (lost, said) = (name(attempt.worker), self.request.said.len());
-                    tracing::info!(worker = %lost, said, why, "an answer goes to another worker");
-                    match self.resume(attempt.worker, losses).await {
-                        Ok(next) => attempt = next,
-                        Err(why) => return self.give_up(why),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Waits for a first sign of the prompt; where it is late, asks a second worker, and goes on with
-    /// whichever is first.
-    async fn begin(&mut self, mut first: Attempt) -> Result<Attempt, String> {
-        let candidates = self.inner.candidates(&self.request);
-        let expected = candidates.iter().find(|it| it.worker == first.worker);
-        let prompt = self.request.prompt.len();
-        let expected = expected.map_or(0, |it| self.inner.table().patience(it, prompt));
+    fn new(inner: Arc<Inner>, request: Request, outputs: Outputs, first: Attempt) -> Run {
+        let candidates = inner.candidates(&request);
+        let candidate = candidates.iter().find(|it| it.worker == first.place.worker);
+        let prompt = request.prompt.len();
+        let expected = candidate.map_or(0, |it| inner.table().patience(it, prompt, now()));
         let late = Duration::from_millis(expected.saturating_mul(HEDGE_FACTOR)).max(HEDGE_MIN);
-        let late = Instant::now() + late;
-        let outputs = self.outputs.clone();
-        let mut second: Option<Attempt> = None;
-        let mut hedged = false;
+        let (lead, late) = (Some(first), Some(Instant::now() + late));
+        let (prompted, quiet, spare, asking, losses) = (false, false, None, None, 0);
+        Run { inner, request, prompted, outputs, lead, quiet, late, spare, asking, losses }
+    }
+
+    /// Passes on what the workers say, until the answer has ended or nobody wants it.
+    async fn follow(mut self) {
         loop {
-            let (from_second, next) = tokio::select! {
-                next = first.next() => (false, next),
-                next = next_of(&mut second) => (true, next),
-                () = sleep_until(late), if !hedged => {
-                    hedged = true;
-                    let except = [first.worker];
-                    second = self.inner.round(&self.request, &except).await.ok();
-                    continue;
-                }
-                () = outputs.closed() => return Err("nobody waits for the answer".to_owned()),
-            };
-            match (next, from_second, second.take()) {
-                (Ok(output), false, _) => {
-                    self.pass_on(output, &mut first);
-                    return Ok(first);
-                }
-                (Ok(output), true, Some(mut second)) => {
-                    self.pass_on(output, &mut second);
-                    return Ok(second);
-                }
-                (Err(Fault::Never(why)), ..) => return Err(why),
-                (Err(fault), true, Some(mut second)) => drop(second.end_of(fault)),
-                (Err(fault), false, Some(second)) => {
-                    first.end_of(fault);
-                    first = second;
-                }
-                (Err(fault), false, None) => {
-                    first.end_of(fault);
-                    first = self.resume(first.worker, 1).await?;
-                }
-                (_, true, None) => {}
+            let event = self.event().await;
+            match self.heed(event).await {
+                Ok(Stage::Goes) => {}
+                Ok(Stage::Over) => return,
+                // Where nobody waits, nobody needs to know.
+                Err(why) => return drop(self.outputs.send(Err(Broken(why))).await),
             }
         }
     }
 
-    /// Passes one output on; true if it was the last, or nobody takes it.
-    fn pass_on(&mut self, output: Output, attempt: &mut Attempt) -> bool {
-        let last = match &output {
-            // A worker that took over has computed the prompt again, which was told already.
-            Output::Prompt { .. } if std::mem::replace(&mut self.prompted, true) => return false,
-            Output::Prompt { .. } => false,
-            Output::Token { token, .. } => {
-                self.request.said.push(*token);
-                false
-            }
-            Output::Finished(_) => {
-                attempt.end_well();
-                let tokens = [self.request.prompt.as_slice(), &self.request.said].concat();
-                self.inner.table().remember(&tokens, attempt.worker, now());
-                true
+    async fn event(&mut self) -> Event {
+        let Run { lead, spare, asking, late, outputs, .. } = self;
+        let asked = async {
+            match asking {
+                Some(asking) => asking.await,
+                None => std::future::pending().await,
             }
         };
-        self.outputs.send(Ok(output)).is_err() || last
+        let is_late = async {
+            match late {
+                Some(late) => sleep_until(*late).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            heard = next_of(lead) => Event::Lead(heard),
+            heard = next_of(spare) => Event::Spare(heard),
+            asked = asked => Event::Asked(asked),
+            () = is_late => Event::Late,
+            () = outputs.closed() => Event::Unwanted,
+        }
     }
 
-    /// Finds another worker for what is left of the answer.
-    async fn resume(&mut self, lost: WorkerId, losses: u32) -> Result<Attempt, String> {
-        if losses > LOSSES_MAX {
-            return Err(format!("{losses} workers were lost"));
+    async fn heed(&mut self, event: Event) -> Result<Stage, String> {
+        match event {
+            Event::Lead(Ok(Heard::Output(output))) => return Ok(self.pass_on(output).await),
+            Event::Lead(Ok(Heard::Quiet)) => {
+                self.quiet = true;
+                self.ask_another();
+            }
+            Event::Late => {
+                self.late = None;
+                self.ask_another();
+            }
+            Event::Spare(Ok(Heard::Output(output))) => {
+                self.overtake();
+                return Ok(self.pass_on(output).await);
+            }
+            Event::Spare(Ok(Heard::Quiet)) => {}
+            Event::Lead(Err(Fault::Never(why)))
+            | Event::Spare(Err(Fault::Never(why)))
+            | Event::Asked(Err(Fault::Never(why))) => return Err(why),
+            Event::Lead(Err(fault)) => self.lose(fault)?,
+            Event::Spare(Err(fault)) => {
+                self.spare.take().into_iter().for_each(|mut it| drop(it.end_of(fault.clone())));
+            }
+            Event::Asked(found) => {
+                self.asking = None;
+                let place = if self.lead.is_none() { &mut self.lead } else { &mut self.spare };
+                *place = found.ok();
+                if self.lead.is_none() {
+                    self.asking = Some(self.search(None));
+                }
+            }
+            Event::Unwanted => {
+                self.remember();
+                return Ok(Stage::Over);
+            }
         }
+        Ok(Stage::Goes)
+    }
+
+    /// Asks for a second worker, unless there is one or will be.
+    fn ask_another(&mut self) {
+        if self.spare.is_none() && self.asking.is_none() {
+            let except = self.lead.as_ref().map(|it| it.place.worker);
+            self.asking = Some(Box::pin(self.inner.clone().round(self.rest(), except)));
+        }
+    }
+
+    /// The second worker was first.
+    fn overtake(&mut self) {
+        let mut lead = std::mem::replace(&mut self.lead, self.spare.take());
+        if let Some(lead) = lead.as_mut().filter(|_| self.quiet) {
+            let why = Fault::Failed("silent, and overtaken by another".to_owned());
+            let why = lead.end_of(why);
+            tracing::info!(worker = %name(lead.place.worker), why, "an answer goes to another worker");
+        }
+    }
+
+    /// The lead is lost; whoever started as well goes on, or whoever is found.
+    fn lose(&mut self, fault: Fault) -> Result<(), String> {
+        let Some(mut lead) = std::mem::replace(&mut self.lead, self.spare.take()) else {
+            return Ok(());
+        };
+        let why = lead.end_of(fault);
+        let said = self.request.said.len();
+        tracing::info!(worker = %name(lead.place.worker), said, why, "an answer goes to another worker");
+        self.losses += 1;
+        if self.losses > LOSSES_MAX {
+            return Err(format!("{} workers were lost", self.losses));
+        }
+        self.quiet = false;
+        if self.lead.is_none() && self.asking.is_none() {
+            self.asking = Some(self.search(Some(lead.place.worker)));
+        }
+        Ok(())
+    }
+
+    fn search(&self, lost: Option<WorkerId>) -> Asking {
+        Box::pin(self.inner.clone().search(self.rest(), lost))
+    }
+
+    /// What is left to compute.
+    fn rest(&self) -> Request {
         let mut rest = self.request.clone();
         rest.prompt_logprobs &= !self.prompted;
-        let until = Instant::now() + RESUME_TIME_MAX;
-        // Whoever was lost is asked again only where there is nobody else.
-        let mut except = vec![lost];
-        loop {
-            let why = match self.inner.round(&rest, &except).await {
-                Ok(attempt) => return Ok(attempt),
-                Err(Fault::Never(why)) => return Err(why),
-                Err(Fault::Busy(why) | Fault::Stranger(why) | Fault::Failed(why)) => why,
-            };
-            except.clear();
-            if Instant::now() > until || self.outputs.is_closed() {
-                return Err(format!("no worker could go on: {why}"));
-            }
-            sleep(ROUND_PAUSE).await;
-        }
+        rest
     }
 
-    fn give_up(&self, why: String) {
-        // Where nobody waits, nobody needs to know.
-        let _ = self.outputs.send(Err(Broken(why)));
+    /// Passes on one output of the lead, which nobody needs to help now.
+    async fn pass_on(&mut self, output: Output) -> Stage {
+        (self.quiet, self.late, self.spare, self.asking) = (false, None, None, None);
+        let mut last = false;
+        match &output {
+            // A worker that took over has computed the prompt again, which was told already.
+            Output::Prompt { .. } if std::mem::replace(&mut self.prompted, true) => {
+                return Stage::Goes;
+            }
+            Output::Prompt { .. } => {}
+            Output::Token { token, .. } => self.request.said.push(*token),
+            Output::Finished(_) => {
+                self.remember();
+                self.lead.take().into_iter().for_each(|mut lead| lead.end_well());
+                last = true;
+            }
+        }
+        if self.send(output).await.is_none() || last { Stage::Over } else { Stage::Goes }
+    }
+
+    /// Sends one output, and lets the worker go while the client takes none; `None` if it has gone.
+    async fn send(&mut self, output: Output) -> Option<()> {
+        let outputs = self.outputs.clone();
+        match timeout(WAIT_TIME_MAX, outputs.reserve()).await {
+            Ok(permit) => permit.ok()?.send(Ok(output)),
+            Err(_) => {
+                self.remember();
+                let held = self.lead.take();
+                let was_held = held.is_some();
+                drop(held);
+                // So much room that the next worker has something to do.
+                let mut permits = outputs.reserve_many(AHEAD_MAX / 2).await.ok()?;
+                permits.next()?.send(Ok(output));
+                if was_held {
+                    self.asking = Some(self.search(None));
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// The lead's cache has the conversation so far.
+    fn remember(&self) {
+        if let Some(lead) = self.lead.as_ref().filter(|it| it.tokens > 0) {
+            let tokens = [self.request.prompt.as_slice(), &self.request.said].concat();
+            self.inner.table().remember(&tokens, lead.place.worker, now());
+        }
     }
 }
 
-async fn next_of(attempt: &mut Option<Attempt>) -> Result<Output, Fault> {
+async fn next_of(attempt: &mut Option<Attempt>) -> Result<Heard, Fault> {
     match attempt {
         Some(attempt) => attempt.next().await,
         None => std::future::pending().await,

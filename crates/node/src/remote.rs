@@ -1,24 +1,26 @@
 //! Work between two nodes: asking another's engine, and letting others ask this one's.
 //!
 //! Invariants:
-//! - A worker that says nothing for `SILENCE_TIME_MAX` is given up.
+//! - A worker that says nothing for `QUIET_TIME` is told of, and given up after `SILENCE_TIME_MAX`.
 //! - Whoever closes the stream stops the work.
 //!
 //! Not here: which worker is asked (`route`, `fleet`), the messages' bytes (`network::work`).
 
+use std::pin::pin;
 use std::time::Duration;
 
 use engine::request::{Finish, Logprobs, Output, Request};
 use engine::sampling::{Sampling, Seed};
 use futures_util::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use gateway::backend::{Broken, Job};
-use network::frame;
+use network::frame::{self, FrameError};
 use network::messages::words;
 use network::network::{Network, Purpose, Stream};
 use network::work::{
     ALIVE_INTERVAL, ASK_SIZE_MAX, Ask, Cause, End, SCORES_MAX, Score, TELL_SIZE_MAX, Tell,
 };
 use tokio::sync::mpsc;
+use tokio::time::error::Elapsed;
 use tokio::time::{interval, timeout};
 use types::bounded::{List, Text};
 use types::codec::Malformed;
@@ -26,10 +28,16 @@ use types::id::Hash;
 
 use crate::worker::is_given_back;
 
+/// How long a worker says nothing before it may be gone, so that another is asked as well: two times
+/// and more the interval in which it says that it is alive, also while it computes a prompt.
+pub(crate) const QUIET_TIME: Duration = Duration::from_millis(700);
 /// How long a worker may say nothing: several times the interval in which it says that it is alive.
 const SILENCE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a worker may take to say whether it takes a sequence.
 const TAKE_TIME_MAX: Duration = Duration::from_secs(3);
+/// Streams on which a worker is asked, at most. Of streams that come in the same moment some are dropped
+/// unread (libp2p-stream passes on one at a time), which says nothing about the worker.
+const TRIES_MAX: u32 = 3;
 /// How long a message to the other node may take to leave.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long whoever opened a stream may take to say what it wants.
@@ -50,10 +58,19 @@ pub enum Fault {
     Failed(String),
 }
 
+/// What is heard of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It goes on with the answer.
+    Output(Output),
+    /// It has not even said for `QUIET_TIME` that it is alive. It may come back.
+    Quiet,
+}
+
 /// An answer that another node computes. Dropping it stops the work.
 #[derive(Debug)]
 pub struct Remote {
-    outputs: mpsc::Receiver<Result<Output, Fault>>,
+    heard: mpsc::Receiver<Result<Heard, Fault>>,
 }
 
 impl Remote {
@@ -69,29 +86,37 @@ impl Remote {
     ) -> Result<Remote, Fault> {
         let ask = ask_of(model, request).map_err(|error| Fault::Never(error.to_string()))?;
         let taken = async {
-            let mut stream = network
-                .open(node, Purpose::Work)
-                .await
-                .map_err(|error| Fault::Failed(error.to_string()))?;
-            frame::write(&mut stream, &ask).await.map_err(|error| broke(&error))?;
-            match frame::read(&mut stream, TELL_SIZE_MAX).await {
-                Ok(Tell::Taken) => Ok(stream),
-                Ok(Tell::Refused(cause, why)) => Err(fault(cause, why.as_str())),
-                Ok(_) => Err(Fault::Failed("it began without taking the work".to_owned())),
-                Err(error) => Err(broke(&error)),
+            let mut tries = TRIES_MAX;
+            loop {
+                let mut stream = network
+                    .open(node, Purpose::Work)
+                    .await
+                    .map_err(|error| Fault::Failed(error.to_string()))?;
+                frame::write(&mut stream, &ask).await.map_err(|error| broke(&error))?;
+                tries -= 1;
+                match frame::read(&mut stream, TELL_SIZE_MAX).await {
+                    Ok(Tell::Taken) => return Ok(stream),
+                    Ok(Tell::Refused(cause, why)) => return Err(fault(cause, why.as_str())),
+                    Ok(_) => {
+                        let why = "it began without taking the work".to_owned();
+                        return Err(Fault::Failed(why));
+                    }
+                    Err(FrameError::Stream(_)) if tries > 0 => {}
+                    Err(error) => return Err(broke(&error)),
+                }
             }
         };
         let late = |_| Fault::Failed(format!("no answer in {} s", TAKE_TIME_MAX.as_secs()));
         let stream = timeout(TAKE_TIME_MAX, taken).await.map_err(late)??;
-        let (sender, outputs) = mpsc::channel(TELLS_MAX);
+        let (sender, heard) = mpsc::channel(TELLS_MAX);
         tokio::spawn(listen(stream, sender, Limits::of(request)));
-        Ok(Remote { outputs })
+        Ok(Remote { heard })
     }
 
-    /// The next output. Nothing is lost if the future is dropped before it is ready.
-    pub async fn next(&mut self) -> Result<Output, Fault> {
+    /// What is heard next. Nothing is lost if the future is dropped before it is ready.
+    pub async fn next(&mut self) -> Result<Heard, Fault> {
         let ended = || Err(Fault::Failed("it ended too early".to_owned()));
-        self.outputs.recv().await.unwrap_or_else(ended)
+        self.heard.recv().await.unwrap_or_else(ended)
     }
 }
 
@@ -128,13 +153,13 @@ impl Limits {
 /// Follows a worker until its end, or until nobody wants to know.
 async fn listen(
     mut stream: Stream,
-    sender: mpsc::Sender<Result<Output, Fault>>,
+    sender: mpsc::Sender<Result<Heard, Fault>>,
     mut limits: Limits,
 ) {
     let mut scores = Vec::new();
     loop {
         let tell = tokio::select! {
-            tell = timeout(SILENCE_TIME_MAX, frame::read(&mut stream, TELL_SIZE_MAX)) => tell,
+            tell = next_tell(&mut stream, &sender) => tell,
             () = sender.closed() => return,
         };
         let output = match tell {
@@ -145,10 +170,25 @@ async fn listen(
         };
         let Some(output) = output.transpose() else { continue };
         let last = matches!(output, Err(_) | Ok(Output::Finished(_)));
-        if sender.send(output).await.is_err() || last {
+        if sender.send(output.map(Heard::Output)).await.is_err() || last {
             return;
         }
     }
+}
+
+/// The next message; says once if it is late.
+async fn next_tell(
+    stream: &mut Stream,
+    sender: &mpsc::Sender<Result<Heard, Fault>>,
+) -> Result<Result<Tell, FrameError>, Elapsed> {
+    let mut next = pin!(timeout(SILENCE_TIME_MAX, frame::read(stream, TELL_SIZE_MAX)));
+    // Half a message may be read, so the same future goes on.
+    if let Ok(tell) = timeout(QUIET_TIME, &mut next).await {
+        return tell;
+    }
+    // Where so much waits, nobody waits for the worker.
+    let _ = sender.try_send(Ok(Heard::Quiet));
+    next.await
 }
 
 /// What a message adds to the answer; nothing, if more is to come first.
@@ -211,7 +251,11 @@ pub async fn serve(
     let mut nothing = [0; 1];
     loop {
         let said = tokio::select! {
-            output = job.next() => tell_output(&mut writer, output).await,
+            output = job.next() => {
+                // Whatever it says, it says that it is alive.
+                alive.reset();
+                tell_output(&mut writer, output).await
+            }
             _ = alive.tick() => tell(&mut writer, &Tell::Alive).await,
             // Nothing more is to be said by whoever asked: it has gone.
             _ = reader.read(&mut nothing) => false,

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use network::membership::Offer;
 use types::id::Hash;
 
 /// Who computes: this node, or another.
@@ -68,8 +69,8 @@ struct Seen {
     bad: u32,
     /// Failures since the last success.
     row: u32,
-    /// Microseconds a token, averaged.
-    token_time: Option<u64>,
+    /// Microseconds a token, averaged, as if it were alone; and when that was measured.
+    token_time: Option<(u64, u64)>,
     in_flight: u32,
     failed: u64,
     shunned_until: u64,
@@ -95,6 +96,23 @@ pub struct Standing {
     pub shunned: bool,
 }
 
+impl Candidate {
+    /// A node by what it offers, if that is the model, with room for so many tokens.
+    #[must_use]
+    pub fn of(
+        node: Hash,
+        since: u64,
+        offer: &Offer,
+        model: &str,
+        room: usize,
+    ) -> Option<Candidate> {
+        let fits = offer.model.as_str() == model && offer.context as usize >= room;
+        let (prefill, decode) = (offer.prefill.max(1), offer.decode.max(1));
+        let (worker, price) = (Some(node), offer.price);
+        fits.then_some(Candidate { worker, price, prefill, decode, since })
+    }
+}
+
 impl Table {
     /// The candidates, best first.
     #[must_use]
@@ -109,11 +127,11 @@ impl Table {
         let cost = |it: &Candidate| {
             let found = cached.iter().filter(|(worker, _)| *worker == it.worker);
             let found = found.map(|(_, length)| *length).max().unwrap_or(0);
-            let (time, seen) = (self.time(it, prompt.len() - found, tokens), self.seen(it));
+            let (time, seen) = (self.time(it, prompt.len() - found, tokens, now), self.seen(it));
             let failed = |seen: &Seen| seen.failed >= it.since && seen.shunned_until > now;
             let shunned = seen.is_some_and(failed);
             let price = PRICE_WEIGHT + u128::from(it.price);
-            let cost = u128::from(time) * price / u128::from(reliability(seen));
+            let cost = u128::from(time) * price / u128::from(reliability(seen, now));
             (shunned, cost, it.worker)
         };
         let mut costs: Vec<_> = candidates.iter().map(cost).collect();
@@ -123,15 +141,25 @@ impl Table {
 
     /// Milliseconds until the first token that may be expected.
     #[must_use]
-    pub fn patience(&self, candidate: &Candidate, prompt: usize) -> u64 {
-        self.time(candidate, prompt, 1)
+    pub fn patience(&self, candidate: &Candidate, prompt: usize, now: u64) -> u64 {
+        self.time(candidate, prompt, 1, now)
     }
 
     /// Milliseconds that an answer may take.
-    fn time(&self, it: &Candidate, prompt: usize, tokens: u32) -> u64 {
+    fn time(&self, it: &Candidate, prompt: usize, tokens: u32, now: u64) -> u64 {
         let seen = self.seen(it);
         let said = 1_000_000 / u64::from(it.decode.max(1));
-        let token = seen.and_then(|seen| seen.token_time).unwrap_or(said);
+        // What was measured long ago gives way to what it says, or a worker that was slow once would
+        // never be measured again.
+        let measured = seen.and_then(|seen| seen.token_time).map(|(token, at)| {
+            let halvings = halvings(at, now);
+            if token > said {
+                said + ((token - said) >> halvings)
+            } else {
+                said - ((said - token) >> halvings)
+            }
+        });
+        let token = measured.unwrap_or(said);
         // Those that run together share the machine.
         let sharing = u64::from(seen.map_or(0, |seen| seen.in_flight)) + 1;
         let prefill = prompt as u64 * 1_000_000 / u64::from(it.prefill.max(1));
@@ -147,7 +175,7 @@ impl Table {
     pub fn standing(&self, worker: &WorkerId, now: u64) -> Standing {
         let seen = self.workers.get(worker);
         Standing {
-            reliability: reliability(seen),
+            reliability: reliability(seen, now),
             in_flight: seen.map_or(0, |seen| seen.in_flight),
             shunned: seen.is_some_and(|seen| seen.shunned_until > now),
         }
@@ -169,16 +197,21 @@ impl Table {
     /// What a worker had taken has ended.
     pub fn ended(&mut self, worker: WorkerId, how: Ended, now: u64) {
         let seen = self.workers.entry(worker).or_default();
+        let sharing = u64::from(seen.in_flight.max(1));
         seen.in_flight = seen.in_flight.saturating_sub(1);
+        // The time is what it took beside the others, and is counted for each of them again.
+        let how = match how {
+            Ended::Well { tokens, time } => Ended::Well { tokens, time: time / sharing },
+            how => how,
+        };
         self.judge(worker, how, now);
     }
 
     /// A worker did well or badly, whether or not it had taken anything.
     pub fn judge(&mut self, worker: WorkerId, how: Ended, now: u64) {
         let seen = self.workers.entry(worker).or_default();
-        let age = now.saturating_sub(seen.halved) / HALF_LIFE;
-        if age > 0 {
-            let halvings = u32::try_from(age).unwrap_or(u32::MAX).min(31);
+        let halvings = halvings(seen.halved, now);
+        if halvings > 0 {
             (seen.good, seen.bad) = (seen.good >> halvings, seen.bad >> halvings);
             seen.halved = now;
         }
@@ -188,8 +221,8 @@ impl Table {
                 (seen.row, seen.shunned_until) = (0, 0);
                 if tokens > 1 {
                     let token = time.saturating_mul(1000) / u64::from(tokens - 1);
-                    let before = seen.token_time.unwrap_or(token);
-                    seen.token_time = Some((3 * before + token) / 4);
+                    let before = seen.token_time.map_or(token, |(before, _)| before);
+                    seen.token_time = Some(((3 * before + token) / 4, now));
                 }
             }
             Ended::Unneeded => {}
@@ -223,10 +256,18 @@ impl Table {
     }
 }
 
-fn reliability(seen: Option<&Seen>) -> u32 {
+/// How often what was counted then is halved by now.
+fn halvings(then: u64, now: u64) -> u32 {
+    u32::try_from(now.saturating_sub(then) / HALF_LIFE).unwrap_or(u32::MAX).min(31)
+}
+
+fn reliability(seen: Option<&Seen>, now: u64) -> u32 {
     // A new worker is neither trusted nor mistrusted: one good answer is supposed.
-    let (good, bad) = seen.map_or((0, 0), |seen| (seen.good, seen.bad));
-    (1000 * (good + 1) / (good + bad + 1)).max(1)
+    let (good, bad) = seen.map_or((0, 0), |seen| {
+        let halvings = halvings(seen.halved, now);
+        (u64::from(seen.good >> halvings), u64::from(seen.bad >> halvings))
+    });
+    u32::try_from(1000 * (good + 1) / (good + bad + 1)).unwrap_or(1000).max(1)
 }
 
 /// Lengths of prefixes, doubling, and their names: FNV-1a over the tokens.

@@ -55,7 +55,7 @@ struct Own {
 }
 
 /// A folder that ends with this value.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {

@@ -4,7 +4,7 @@
 //! `MASHAA_LOSSES=50` loses as many workers as the release's figures say (`docs/benchmarks.md`).
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -17,15 +17,14 @@ use crate::world::World;
 /// Workers that are lost, where nothing else is said.
 const LOSSES: u64 = 4;
 
-struct Machine {
+pub(crate) struct Machine {
     world: World,
     child: Child,
-    address: String,
+    pub(crate) address: String,
     key: String,
     /// Keeps its connection: looking again and again with new ones takes the ports that other nodes
     /// are about to listen on.
     agent: ureq::Agent,
-    _lines: std::io::Lines<BufReader<ChildStderr>>,
 }
 
 impl Machine {
@@ -38,17 +37,14 @@ impl Machine {
     }
 
     fn start(world: World, arguments: &[&str]) -> Machine {
-        let (child, lines, address) = Machine::spawn(&world, arguments);
+        let (child, address) = Machine::spawn(&world, arguments);
         let (key, agent) = (String::new(), ureq::Agent::new_with_defaults());
-        let mut machine = Machine { world, child, address, key, agent, _lines: lines };
+        let mut machine = Machine { world, child, address, key, agent };
         machine.key = machine.get("/network")["node"].as_str().unwrap().to_owned();
         machine
     }
 
-    fn spawn(
-        world: &World,
-        arguments: &[&str],
-    ) -> (Child, std::io::Lines<BufReader<ChildStderr>>, String) {
+    fn spawn(world: &World, arguments: &[&str]) -> (Child, String) {
         let mut command = world.command(arguments);
         command.args(["--listen", "127.0.0.1:0", "--network-listen", "127.0.0.1:0"]);
         command.args(["--model", "random", "--threads", "1", "--kv-mib", "16", "--isa", "scalar"]);
@@ -63,16 +59,28 @@ impl Machine {
         assert!(ready.is_some(), "the node ends before it is ready: {told}");
         let ready = ready.unwrap();
         let address = ready.trim_start_matches("ready: http://").trim_end_matches("/v1");
-        (child, lines, address.to_owned())
+        let shown = std::env::var_os("MASHAA_TEST_LOG").is_some();
+        // A pipe that nobody reads stops whoever writes.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok).filter(|_| shown) {
+                println!("{line}");
+            }
+        });
+        (child, address.to_owned())
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
     }
 
     /// Starts again what was killed.
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.child.wait().unwrap();
-        (self.child, self._lines, self.address) = Machine::spawn(&self.world, &["up"]);
+        (self.child, self.address) = Machine::spawn(&self.world, &["up"]);
     }
 
-    fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let mut answer = self.agent.get(format!("http://{}{path}", self.address)).call().unwrap();
         serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
     }
@@ -98,6 +106,15 @@ impl Machine {
                 offers && node["address"].is_string()
             };
             nodes.iter().filter(there).count() == count
+        });
+    }
+
+    /// Waits until nobody computes for this machine.
+    pub(crate) fn wait_until_idle(&self) {
+        until("nobody computes", || {
+            let value = self.get("/network");
+            let nodes = value["nodes"].as_array().unwrap();
+            nodes.iter().all(|node| node["standing"]["in_flight"] == 0)
         });
     }
 
@@ -162,7 +179,7 @@ fn request(seed: i64, stream: bool) -> Value {
 }
 
 /// A gateway that computes nothing, and workers that joined it.
-fn network(workers: usize) -> (Machine, Vec<Machine>) {
+pub(crate) fn network(workers: usize) -> (Machine, Vec<Machine>) {
     let gateway = Machine::start(Machine::world(), &["up", "--compute", "no"]);
     let ticket = gateway.ticket();
     let join = |_| Machine::start(Machine::world(), &["join", &ticket]);
@@ -258,8 +275,7 @@ fn members_say_whose_machines_compute_and_a_pass_is_taken_back() {
     }
     let mut gateway = gateway;
     gateway.child.wait().unwrap();
-    (gateway.child, gateway._lines, gateway.address) =
-        Machine::spawn(&gateway.world, &["up", "--compute", "no"]);
+    (gateway.child, gateway.address) = Machine::spawn(&gateway.world, &["up", "--compute", "no"]);
     worker.child.wait().unwrap();
     let ticket = gateway.ticket();
     assert_eq!(worker.world.run(&["join", &ticket, "--no-up"]).code, Some(0));

@@ -12,12 +12,16 @@ mod kills;
 mod ledger;
 mod lies;
 #[cfg(unix)]
+mod load;
+#[cfg(unix)]
 mod machines;
 mod mirror;
 #[cfg(unix)]
 mod money;
 #[cfg(unix)]
 mod nodes;
+#[cfg(unix)]
+mod routing;
 #[cfg(unix)]
 mod snapshots;
 #[cfg(unix)]

@@ -95,10 +95,11 @@ fn check(world: &World, pinned: &BTreeSet<Cid>, when: &str) {
 /// A file, a folder of files, or folders in folders with a link, by turns.
 fn make(random: &mut Random, at: &Path, number: usize) {
     let mut file = |path: &Path| {
-        let size = random.next() % (CHUNK_SIZE as u64 * if number % 10 == 0 { 3 } else { 1 } / 8);
+        let size =
+            random.next() % (CHUNK_SIZE as u64 * if number.is_multiple_of(10) { 3 } else { 1 } / 8);
         fs::write(path, random.bytes(size as usize)).unwrap();
     };
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         return file(at);
     }
     let deepest = if number % 3 == 1 { at.to_path_buf() } else { at.join("one/two") };

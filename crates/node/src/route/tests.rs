@@ -89,3 +89,51 @@ fn memory_is_bounded() {
     }
     assert!(table.workers.len() <= WORKERS_MAX);
 }
+
+#[test]
+fn what_was_seen_fades_though_nobody_asks_the_worker() {
+    let mut table = Table::default();
+    let both = [Candidate { decode: 150, ..candidate(A) }, candidate(B)];
+    for at in 0..8 {
+        table.judge(A, Ended::Badly, at);
+    }
+    let after = SHUN_MAX + 10;
+    assert_eq!(order(&table, &both, after), [B, A], "unreliable");
+    assert_eq!(order(&table, &both, 5 * HALF_LIFE), [A, B], "long ago");
+    assert_eq!(table.standing(&A, 5 * HALF_LIFE).reliability, 1000);
+    // It was slow once, and others were asked since.
+    table.judge(A, Ended::Well { tokens: 11, time: 10_000 }, 5 * HALF_LIFE);
+    assert_eq!(order(&table, &both, 5 * HALF_LIFE), [B, A]);
+    assert_eq!(order(&table, &both, 20 * HALF_LIFE), [A, B]);
+}
+
+#[test]
+fn a_time_beside_other_answers_is_counted_for_each_of_them_once() {
+    let mut table = Table::default();
+    let both = [candidate(A), Candidate { decode: 60, ..candidate(B) }];
+    // Four at once take 40 ms a token each: alone it would be the 10 ms that it says.
+    (0..4).for_each(|_| table.began(A));
+    table.ended(A, Ended::Well { tokens: 11, time: 400 }, 0);
+    (0..3).for_each(|_| table.ended(A, Ended::Unneeded, 0));
+    assert_eq!(order(&table, &both, 0), [A, B]);
+}
+
+#[test]
+fn only_offers_of_the_model_with_enough_room_are_candidates() {
+    let text = |it: &str| types::bounded::Text::new(it).unwrap();
+    let offer = Offer {
+        model: text("bafy"),
+        name: text("tiny"),
+        context: 100,
+        price: 7,
+        prefill: 0,
+        decode: 5,
+        slots: 1,
+    };
+    let node = Hash([1; 32]);
+    let found = Candidate::of(node, 3, &offer, "bafy", 100).unwrap();
+    let wanted = Candidate { worker: A, price: 7, prefill: 1, decode: 5, since: 3 };
+    assert_eq!(found, wanted);
+    assert_eq!(Candidate::of(node, 3, &offer, "bafy", 101), None, "no room");
+    assert_eq!(Candidate::of(node, 3, &offer, "bafk", 100), None, "another model");
+}

@@ -16,14 +16,19 @@ use engine::request::{Output, Request};
 use engine::sampling::Sampling;
 use gateway::backend::{Broken, Job};
 use node::config::Config;
+use node::fleet::Fleet;
 use node::home::Home;
 use node::importer::{Terms, import};
 use node::opened::open;
+use node::peers::files::Files;
+use node::peers::{Peers, Settings};
 use node::preferences::Preferences;
 use node::supervisor::{Report, Supervisor};
 use node::worker::{Class, NotTaken, Worker};
 use store::blobs::Blobs;
 use tempfile::TempDir;
+use types::id::Hash;
+use types::node_key::NodeSecret;
 
 /// 2026-11-24 14:05:30 UTC, a Tuesday.
 pub(crate) const NOW: u64 = 1_795_529_130;
@@ -83,6 +88,24 @@ impl Machine {
 
     pub(crate) fn worker(&self) -> &Arc<Worker> {
         self.supervisor.worker()
+    }
+
+    /// What serves the API, where there is no other machine.
+    pub(crate) fn fleet(&self) -> Fleet {
+        let settings = Settings {
+            files: Files::of(&self.home),
+            network: Hash([1; 32]),
+            genesis: String::new(),
+            secret: NodeSecret::new([2; 32]),
+            listen: ([127, 0, 0, 1], 0).into(),
+            announced: Vec::new(),
+            nearby: false,
+            name: String::new(),
+            ledger: None,
+        };
+        let worker = self.worker();
+        let peers = Peers::new(settings).unwrap();
+        Fleet::new(worker.served().clone(), Some(worker.clone()), peers)
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -196,7 +219,8 @@ fn within_patience<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.unwrap() })
 }
 
-fn request(tokens_max: u32) -> Request {
+/// Asks for so many tokens.
+pub(crate) fn request(tokens_max: u32) -> Request {
     Request {
         prompt: (10..26).collect(),
         said: Vec::new(),
