@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use consensus::start::Peer;
 use node::ledger::{Ledger, Settings, genesis_file, node_key};
 use node::service::{self, Roles};
+use node::whole::replace;
 use types::bounded::{List, Text};
 use types::id::{Address, Hash};
 use types::measure::{AdmitValidator, Parameter, SetParameter};
@@ -178,11 +179,8 @@ fn read(path: &Path) -> anyhow::Result<Option<Genesis>> {
 
 /// Writes a genesis whole or not at all.
 fn write(path: &Path, genesis: &Genesis) -> anyhow::Result<()> {
-    let beside = path.with_extension("new");
-    let file = || path.display().to_string();
-    std::fs::write(&beside, genesis_file::write(genesis)).with_context(file)?;
-    std::fs::File::open(&beside).and_then(|it| it.sync_all()).with_context(file)?;
-    std::fs::rename(&beside, path).with_context(file)
+    let text = genesis_file::write(genesis);
+    replace(path, text.as_bytes()).with_context(|| path.display().to_string())
 }
 
 /// A new network, of what was said; where nothing was, of this home's own wallet and node.

@@ -29,4 +29,5 @@ pub mod space;
 pub mod supervisor;
 pub mod traffic;
 pub mod trustless;
+pub mod whole;
 pub mod worker;

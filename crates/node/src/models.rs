@@ -8,9 +8,7 @@
 //! Not here: fetching (`pull`), making artifacts (`importer`).
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use store::blobs::{Blobs, StoreError};
@@ -19,6 +17,7 @@ use store::collect;
 
 use crate::home::Home;
 use crate::source::Source;
+use crate::whole::replace;
 
 /// Bytes of a model's name, at most.
 pub const NAME_SIZE_MAX: usize = 128;
@@ -135,10 +134,7 @@ impl Models {
         let path = self.path(&record.name)?;
         let text = toml::to_string(record)
             .map_err(|error| ModelsError::Record { path: path.clone(), what: error.to_string() })?;
-        let part = path.with_extension("part");
-        let wrong = |source| ModelsError::File { path: path.clone(), source };
-        write_durably(&part, &text).map_err(wrong)?;
-        std::fs::rename(&part, &path).map_err(wrong)
+        replace(&path, text.as_bytes()).map_err(|source| ModelsError::File { path, source })
     }
 
     /// Removes a record; its blobs stay.
@@ -195,13 +191,6 @@ impl Models {
 /// The blobs of a source; of what cannot be read, at least itself.
 fn parts(blobs: &Blobs, cid: &Cid) -> Vec<Cid> {
     Source::blobs(blobs, cid).unwrap_or_else(|_| vec![*cid])
-}
-
-/// Writes a file that a loss of power after its renaming does not empty.
-fn write_durably(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 /// Checks that a name can be a file's name everywhere.

@@ -5,13 +5,14 @@
 //! Not here: what follows from them (`supervisor`).
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::preferences::Mode;
+use crate::whole::replace;
 
 /// Bytes of one file, at most.
 pub const FILE_SIZE_MAX: u64 = 4096;
@@ -128,13 +129,7 @@ pub(crate) fn write(path: PathBuf, value: &impl Serialize) -> Result<(), Remembe
         path: path.clone(),
         what: error.to_string(),
     })?;
-    let part = path.with_extension("part");
-    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    let written = folder
-        .and_then(|()| File::create(&part))
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&part, &path));
-    written.map_err(|source| RememberedError::File { path, source })
+    replace(&path, text.as_bytes()).map_err(|source| RememberedError::File { path, source })
 }
 
 /// Reads a file of at most `max` bytes, which need not be there.

@@ -12,8 +12,7 @@
 //!
 //! Not here: what the passes are worth (`network::membership`).
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE32_NOPAD;
@@ -25,6 +24,8 @@ use sha2::{Digest, Sha256};
 use types::bounded::List;
 use types::codec::{decode, encode};
 use types::id::Hash;
+
+use crate::whole::replace;
 
 /// Bytes of a file of this folder, at most.
 const FILE_SIZE_MAX: u64 = 1 << 20;
@@ -280,15 +281,7 @@ impl Files {
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FilesError> {
         let path = self.0.join(name);
-        let replace = || -> io::Result<()> {
-            std::fs::create_dir_all(&self.0)?;
-            let beside = path.with_extension("new");
-            let mut file = File::create(&beside)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&beside, &path)
-        };
-        replace().map_err(|source| FilesError::File { path: path.clone(), source })
+        replace(&path, bytes).map_err(|source| FilesError::File { path, source })
     }
 }
 
