@@ -35,8 +35,8 @@ pub(crate) const QUIET_TIME: Duration = Duration::from_millis(700);
 const SILENCE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a worker may take to say whether it takes a sequence.
 const TAKE_TIME_MAX: Duration = Duration::from_secs(3);
-/// Streams on which a worker is asked, at most. Of streams that come in the same moment some are dropped
-/// unread (libp2p-stream passes on one at a time), which says nothing about the worker.
+/// Streams on which a worker is asked, at most. A stream can be dropped unread, where too many wait or
+/// its connection ends, which says nothing about the worker.
 const TRIES_MAX: u32 = 3;
 /// How long a message to the other node may take to leave.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
