@@ -169,7 +169,8 @@ impl Copies {
 
     /// All nodes whose uptime is measured, as placement sees them.
     fn candidates(&self) -> Vec<Candidate> {
-        let owners = self.owners();
+        let nodes: Vec<Hash> = self.state().uptimes.keys().copied().collect();
+        let owners = self.owners(&nodes);
         let state = self.state();
         let candidate = |(node, uptime): (&Hash, &Uptime)| {
             let seen = state.seen.get(node);
@@ -184,11 +185,16 @@ impl Copies {
         state.uptimes.iter().map(candidate).collect()
     }
 
-    /// The accounts that answer for nodes: those of validators, which the ledger knows.
-    fn owners(&self) -> BTreeMap<Hash, Address> {
+    /// The accounts that answer for nodes: the ledger knows those of registered ones and of validators.
+    fn owners(&self, nodes: &[Hash]) -> BTreeMap<Hash, Address> {
         let Some(ledger) = &self.ledger else { return BTreeMap::new() };
         let mut chain = ledger.chain();
-        chain.state().all_validators().map(|(key, it)| (*key, it.account)).collect()
+        let said = chain.state();
+        let owner = |node: &Hash| {
+            let registered = said.node(node).map(|it| it.account);
+            Some((*node, registered.or_else(|| Some(said.validator(node)?.account))?))
+        };
+        nodes.iter().filter_map(owner).collect()
     }
 }
 
