@@ -156,6 +156,12 @@ impl Committer {
         has_room
     }
 
+    /// Whether it follows no answer.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.answers.is_empty()
+    }
+
     /// Forgets an answer and gives its leaves; none if it was not followed from its beginning.
     pub fn take(&mut self, sequence: SequenceId) -> Option<Leaves> {
         let following = self.answers.remove(&sequence)?;

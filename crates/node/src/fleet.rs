@@ -22,7 +22,7 @@ use std::time::Duration;
 use engine::request::{Output, Request};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use gateway::backend::{Backend, Broken, Busy, Job, Pause, ServedModel, Submitting};
+use gateway::backend::{Backend, Broken, Busy, Job, Pause, ReceiptSlot, ServedModel, Submitting};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use types::id::Hash;
@@ -103,6 +103,8 @@ struct Run {
     request: Request,
     prompted: bool,
     outputs: Outputs,
+    /// Where the client is told of the receipt.
+    receipt: ReceiptSlot,
     /// Who computes; none while another is looked for.
     lead: Option<Attempt>,
     /// Whether it has fallen silent.
@@ -224,7 +226,8 @@ impl Inner {
             }
         };
         let name = first.place.worker.unwrap_or_else(|| self.peers.me()).to_string();
-        tokio::spawn(Run::new(self, request, outputs, first).follow());
+        let receipt = job.receipt().clone();
+        tokio::spawn(Run::new(self, request, (outputs, receipt), first).follow());
         Ok(job.by(name))
     }
 
@@ -366,6 +369,14 @@ impl Attempt {
         Ok(heard)
     }
 
+    /// The receipt of what it has computed to the end. Other machines give none yet.
+    fn receipt(&self) -> Option<&str> {
+        match &self.source {
+            Source::Here(job) => job.receipt().said(),
+            Source::There(_) => None,
+        }
+    }
+
     /// Ends as a fault has it, and gives the reason.
     fn end_of(&mut self, fault: Fault) -> String {
         let (why, how) = match fault {
@@ -399,7 +410,12 @@ impl Drop for Place {
 }
 
 impl Run {
-    fn new(inner: Arc<Inner>, request: Request, outputs: Outputs, first: Attempt) -> Run {
+    fn new(
+        inner: Arc<Inner>,
+        request: Request,
+        (outputs, receipt): (Outputs, ReceiptSlot),
+        first: Attempt,
+    ) -> Run {
         let candidates = inner.candidates(&request);
         let candidate = candidates.iter().find(|it| it.worker == first.place.worker);
         let prompt = request.prompt.len();
@@ -407,7 +423,7 @@ impl Run {
         let late = Duration::from_millis(expected.saturating_mul(HEDGE_FACTOR)).max(HEDGE_MIN);
         let (lead, late) = (Some(first), Some(Instant::now() + late));
         let (prompted, quiet, spare, asking, losses) = (false, false, None, None, 0);
-        Run { inner, request, prompted, outputs, lead, quiet, late, spare, asking, losses }
+        Run { inner, request, prompted, outputs, receipt, lead, quiet, late, spare, asking, losses }
     }
 
     /// Passes on what the workers say, until the answer has ended or nobody wants it.
@@ -546,6 +562,9 @@ impl Run {
             Output::Token { token, .. } => self.request.said.push(*token),
             Output::Finished(_) => {
                 self.remember();
+                if let Some(id) = self.lead.as_ref().and_then(Attempt::receipt) {
+                    self.receipt.say(id.to_owned());
+                }
                 self.lead.take().into_iter().for_each(|mut lead| lead.end_well());
                 last = true;
             }

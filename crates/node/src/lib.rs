@@ -18,6 +18,7 @@ pub mod opened;
 pub mod peers;
 pub mod preferences;
 pub mod pull;
+pub mod receipts;
 pub mod remembered;
 pub mod remote;
 pub mod route;

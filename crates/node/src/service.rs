@@ -29,6 +29,7 @@ use crate::fleet::Fleet;
 use crate::ledger::{self, Ledger, LedgerError, explorer};
 use crate::peers::files::FilesError;
 use crate::peers::{self, Peers, join};
+use crate::receipts::Receipts;
 use crate::supervisor::Supervisor;
 use crate::trustless;
 use crate::worker::Worker;
@@ -72,6 +73,8 @@ pub enum ServeError {
 pub struct Roles {
     /// It serves a model behind the API.
     pub model: Option<Serving>,
+    /// The receipts of its own answers.
+    pub receipts: Option<Arc<Receipts>>,
     /// Keys that open what only its owner may see and do; without any, this machine may.
     pub api_keys: Vec<String>,
     /// It has the members' ledger.
@@ -153,6 +156,7 @@ async fn serve_roles(
         ledger_peers: ledger.as_ref().map_or(0, |settings| settings.peers.len()),
         peers: peers.clone(),
         copies,
+        receipts: roles.receipts,
         keys: Keys::new(&roles.api_keys),
         started: Instant::now(),
     };

@@ -17,17 +17,19 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use audit::commitment::{Committer, Leaves};
 use engine::batch::{Engine, Options, Priority};
 use engine::fingerprint::{standard_prompt, standard_request};
 use engine::model::Model;
 use engine::request::{Output, Request, SequenceId};
 use engine::trace::Observer;
-use gateway::backend::{Backend, Broken, Busy, Job, Pause, ServedModel, Submitting};
+use gateway::backend::{Backend, Broken, Busy, Job, Pause, ReceiptSlot, ServedModel, Submitting};
 use gateway::limits::CHOICES_MAX;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
 use crate::preferences::{Gate, RETRY_AFTER_MAX, Rule, Verdict};
+use crate::receipts::Receipts;
 
 /// Seconds after which a client that met a full queue may come back.
 const RETRY_AFTER: u32 = 2;
@@ -114,6 +116,7 @@ pub struct Worker {
     load: watch::Sender<Load>,
     held_max: usize,
     verdict: watch::Sender<Judged>,
+    receipts: Option<Arc<Receipts>>,
     thread: JoinHandle<()>,
 }
 
@@ -148,7 +151,33 @@ struct Terms {
 struct Held {
     class: Class,
     outputs: Outputs,
+    /// What its receipt is to be about, if there is to be one.
+    account: Option<Account>,
     _seat: Seat,
+}
+
+/// What a receipt is made of.
+struct Account {
+    receipts: Arc<Receipts>,
+    request: Request,
+    /// Tokens that the engine has chosen.
+    chosen: Vec<u32>,
+    slot: ReceiptSlot,
+}
+
+impl Account {
+    fn hear(&mut self, output: &Output) {
+        if let Output::Token { token, .. } = output {
+            self.chosen.push(*token);
+        }
+    }
+
+    /// States what was answered, if all of it was committed to.
+    fn close(self, leaves: Option<Leaves>) {
+        let Account { receipts, request, chosen, slot } = self;
+        let id = leaves.and_then(|leaves| receipts.state(request, &chosen, &leaves));
+        id.into_iter().for_each(|id| slot.say(id.to_string()));
+    }
 }
 
 /// A request's place in the load, until it is dropped.
@@ -172,6 +201,7 @@ impl Drop for Seat {
 
 impl Worker {
     /// Starts an engine's thread. The engine itself is made there, and is ready when this returns.
+    /// Own answers have receipts where there is someone to make them.
     ///
     /// # Errors
     /// When the system refuses a thread.
@@ -179,6 +209,7 @@ impl Worker {
         model: Arc<Model>,
         served: ServedModel,
         options: Options,
+        receipts: Option<Arc<Receipts>>,
     ) -> std::io::Result<Worker> {
         let (messages, inbox) = channel();
         let load = watch::Sender::new(Load::default());
@@ -189,12 +220,14 @@ impl Worker {
             // The receiver waits below; where it is gone, nobody needs to know.
             let _ = made.send(());
             let (held, terms, threads) = (BTreeMap::new(), Terms::default(), options.threads);
-            Loop { engine, inbox, load: shown, held, terms, threads, closed: None }.run();
+            let committer = Committer::default();
+            Loop { engine, inbox, load: shown, held, terms, threads, committer, closed: None }
+                .run();
         })?;
         wait.recv().map_err(|_| std::io::Error::other("the engine's thread ended at its start"))?;
         let (served, held_max) = (Arc::new(served), options.sequences_max);
         let verdict = watch::Sender::default();
-        Ok(Worker { model: kept, served, messages, load, held_max, verdict, thread })
+        Ok(Worker { model: kept, served, messages, load, held_max, verdict, receipts, thread })
     }
 
     /// The model that is served.
@@ -233,6 +266,16 @@ impl Worker {
     /// # Errors
     /// When the queue is full, or the owner's preferences do not let it run now.
     pub fn submit_for(&self, class: Class, request: Request) -> Result<Job, NotTaken> {
+        let receipts = self.receipts.as_ref().filter(|_| class == Class::Own);
+        self.submit_with(class, request, receipts)
+    }
+
+    fn submit_with(
+        &self,
+        class: Class,
+        request: Request,
+        receipts: Option<&Arc<Receipts>>,
+    ) -> Result<Job, NotTaken> {
         let memory_max = self.check(class)?;
         let memory = match class {
             Class::Own => 0,
@@ -249,7 +292,13 @@ impl Worker {
         }
         let seat = self.seat(class, memory, memory_max)?;
         let (outputs, job) = Job::channel();
-        let held = Held { class, outputs, _seat: seat };
+        let account = receipts.map(|receipts| Account {
+            receipts: Arc::clone(receipts),
+            request: request.clone(),
+            chosen: Vec::new(),
+            slot: job.receipt().clone(),
+        });
+        let held = Held { class, outputs, account, _seat: seat };
         let sent = self.messages.send(Message::Take(held, request));
         sent.map_err(|_| NotTaken::busy("the engine has stopped"))?;
         Ok(job)
@@ -352,7 +401,7 @@ impl Worker {
     async fn measure_run(&self, prompt: Vec<u32>) -> Option<(u32, u32)> {
         let started = Instant::now();
         let request = standard_request(prompt, 1 + MEASURED_ANSWER);
-        let mut job = self.submit_for(Class::Own, request).ok()?;
+        let mut job = self.submit_with(Class::Own, request, None).ok()?;
         let (mut first, mut last) = (None, started);
         loop {
             match job.next().await?.ok()? {
@@ -382,6 +431,8 @@ struct Loop {
     terms: Terms,
     /// Threads for own requests.
     threads: usize,
+    /// Commits to the answers that are to have receipts.
+    committer: Committer,
     /// Since when others' requests stand still.
     closed: Option<Instant>,
 }
@@ -420,6 +471,10 @@ impl Loop {
             Message::Take(held, request) => {
                 match self.engine.submit_with(request, held.class.priority()) {
                     Ok(id) => {
+                        if held.account.is_some() {
+                            // One too many has no receipt.
+                            let _ = self.committer.follow(id);
+                        }
                         self.held.insert(id, held);
                     }
                     // A client that has gone need not hear it.
@@ -452,7 +507,11 @@ impl Loop {
             threads => threads,
         };
         self.engine.set_threads(threads);
-        for (id, output) in self.engine.step(&mut Observer::none()) {
+        let observer = match self.committer.is_idle() {
+            true => &mut Observer::none(),
+            false => &mut Observer::new(&mut self.committer),
+        };
+        for (id, output) in self.engine.step(observer) {
             self.deliver(id, output);
         }
         self.tell();
@@ -483,6 +542,7 @@ impl Loop {
         let gone: Vec<SequenceId> = self.held.iter().filter_map(gone).collect();
         for id in gone {
             self.engine.cancel(id);
+            self.committer.take(id);
             self.held.remove(&id);
         }
     }
@@ -500,6 +560,7 @@ impl Loop {
         let ids: Vec<SequenceId> = self.held.iter().filter_map(of_others).collect();
         for id in ids {
             self.engine.cancel(id);
+            self.committer.take(id);
             if let Some(held) = self.held.remove(&id) {
                 // A client that has gone need not hear it.
                 drop(held.outputs.send(Err(Broken(self.terms.reason.clone()))));
@@ -510,12 +571,17 @@ impl Loop {
     fn deliver(&mut self, id: SequenceId, output: Output) {
         let finished = matches!(output, Output::Finished(_));
         if finished {
-            // Its place is free before its client knows that it has ended.
-            if let Some(Held { outputs, _seat: seat, .. }) = self.held.remove(&id) {
+            let leaves = self.committer.take(id);
+            // Its place is free, and its receipt there, before its client knows that it has ended.
+            if let Some(Held { outputs, account, _seat: seat, .. }) = self.held.remove(&id) {
+                if let Some(account) = account {
+                    account.close(leaves);
+                }
                 drop(seat);
                 drop(outputs.send(Ok(output)));
             }
-        } else if let Some(held) = self.held.get(&id) {
+        } else if let Some(held) = self.held.get_mut(&id) {
+            held.account.iter_mut().for_each(|account| account.hear(&output));
             // A closed channel is noticed before the next step.
             drop(held.outputs.send(Ok(output)));
         }
