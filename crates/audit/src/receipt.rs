@@ -270,9 +270,14 @@ impl Identity {
 }
 
 impl Terms {
-    /// The terms of an answer that nobody pays for, given by a node to its owner.
+    /// The terms of an answer that nobody pays for.
     #[must_use]
-    pub fn unpaid(network: Hash, of: &Identity, worker_key: Hash, nonce: Hash) -> Terms {
+    pub fn unpaid(
+        network: Hash,
+        of: &Identity,
+        (worker_key, gateway): (Hash, Hash),
+        nonce: Hash,
+    ) -> Terms {
         Terms {
             network,
             epoch: Epoch(0),
@@ -286,7 +291,7 @@ impl Terms {
             payer: NOBODY,
             worker: NOBODY,
             worker_key,
-            gateway: worker_key,
+            gateway,
             channel: 0,
             sequence: 0,
             nonce,

@@ -237,7 +237,8 @@ fn terms_of(receipt: &Receipt, terms: &Terms) -> Result<(), Wrong> {
 
 fn unpaid(receipt: &Receipt) -> Result<(), Wrong> {
     let terms = &receipt.terms;
-    let right = Terms::unpaid(terms.network, &terms.identity(), terms.worker_key, terms.nonce);
+    let nodes = (terms.worker_key, terms.gateway);
+    let right = Terms::unpaid(terms.network, &terms.identity(), nodes, terms.nonce);
     equal!(
         terms,
         right,
@@ -247,7 +248,6 @@ fn unpaid(receipt: &Receipt) -> Result<(), Wrong> {
         output_price,
         payer,
         worker,
-        gateway,
         channel,
         sequence,
     );

@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use types::id::Hash;
 
 use crate::peers::{Peers, now};
+use crate::receipts::Receipts;
 use crate::remote::{Fault, Heard, QUIET_TIME, Remote};
 use crate::route::{Candidate, Ended, Standing, Table, WorkerId};
 use crate::worker::{Class, Worker};
@@ -66,6 +67,8 @@ struct Inner {
     served: Arc<ServedModel>,
     here: Option<Arc<Worker>>,
     peers: Arc<Peers>,
+    /// Who keeps the receipts of answers, if someone does.
+    receipts: Option<Arc<Receipts>>,
     table: Mutex<Table>,
     /// Tokens a second of this node: prompt, answer.
     speed: Mutex<(u32, u32)>,
@@ -76,6 +79,8 @@ struct Inner {
 struct Attempt {
     place: Place,
     source: Source,
+    /// Tokens of the answer that the worker was given.
+    given: usize,
     /// When the first and the last token came, and how many did.
     first: Option<Instant>,
     last: Option<Instant>,
@@ -137,9 +142,14 @@ enum Stage {
 impl Fleet {
     /// The machines that serve a model: this node if it has a worker, and whoever is announced.
     #[must_use]
-    pub fn new(served: Arc<ServedModel>, here: Option<Arc<Worker>>, peers: Arc<Peers>) -> Fleet {
+    pub fn new(
+        served: Arc<ServedModel>,
+        here: Option<Arc<Worker>>,
+        peers: Arc<Peers>,
+        receipts: Option<Arc<Receipts>>,
+    ) -> Fleet {
         let (table, speed) = (Mutex::new(Table::default()), Mutex::new(UNMEASURED));
-        Fleet(Arc::new(Inner { served, here, peers, table, speed }))
+        Fleet(Arc::new(Inner { served, here, peers, receipts, table, speed }))
     }
 
     /// What was seen of a worker.
@@ -322,7 +332,8 @@ impl Inner {
             None => Source::Here(self.start_here(request)?),
             Some(node) => Source::There(self.start_there(node, request).await?),
         };
-        Ok(Attempt { place, source, first: None, last: None, tokens: 0 })
+        let given = request.said.len();
+        Ok(Attempt { place, source, given, first: None, last: None, tokens: 0 })
     }
 
     fn start_here(&self, request: &Request) -> Result<Job, Fault> {
@@ -369,11 +380,17 @@ impl Attempt {
         Ok(heard)
     }
 
-    /// The receipt of what it has computed to the end. Other machines give none yet.
-    fn receipt(&self) -> Option<&str> {
+    /// The id of the receipt of an answer that it has computed to its end. What another machine has
+    /// stated is kept here, if it is right.
+    fn receipt(&self, answer: &Request) -> Option<String> {
         match &self.source {
-            Source::Here(job) => job.receipt().said(),
-            Source::There(_) => None,
+            Source::Here(job) => job.receipt().said().map(str::to_owned),
+            Source::There(remote) => {
+                let receipts = self.place.inner.receipts.as_ref()?;
+                let (stated, worker) = (remote.stated()?, self.place.worker?);
+                let id = receipts.take_in(stated, worker, answer.clone(), self.given)?;
+                Some(id.to_string())
+            }
         }
     }
 
@@ -562,9 +579,8 @@ impl Run {
             Output::Token { token, .. } => self.request.said.push(*token),
             Output::Finished(_) => {
                 self.remember();
-                if let Some(id) = self.lead.as_ref().and_then(Attempt::receipt) {
-                    self.receipt.say(id.to_owned());
-                }
+                let receipt = self.lead.as_ref().and_then(|lead| lead.receipt(&self.request));
+                receipt.into_iter().for_each(|id| self.receipt.say(id));
                 self.lead.take().into_iter().for_each(|mut lead| lead.end_well());
                 last = true;
             }

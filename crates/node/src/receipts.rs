@@ -1,9 +1,12 @@
-//! The receipts of what this node's engine has answered, and their payloads.
+//! The receipts of answers, and their payloads.
 //!
-//! Of an answer to this node's own API there is a receipt that its key has signed. Nobody pays within
-//! one's own node, and the receipt says so (`docs/spec/receipt.md`, section 1.1).
+//! Of an answer that this node computes to its end there is a receipt that its key has signed, also
+//! where another node has asked for it, which then keeps it. Nobody pays yet, and the receipt says so
+//! (`docs/spec/receipt.md`, section 1.1).
 //!
 //! Invariants:
+//! - What another node has stated is kept only if it is right, as far as can be told without computing
+//!   the answer again.
 //! - At most `RECEIPTS_MAX` are kept, with at most `PAYLOADS_SIZE_MAX` bytes of payloads; the oldest
 //!   go first.
 //! - Without randomness there is no receipt: its root could be guessed.
@@ -14,13 +17,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use audit::commitment::{Leaves, blind, prompt_hash};
-use audit::receipt::{Asked, Identity, Payload, Receipt, Seeding, Terms};
+use audit::receipt::{Asked, Identity, Payload, Receipt, Seeding, SignedReceipt, Terms};
+use audit::verify::{Known, Wrong, verify};
 use engine::model::Model;
 use engine::request::Request;
 use types::bounded::List;
 use types::codec::{Malformed, encode};
 use types::id::{Cid, Hash};
 use types::node_key::NodeSecret;
+
+use crate::remote::Stated;
 
 /// Receipts that are kept, at most: as many answers as one person asks for in days, in memory alone.
 pub const RECEIPTS_MAX: usize = 1_024;
@@ -43,6 +49,8 @@ pub struct Statement {
     pub receipt: Vec<u8>,
     /// The payload.
     pub payload: Vec<u8>,
+    /// What hides the root, which is in the payload as well.
+    blinding: Hash,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +74,9 @@ enum NoReceipt {
     /// Counts or prices have no receipt.
     #[error("no receipt has such counts")]
     Counts,
+    /// What another node has stated is wrong.
+    #[error(transparent)]
+    Wrong(#[from] Wrong),
 }
 
 impl Receipts {
@@ -76,9 +87,33 @@ impl Receipts {
         Some(Receipts { secret, network, identity, kept: Mutex::default() })
     }
 
-    /// States what was answered, keeps it, and gives the receipt's id.
-    pub(crate) fn state(&self, request: Request, own: &[u32], leaves: &Leaves) -> Option<Hash> {
-        match self.make(request, own, leaves) {
+    /// States what was answered to a gateway, or to this node's own API; keeps it, and gives the
+    /// receipt's id. `chosen` are the tokens that the engine has chosen.
+    pub(crate) fn state(
+        &self,
+        gateway: Option<Hash>,
+        request: Request,
+        chosen: &[u32],
+        leaves: &Leaves,
+    ) -> Option<Hash> {
+        let gateway = gateway.unwrap_or_else(|| self.secret.key());
+        self.keep(self.make(gateway, request, chosen, leaves))
+    }
+
+    /// Keeps what a worker has stated of an answer, if it is right; gives the receipt's id. The request
+    /// is that of the whole answer, of which the worker was given so many tokens.
+    pub(crate) fn take_in(
+        &self,
+        stated: &Stated,
+        worker: Hash,
+        request: Request,
+        given: usize,
+    ) -> Option<Hash> {
+        self.keep(self.check(stated, worker, request, given))
+    }
+
+    fn keep(&self, made: Result<(Hash, Statement), NoReceipt>) -> Option<Hash> {
+        match made {
             Ok((id, statement)) => {
                 self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(id, statement);
                 Some(id)
@@ -90,6 +125,13 @@ impl Receipts {
         }
     }
 
+    /// Gives away what was stated to another node, which keeps it itself.
+    pub(crate) fn give(&self, id: &Hash) -> Option<Stated> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let statement = kept.remove(id)?;
+        Some(Stated { receipt: statement.receipt.clone(), blinding: statement.blinding })
+    }
+
     /// A receipt that is still kept.
     #[must_use]
     pub fn get(&self, id: &Hash) -> Option<Arc<Statement>> {
@@ -97,17 +139,44 @@ impl Receipts {
         kept.statements.get(id).cloned()
     }
 
+    fn check(
+        &self,
+        stated: &Stated,
+        worker: Hash,
+        request: Request,
+        given: usize,
+    ) -> Result<(Hash, Statement), NoReceipt> {
+        let signed = SignedReceipt::decode(&stated.receipt)?;
+        let (nonce, output) = (signed.receipt.terms.nonce, List::new(request.said.clone())?);
+        let payload = Payload {
+            asked: asked(request)?,
+            worker_nonce: Hash::default(),
+            // At most as many as there are positions.
+            said: given as u32,
+            output,
+            blinding: Some(stated.blinding),
+        };
+        let nodes = (worker, self.secret.key());
+        let terms = Terms::unpaid(self.network, &self.identity, nodes, nonce);
+        let known = Known { terms: Some(&terms), payload: Some(&payload), ..Known::default() };
+        verify(&signed, known)?;
+        let (receipt, payload) = (stated.receipt.clone(), encode(&payload));
+        let id = signed.receipt.id();
+        Ok((id, Statement { receipt, payload, blinding: stated.blinding }))
+    }
+
     fn make(
         &self,
+        gateway: Hash,
         request: Request,
-        own: &[u32],
+        chosen: &[u32],
         leaves: &Leaves,
     ) -> Result<(Hash, Statement), NoReceipt> {
         let [nonce, blinding] = [random()?, random()?];
         let root = leaves.root(&prompt_hash(&request.prompt));
         // A request has at most as many tokens as there are positions.
         let said = request.said.len() as u32;
-        let output = List::new([request.said.as_slice(), own].concat())?;
+        let output = List::new([request.said.as_slice(), chosen].concat())?;
         let payload = Payload {
             asked: asked(request)?,
             worker_nonce: Hash::default(),
@@ -115,11 +184,12 @@ impl Receipts {
             output,
             blinding: Some(blinding),
         };
-        let terms = Terms::unpaid(self.network, &self.identity, self.secret.key(), nonce);
+        let nodes = (self.secret.key(), gateway);
+        let terms = Terms::unpaid(self.network, &self.identity, nodes, nonce);
         let blinded = Hash(blind(&root, &blinding.0));
         let receipt = Receipt::of(terms, &payload, blinded).ok_or(NoReceipt::Counts)?;
         let (id, signed) = (receipt.id(), receipt.sign(&self.secret));
-        Ok((id, Statement { receipt: encode(&signed), payload: encode(&payload) }))
+        Ok((id, Statement { receipt: encode(&signed), payload: encode(&payload), blinding }))
     }
 }
 
@@ -129,10 +199,18 @@ impl Kept {
         self.statements.insert(id, Arc::new(statement));
         self.order.push_back(id);
         while self.order.len() > RECEIPTS_MAX || self.size > PAYLOADS_SIZE_MAX {
-            let Some(oldest) = self.order.pop_front() else { return };
-            let gone = self.statements.remove(&oldest);
-            self.size -= gone.map_or(0, |it| it.payload.len());
+            let Some(oldest) = self.order.front().copied() else { return };
+            self.remove(&oldest);
         }
+    }
+
+    fn remove(&mut self, id: &Hash) -> Option<Arc<Statement>> {
+        // Those that leave early are among the last.
+        let at = self.order.iter().rposition(|it| it == id)?;
+        self.order.remove(at);
+        let gone = self.statements.remove(id)?;
+        self.size -= gone.payload.len();
+        Some(gone)
     }
 }
 
@@ -169,7 +247,7 @@ mod tests {
     use super::*;
 
     fn statement(size: usize) -> Statement {
-        Statement { receipt: Vec::new(), payload: vec![0; size] }
+        Statement { receipt: Vec::new(), payload: vec![0; size], blinding: Hash::default() }
     }
 
     fn id(number: usize) -> Hash {

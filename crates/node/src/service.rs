@@ -128,10 +128,7 @@ async fn serve_roles(
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
     let mut ledger = roles.ledger;
-    let peers = match roles.network {
-        Some(settings) => Some(Peers::new(settings)?),
-        None => None,
-    };
+    let peers = roles.network.map(Peers::new).transpose()?;
     if let (Some(peers), Some(ledger)) = (&peers, &mut ledger) {
         ledger.peers.extend(ledger_of_contact(peers).await.map_err(listen)?);
     }
@@ -156,7 +153,7 @@ async fn serve_roles(
         ledger_peers: ledger.as_ref().map_or(0, |settings| settings.peers.len()),
         peers: peers.clone(),
         copies,
-        receipts: roles.receipts,
+        receipts: roles.receipts.clone(),
         keys: Keys::new(&roles.api_keys),
         started: Instant::now(),
     };
@@ -165,7 +162,7 @@ async fn serve_roles(
         peers.set_ledger(ledger.clone());
     }
     if let Some(peers) = peers {
-        router = take_part(peers, roles.model);
+        router = take_part(peers, roles.model, roles.receipts.clone());
     }
     router = router.merge(control::router(control));
     if let Some((ledger, _)) = &started {
@@ -236,14 +233,14 @@ async fn serve_members(peers: &Peers, routes: Router) -> std::io::Result<()> {
 }
 
 /// Begins a node's part among the others, and gives what it serves.
-fn take_part(peers: Arc<Peers>, model: Option<Serving>) -> Router {
+fn take_part(peers: Arc<Peers>, model: Option<Serving>, receipts: Option<Arc<Receipts>>) -> Router {
     let (mut router, mut fleet, mut supervisor) = (Router::new(), None, None);
     if let Some(serving) = model {
         supervisor = serving.supervisor;
         let (served, slots) = (serving.served, serving.slots);
         let worker = supervisor.as_ref().map(|it| it.worker().clone());
         peers.want(&served.cid);
-        let made = Arc::new(Fleet::new(served, worker.clone(), peers.clone()));
+        let made = Arc::new(Fleet::new(served, worker.clone(), peers.clone(), receipts));
         router = gateway::router::router(Gateway::new(made.clone(), &serving.options));
         if let Some(worker) = worker {
             tokio::spawn(offer(worker, made.clone(), peers.clone(), slots));

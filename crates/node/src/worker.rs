@@ -27,6 +27,7 @@ use gateway::backend::{Backend, Broken, Busy, Job, Pause, ReceiptSlot, ServedMod
 use gateway::limits::CHOICES_MAX;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
+use types::id::Hash;
 
 use crate::preferences::{Gate, RETRY_AFTER_MAX, Rule, Verdict};
 use crate::receipts::Receipts;
@@ -152,13 +153,15 @@ struct Held {
     class: Class,
     outputs: Outputs,
     /// What its receipt is to be about, if there is to be one.
-    account: Option<Account>,
+    account: Option<Box<Account>>,
     _seat: Seat,
 }
 
 /// What a receipt is made of.
 struct Account {
     receipts: Arc<Receipts>,
+    /// Who has asked; none for this node's own API.
+    gateway: Option<Hash>,
     request: Request,
     /// Tokens that the engine has chosen.
     chosen: Vec<u32>,
@@ -174,8 +177,8 @@ impl Account {
 
     /// States what was answered, if all of it was committed to.
     fn close(self, leaves: Option<Leaves>) {
-        let Account { receipts, request, chosen, slot } = self;
-        let id = leaves.and_then(|leaves| receipts.state(request, &chosen, &leaves));
+        let Account { receipts, gateway, request, chosen, slot } = self;
+        let id = leaves.and_then(|leaves| receipts.state(gateway, request, &chosen, &leaves));
         id.into_iter().for_each(|id| slot.say(id.to_string()));
     }
 }
@@ -267,14 +270,28 @@ impl Worker {
     /// When the queue is full, or the owner's preferences do not let it run now.
     pub fn submit_for(&self, class: Class, request: Request) -> Result<Job, NotTaken> {
         let receipts = self.receipts.as_ref().filter(|_| class == Class::Own);
-        self.submit_with(class, request, receipts)
+        self.submit_with(class, request, receipts.map(|receipts| (receipts, None)))
+    }
+
+    /// Queues one sequence of another node, which is to have the receipt.
+    ///
+    /// # Errors
+    /// As `submit_for`.
+    pub(crate) fn submit_from(&self, gateway: Hash, request: Request) -> Result<Job, NotTaken> {
+        let receipts = self.receipts.as_ref().map(|receipts| (receipts, Some(gateway)));
+        self.submit_with(Class::Others, request, receipts)
+    }
+
+    /// Who makes receipts of what it computes, if someone does.
+    pub(crate) fn receipts(&self) -> Option<&Arc<Receipts>> {
+        self.receipts.as_ref()
     }
 
     fn submit_with(
         &self,
         class: Class,
         request: Request,
-        receipts: Option<&Arc<Receipts>>,
+        receipts: Option<(&Arc<Receipts>, Option<Hash>)>,
     ) -> Result<Job, NotTaken> {
         let memory_max = self.check(class)?;
         let memory = match class {
@@ -292,11 +309,14 @@ impl Worker {
         }
         let seat = self.seat(class, memory, memory_max)?;
         let (outputs, job) = Job::channel();
-        let account = receipts.map(|receipts| Account {
-            receipts: Arc::clone(receipts),
-            request: request.clone(),
-            chosen: Vec::new(),
-            slot: job.receipt().clone(),
+        let account = receipts.map(|(receipts, gateway)| {
+            Box::new(Account {
+                receipts: Arc::clone(receipts),
+                gateway,
+                request: request.clone(),
+                chosen: Vec::new(),
+                slot: job.receipt().clone(),
+            })
         });
         let held = Held { class, outputs, account, _seat: seat };
         let sent = self.messages.send(Message::Take(held, request));

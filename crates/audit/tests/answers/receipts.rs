@@ -364,12 +364,16 @@ fn the_longest_payload_has_no_more_bytes_than_its_limit() {
     );
 }
 
+/// A change of the terms.
+type AlterTerms = fn(&mut Terms);
+
 #[test]
 fn an_unpaid_receipt_says_nowhere_that_somebody_pays() {
     let (signed, payload, replayed) = answered(1);
     let identity = terms().identity();
-    let right = Terms::unpaid(Hash([1; 32]), &identity, secret().key(), Hash([11; 32]));
-    let wrong = |alter: fn(&mut Terms)| {
+    let right =
+        Terms::unpaid(Hash([1; 32]), &identity, (secret().key(), Hash([8; 32])), Hash([11; 32]));
+    let wrong = |alter: AlterTerms| {
         let mut terms = right.clone();
         alter(&mut terms);
         let receipt = Receipt::of(terms, &payload, signed.receipt.blinded).unwrap();
@@ -379,13 +383,12 @@ fn an_unpaid_receipt_says_nowhere_that_somebody_pays() {
     };
     let report = wrong(|_| {}).unwrap();
     assert_eq!(report.checked[0], Check::Unpaid);
-    let alterations: [(&str, fn(&mut Terms)); 8] = [
+    let alterations: [(&str, AlterTerms); 7] = [
         ("epoch", |it| it.epoch = Epoch(1)),
         ("trust", |it| it.trust = Trust::Checked),
         ("prompt_price", |it| it.prompt_price = Amount::new(1).unwrap()),
         ("output_price", |it| it.output_price = Amount::new(1).unwrap()),
         ("worker", |it| it.worker = Address([1; 20])),
-        ("gateway", |it| it.gateway = Hash([1; 32])),
         ("channel", |it| it.channel = 1),
         ("sequence", |it| it.sequence = 1),
     ];
