@@ -256,6 +256,47 @@ mod tests {
         Hash(bytes)
     }
 
+    fn receipts(of: u8) -> Receipts {
+        let (zero, model) = (Hash::default(), Cid::raw(Hash([3; 32])));
+        let identity = Identity { model, tokenizer: zero, template: zero, profile: 1 };
+        let (secret, network) = (NodeSecret::new([of; 32]), Hash([9; 32]));
+        Receipts { secret, network, identity, kept: Mutex::default() }
+    }
+
+    /// The request for an answer, of which these tokens are there.
+    fn request(said: Vec<u32>) -> Request {
+        Request { said, ..engine::fingerprint::standard_request(vec![1, 2], 3) }
+    }
+
+    #[test]
+    fn a_gateway_keeps_what_is_right_and_the_worker_gives_it_once() {
+        let (worker, gateway) = (receipts(1), receipts(2));
+        let (key, leaves) = (worker.secret.key(), Leaves::default());
+        let id = worker.state(Some(gateway.secret.key()), request(vec![5]), &[6, 7], &leaves);
+        let id = id.unwrap();
+        let stated = worker.give(&id).unwrap();
+        assert!(worker.give(&id).is_none() && worker.get(&id).is_none());
+
+        let whole = request(vec![5, 6, 7]);
+        assert_eq!(gateway.take_in(&stated, key, whole.clone(), 1), Some(id));
+        assert_eq!(gateway.get(&id).unwrap().receipt, stated.receipt);
+
+        let other = receipts(3);
+        assert_eq!(other.take_in(&stated, key, whole.clone(), 1), None, "made for another");
+        let none = |stated: &Stated, worker: Hash, answer: &Request, given: usize| {
+            gateway.take_in(stated, worker, answer.clone(), given).is_none()
+        };
+        assert!(none(&stated, other.secret.key(), &whole, 1), "another's receipt");
+        assert!(none(&stated, key, &whole, 0), "it was given more");
+        assert!(none(&stated, key, &request(vec![5, 6, 8]), 1), "another token");
+        assert!(none(&stated, key, &Request { prompt: vec![1], ..whole.clone() }, 1));
+        for at in 0..stated.receipt.len() {
+            let mut altered = stated.clone();
+            altered.receipt[at] ^= 1;
+            assert!(none(&altered, key, &whole, 1), "byte {at}");
+        }
+    }
+
     #[test]
     fn the_oldest_receipts_go_first() {
         let mut kept = Kept::default();
