@@ -30,4 +30,5 @@ pub mod space;
 pub mod supervisor;
 pub mod traffic;
 pub mod trustless;
+mod unfinished;
 pub mod worker;

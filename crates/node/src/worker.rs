@@ -31,6 +31,7 @@ use types::id::Hash;
 
 use crate::preferences::{Gate, RETRY_AFTER_MAX, Rule, Verdict};
 use crate::receipts::Receipts;
+use crate::unfinished::Unfinished;
 
 /// Seconds after which a client that met a full queue may come back.
 const RETRY_AFTER: u32 = 2;
@@ -223,9 +224,9 @@ impl Worker {
             // The receiver waits below; where it is gone, nobody needs to know.
             let _ = made.send(());
             let (held, terms, threads) = (BTreeMap::new(), Terms::default(), options.threads);
-            let committer = Committer::default();
-            Loop { engine, inbox, load: shown, held, terms, threads, committer, closed: None }
-                .run();
+            let (committer, unfinished) = (Committer::default(), Unfinished::default());
+            let (load, closed) = (shown, None);
+            Loop { engine, inbox, load, held, terms, threads, committer, unfinished, closed }.run();
         })?;
         wait.recv().map_err(|_| std::io::Error::other("the engine's thread ended at its start"))?;
         let (served, held_max) = (Arc::new(served), options.sequences_max);
@@ -453,6 +454,8 @@ struct Loop {
     threads: usize,
     /// Commits to the answers that are to have receipts.
     committer: Committer,
+    /// What it committed to of those that were stopped.
+    unfinished: Unfinished,
     /// Since when others' requests stand still.
     closed: Option<Instant>,
 }
@@ -491,9 +494,12 @@ impl Loop {
             Message::Take(held, request) => {
                 match self.engine.submit_with(request, held.class.priority()) {
                     Ok(id) => {
-                        if held.account.is_some() {
+                        if let Some(account) = &held.account {
+                            let Request { prompt, said, .. } = &account.request;
+                            let known = self.unfinished.take(prompt, said);
+                            self.engine.skip_shown(id, known.as_slice().len());
                             // One too many has no receipt.
-                            let _ = self.committer.follow(id);
+                            let _ = self.committer.follow_from(id, known);
                         }
                         self.held.insert(id, held);
                     }
@@ -561,9 +567,7 @@ impl Loop {
         let gone = |(id, held): (&SequenceId, &Held)| held.outputs.is_closed().then_some(*id);
         let gone: Vec<SequenceId> = self.held.iter().filter_map(gone).collect();
         for id in gone {
-            self.engine.cancel(id);
-            self.committer.take(id);
-            self.held.remove(&id);
+            drop(self.leave(id));
         }
     }
 
@@ -579,13 +583,23 @@ impl Loop {
         };
         let ids: Vec<SequenceId> = self.held.iter().filter_map(of_others).collect();
         for id in ids {
-            self.engine.cancel(id);
-            self.committer.take(id);
-            if let Some(held) = self.held.remove(&id) {
+            if let Some(held) = self.leave(id) {
                 // A client that has gone need not hear it.
                 drop(held.outputs.send(Err(Broken(self.terms.reason.clone()))));
             }
         }
+    }
+
+    /// Stops a sequence, with which this engine may be asked to go on.
+    fn leave(&mut self, id: SequenceId) -> Option<Held> {
+        self.engine.cancel(id);
+        let leaves = self.committer.take(id);
+        let mut held = self.held.remove(&id)?;
+        if let (Some(leaves), Some(account)) = (leaves, held.account.take()) {
+            let output = [account.request.said.as_slice(), &account.chosen].concat();
+            self.unfinished.keep(account.request.prompt, output, leaves);
+        }
+        Some(held)
     }
 
     fn deliver(&mut self, id: SequenceId, output: Output) {
