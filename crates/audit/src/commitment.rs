@@ -111,6 +111,13 @@ impl Leaves {
         &self.0
     }
 
+    /// The first of them, as many as there are of so many.
+    #[must_use]
+    pub fn first(mut self, count: usize) -> Leaves {
+        self.0.truncate(count);
+        self
+    }
+
     /// The answer's root. `prompt` is the prompt's hash.
     #[must_use]
     pub fn root(&self, prompt: &Digest) -> Digest {
@@ -149,11 +156,23 @@ impl Opening {
 impl Committer {
     /// Follows an answer from its first token on. False when too many are followed already.
     pub fn follow(&mut self, sequence: SequenceId) -> bool {
+        self.follow_from(sequence, Leaves::default())
+    }
+
+    /// Follows an answer whose first leaves are known, from the token after them on. False when too
+    /// many are followed already.
+    pub fn follow_from(&mut self, sequence: SequenceId, leaves: Leaves) -> bool {
         let has_room = self.answers.len() < ANSWERS_MAX;
         if has_room {
-            self.answers.insert(sequence, Following::default());
+            self.answers.insert(sequence, Following { leaves: leaves.0, has_gap: false });
         }
         has_room
+    }
+
+    /// Whether it follows no answer.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.answers.is_empty()
     }
 
     /// Forgets an answer and gives its leaves; none if it was not followed from its beginning.

@@ -11,7 +11,10 @@
 //!
 //! Not here: what is right about a receipt (`verify`), and who may redeem it (the ledger).
 
+use engine::artifact::{Kind, PROFILE, strings};
+use engine::model::Model;
 use engine::sampling::{BIASES_MAX, Sampling, Seed};
+use sha2::{Digest as _, Sha256};
 use types::amount::{Amount, Epoch};
 use types::bounded::List;
 use types::codec::{Canonical, Malformed, Reader, encode};
@@ -29,6 +32,9 @@ pub const PRICED_TOKENS: u64 = 1_000_000;
 pub const SIZE: usize = 692;
 /// Bytes of a payload, at most: two lists of tokens, biases, end tokens and numbers.
 pub const PAYLOAD_SIZE_MAX: usize = 8 * TOKENS_MAX + 8 * BIASES_MAX + 4 * END_TOKENS_MAX + 256;
+
+/// The payer where nobody pays, and the worker's account there.
+const NOBODY: Address = Address([0; 20]);
 
 /// Separates what a worker signs from other messages.
 const TAG: &str = "mashaa/audit/receipt/v1";
@@ -225,6 +231,19 @@ types::record! {
     }
 }
 
+/// What a receipt's terms say of an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The artifact.
+    pub model: Cid,
+    /// SHA-256 of its vocabulary section.
+    pub tokenizer: Hash,
+    /// SHA-256 of its chat template; of no bytes where it has none.
+    pub template: Hash,
+    /// The number of its numeric profile.
+    pub profile: u32,
+}
+
 /// A receipt and its worker's signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedReceipt {
@@ -232,6 +251,65 @@ pub struct SignedReceipt {
     pub receipt: Receipt,
     /// By the worker's node key.
     pub signature: NodeSignature,
+}
+
+impl Identity {
+    /// That of an opened artifact, whose name is known.
+    #[must_use]
+    pub fn of(cid: Cid, model: &Model) -> Identity {
+        let sha256 = |bytes: &[u8]| Hash(Sha256::digest(bytes).into());
+        let vocabulary = model.section_bytes(Kind::Vocabulary, 0).unwrap_or_default();
+        let template = model.strings().get(strings::CHAT_TEMPLATE).map_or("", |it| it.as_str());
+        Identity {
+            model: cid,
+            tokenizer: sha256(vocabulary),
+            template: sha256(template.as_bytes()),
+            profile: PROFILE,
+        }
+    }
+}
+
+impl Terms {
+    /// The terms of an answer that nobody pays for.
+    #[must_use]
+    pub fn unpaid(
+        network: Hash,
+        of: &Identity,
+        (worker_key, gateway): (Hash, Hash),
+        nonce: Hash,
+    ) -> Terms {
+        Terms {
+            network,
+            epoch: Epoch(0),
+            model: of.model,
+            tokenizer: of.tokenizer,
+            template: of.template,
+            profile: of.profile,
+            trust: Trust::Private,
+            prompt_price: Amount::ZERO,
+            output_price: Amount::ZERO,
+            payer: NOBODY,
+            worker: NOBODY,
+            worker_key,
+            gateway,
+            channel: 0,
+            sequence: 0,
+            nonce,
+        }
+    }
+
+    /// Whether nobody pays.
+    #[must_use]
+    pub fn is_unpaid(&self) -> bool {
+        self.payer == NOBODY
+    }
+
+    /// What the terms say of the artifact.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        let Terms { model, tokenizer, template, profile, .. } = self;
+        Identity { model: *model, tokenizer: *tokenizer, template: *template, profile: *profile }
+    }
 }
 
 impl Receipt {

@@ -15,15 +15,17 @@ use types::id::Hash;
 
 use crate::commitment::{blind, prompt_hash};
 use crate::receipt::{
-    Asked, Choosing, Payload, Receipt, Seeding, SignedReceipt, Terms, Trust, seed,
+    Asked, Choosing, Identity, Payload, Receipt, Seeding, SignedReceipt, Terms, Trust, seed,
 };
-use crate::replay::Replayed;
+use crate::replay::{Replayed, WrongToken};
 
 /// What the checker knows besides the receipt.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Known<'a> {
     /// What was agreed on.
     pub terms: Option<&'a Terms>,
+    /// What the artifact with the model's CID has.
+    pub identity: Option<&'a Identity>,
     /// What was asked and answered.
     pub payload: Option<&'a Payload>,
     /// What a replay of the payload gave.
@@ -35,6 +37,10 @@ pub struct Known<'a> {
 pub enum Check {
     /// The terms are those that were agreed on.
     Terms,
+    /// Where nobody pays: nothing in the terms says that somebody does.
+    Unpaid,
+    /// Tokenizer, template and profile are those of the artifact that the receipt names.
+    Artifact,
     /// Prompt, limits and sampling are those that were asked for.
     Request,
     /// The answer's tokens, their number and their end are those that were received.
@@ -56,6 +62,8 @@ pub enum Check {
 pub enum Missing {
     /// The terms are not known.
     Terms,
+    /// The artifact is not here.
+    Artifact,
     /// The payload is not known.
     Payload,
     /// Nobody has computed the answer again.
@@ -85,6 +93,15 @@ pub struct Wrong {
     pub what: String,
 }
 
+/// Compares fields by name; the first that differs is the answer.
+macro_rules! equal {
+    ($found:expr, $right:expr, $($field:ident),+ $(,)?) => {
+        $(if $found.$field != $right.$field {
+            return Err(differs(stringify!($field), &$found.$field, &$right.$field));
+        })+
+    };
+}
+
 /// Checks a receipt.
 ///
 /// # Errors
@@ -99,10 +116,21 @@ pub fn verify(signed: &SignedReceipt, known: Known<'_>) -> Result<Report, Wrong>
         }
         None => report.miss(Check::Terms, Missing::Terms),
     }
+    if receipt.terms.is_unpaid() {
+        unpaid(receipt)?;
+        report.checked.push(Check::Unpaid);
+    }
+    match known.identity {
+        Some(identity) => {
+            equal!(receipt.terms, identity, model, tokenizer, template, profile);
+            report.checked.push(Check::Artifact);
+        }
+        None => report.miss(Check::Artifact, Missing::Artifact),
+    }
     match known.payload {
         Some(payload) => {
             request(receipt, payload)?;
-            answer(receipt, payload)?;
+            answer(receipt, payload, known.replayed)?;
             report.checked.extend([Check::Request, Check::Answer]);
         }
         None => {
@@ -122,19 +150,61 @@ pub fn verify(signed: &SignedReceipt, known: Known<'_>) -> Result<Report, Wrong>
     Ok(report)
 }
 
+impl Check {
+    /// What is checked, in words.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Check::Terms => "the terms are those that were agreed on",
+            Check::Unpaid => "nobody pays, and nothing in the terms says otherwise",
+            Check::Artifact => "tokenizer, template and profile are those of the artifact",
+            Check::Request => "prompt, limits and sampling are those of the payload",
+            Check::Answer => "tokens, their number and their end are those of the payload",
+            Check::Seed => "the seed follows from the nonces",
+            Check::Due => "what is owed follows from prices and counts",
+            Check::Choices => "every token is the one that the rules choose, computed again",
+            Check::Root => "the answer's root is that of the computation, computed again",
+            Check::Signature => "the worker key has signed",
+        }
+    }
+
+    /// One word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Check::Terms => "terms",
+            Check::Unpaid => "unpaid",
+            Check::Artifact => "artifact",
+            Check::Request => "request",
+            Check::Answer => "answer",
+            Check::Seed => "seed",
+            Check::Due => "due",
+            Check::Choices => "choices",
+            Check::Root => "root",
+            Check::Signature => "signature",
+        }
+    }
+}
+
+impl Missing {
+    /// What is missing, in words.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Missing::Terms => "what was agreed on is not known",
+            Missing::Artifact => "the model is not here",
+            Missing::Payload => "there is no payload",
+            Missing::Replay => "the answer was not computed again",
+            Missing::Blinding => "the root is still hidden",
+            Missing::Promise => "a fast answer promises nothing that could be computed again",
+        }
+    }
+}
+
 impl Report {
     fn miss(&mut self, check: Check, missing: Missing) {
         self.unchecked.push((check, missing));
     }
-}
-
-/// Compares fields by name; the first that differs is the answer.
-macro_rules! equal {
-    ($found:expr, $right:expr, $($field:ident),+ $(,)?) => {
-        $(if $found.$field != $right.$field {
-            return Err(differs(stringify!($field), &$found.$field, &$right.$field));
-        })+
-    };
 }
 
 fn differs<T: fmt::Debug>(field: &'static str, found: &T, right: &T) -> Wrong {
@@ -161,6 +231,25 @@ fn terms_of(receipt: &Receipt, terms: &Terms) -> Result<(), Wrong> {
         channel,
         sequence,
         nonce,
+    );
+    Ok(())
+}
+
+fn unpaid(receipt: &Receipt) -> Result<(), Wrong> {
+    let terms = &receipt.terms;
+    let nodes = (terms.worker_key, terms.gateway);
+    let right = Terms::unpaid(terms.network, &terms.identity(), nodes, terms.nonce);
+    equal!(
+        terms,
+        right,
+        epoch,
+        trust,
+        prompt_price,
+        output_price,
+        payer,
+        worker,
+        channel,
+        sequence,
     );
     Ok(())
 }
@@ -195,9 +284,17 @@ fn request(receipt: &Receipt, payload: &Payload) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn answer(receipt: &Receipt, payload: &Payload) -> Result<(), Wrong> {
+fn answer(receipt: &Receipt, payload: &Payload, replayed: Option<&Replayed>) -> Result<(), Wrong> {
     let right = expected(receipt, payload)?;
-    equal!(receipt, right, said, output_tokens, output, ending);
+    equal!(receipt, right, said, output_tokens);
+    if receipt.output != right.output {
+        let mut wrong = differs("output", &receipt.output, &right.output);
+        // The hash says only that a token is another; the rules say which.
+        let token = replayed.and_then(|it| it.wrong).map(|it| of_token(&it));
+        token.into_iter().for_each(|it| wrong.what = format!("{it}; {}", wrong.what));
+        return Err(wrong);
+    }
+    equal!(receipt, right, ending);
     let (output, ends) = (payload.output.as_slice(), payload.asked.end_tokens.as_slice());
     let inner = output.split_last().map_or(output, |(_, inner)| inner);
     if let Some(index) = inner.iter().position(|token| ends.contains(token)) {
@@ -245,16 +342,19 @@ fn due(receipt: &Receipt) -> Result<(), Wrong> {
     }
 }
 
+fn of_token(wrong: &WrongToken) -> String {
+    let WrongToken { index, found, right } = wrong;
+    format!("token {index} is {found}, and the rules choose {right}")
+}
+
 fn replayed(receipt: &Receipt, known: Known<'_>, report: &mut Report) -> Result<(), Wrong> {
     let missing = match (receipt.terms.trust, known.payload, known.replayed) {
         (Trust::Fast, ..) => Missing::Promise,
         (_, None, _) => Missing::Payload,
         (_, _, None) => Missing::Replay,
         (_, Some(payload), Some(replayed)) => {
-            if let Some(wrong) = replayed.wrong {
-                let (index, found, right) = (wrong.index, wrong.found, wrong.right);
-                let what = format!("token {index} is {found}, and the rules choose {right}");
-                return Err(Wrong { field: "output", what });
+            if let Some(wrong) = &replayed.wrong {
+                return Err(Wrong { field: "output", what: of_token(wrong) });
             }
             report.checked.push(Check::Choices);
             let Some(blinding) = payload.blinding else {

@@ -111,6 +111,8 @@ pub(crate) enum Command {
     Doctor,
     /// Measure a model's speed on this machine, or the members' ledger's
     Bench(BenchArguments),
+    /// Check the receipt of an answer, without a network
+    Verify(VerifyArguments),
     /// Hash every bit of a run, to compare machines
     Hash(HashArguments),
 }
@@ -205,6 +207,16 @@ impl ChatArguments {
     pub(crate) fn flags(&self) -> Vec<(&'static str, Option<String>)> {
         self.engine.flags()
     }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VerifyArguments {
+    /// The receipt, as `GET /v1/receipts/ID` gives it
+    pub(crate) receipt: PathBuf,
+    /// What it is about, as `GET /v1/receipts/ID?payload=1` gives it; with the model here, the answer
+    /// is computed again
+    #[arg(long, value_name = "FILE")]
+    pub(crate) payload: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -34,6 +34,7 @@ mod store;
 mod sync;
 mod testnet;
 mod up;
+mod verify;
 mod wallet;
 mod work;
 
@@ -111,6 +112,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Config(ConfigCommand::Show { origin }) => Ok(context.show_config(origin)),
         Command::Doctor => doctor::run(&context),
         Command::Bench(bench) => bench::run(&context, &bench),
+        Command::Verify(it) => verify::run(&context, &it),
         Command::Hash(hash) => hash::run(&context, &hash),
     }
 }

@@ -147,7 +147,8 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let network = Some(peers::settings(context, &ledger)?);
     let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
     let copies = Some(node::copies::Settings::of(&context.config, &context.home)?);
-    let roles = Roles { model: None, api_keys, ledger: Some(ledger), store, network, copies };
+    let ledger = Some(ledger);
+    let roles = Roles { api_keys, ledger, store, network, copies, ..Roles::default() };
     service::serve(roles, context.config.text("listen"), |local, ledger| {
         eprintln!("ready: http://{local}/ledger");
         ledger.into_iter().for_each(welcome);

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use anyhow::Context as _;
 use node::preferences::{Effect, Gate, Preferences};
+use node::receipts::Receipts;
 use node::service::{self, Roles, Serving};
 use node::supervisor::Supervisor;
 use node::worker::Worker;
@@ -28,9 +30,18 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
         options.isa.name()
     );
     let slots = u32::try_from(options.sequences_max).unwrap_or(u32::MAX);
+    let ledger = network::settings(context)?;
+    let cid = &opened.served.cid;
+    let receipts = Receipts::new(ledger.secret.clone(), ledger.genesis.hash(), cid, &opened.model);
+    let receipts = Arc::new(receipts.with_context(|| format!("{cid} is no CID"))?);
     let (served, supervisor) = match peers::is_yes(context, "compute")? {
         true => {
-            let worker = Arc::new(Worker::start(opened.model, opened.served, options)?);
+            let worker = Arc::new(Worker::start(
+                opened.model,
+                opened.served,
+                options,
+                Some(Arc::clone(&receipts)),
+            )?);
             let served = worker.served().clone();
             (served, Some(Arc::new(supervise(context, worker, preferences)?)))
         }
@@ -42,12 +53,11 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     };
     let open = gateway.api_keys.is_empty();
     let serving = Serving { served, supervisor, slots, options: gateway };
-    let ledger = network::settings(context)?;
     let network = Some(peers::settings(context, &ledger)?);
     let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
     let copies = Some(node::copies::Settings::of(&context.config, &context.home)?);
-    let roles =
-        Roles { model: Some(serving), api_keys, ledger: Some(ledger), store, network, copies };
+    let (model, ledger, receipts) = (Some(serving), Some(ledger), Some(receipts));
+    let roles = Roles { model, receipts, api_keys, ledger, store, network, copies };
     let address = context.config.text("listen");
     service::serve(roles, address, |local, ledger| {
         eprintln!("{}", welcome(&local, &name, open));

@@ -277,6 +277,14 @@ impl Engine {
         Ok(id)
     }
 
+    /// Spares an observer the rows of so many of the tokens that another run has generated, which it
+    /// knows already; for a sequence that was just taken.
+    pub fn skip_shown(&mut self, id: SequenceId, count: usize) {
+        if let Some(sequence) = self.waiting.iter_mut().find(|it| it.id == id) {
+            sequence.shown = count.min(sequence.request.said.len());
+        }
+    }
+
     fn check(&self, request: &Request) -> Result<(), Refused> {
         let config = self.model().config();
         let held = self.running.len() + self.waiting.len();

@@ -126,11 +126,17 @@ impl Answer {
                 whole.text.push_str(&piece.text);
                 whole.records.extend(piece.records);
                 whole.finish = piece.finish;
+                whole.receipt = piece.receipt;
             }
         }
         let indexed = pieces.iter().enumerate();
         let choices = indexed.map(|(index, piece)| shape.whole(index, piece)).collect();
-        Ok(json_response(StatusCode::OK, &shape.answer(choices, self.usage())))
+        let answer = shape.answer(choices, self.usage());
+        let mut response = json_response(StatusCode::OK, &answer);
+        let receipts: Option<Vec<&str>> = pieces.iter().map(|it| it.receipt.as_deref()).collect();
+        let receipts = receipts.and_then(|it| HeaderValue::try_from(it.join(", ")).ok());
+        receipts.and_then(|it| response.headers_mut().insert("x-mashaa-receipt", it));
+        Ok(response)
     }
 
     /// Gives up an answer that says nothing.
@@ -185,8 +191,12 @@ impl Answer {
 
 impl Choice {
     fn apply(&mut self, output: Output) -> Piece {
-        let piece = self.transcript.apply(output);
+        // Where a stop string ends the text first, the receipt would be about more than was sent.
+        let is_whole = matches!(output, Output::Finished(_));
+        let mut piece = self.transcript.apply(output);
         if piece.finish.is_some() {
+            let job = self.job.as_ref().filter(|_| is_whole);
+            piece.receipt = job.and_then(|job| job.receipt().said()).map(str::to_owned);
             self.job = None;
             self.queued = None;
         }

@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use engine::request::{Output, Request};
@@ -79,7 +79,12 @@ pub struct ServedModel {
 pub struct Job {
     outputs: Outputs,
     worker: Option<String>,
+    receipt: ReceiptSlot,
 }
+
+/// Where a backend says which receipt is about an answer, before the answer's last output.
+#[derive(Clone, Debug, Default)]
+pub struct ReceiptSlot(Arc<OnceLock<String>>);
 
 #[derive(Debug)]
 enum Outputs {
@@ -127,6 +132,19 @@ impl fmt::Debug for ServedModel {
     }
 }
 
+impl ReceiptSlot {
+    /// Says the receipt's id; what was said first stays.
+    pub fn say(&self, id: String) {
+        let _ = self.0.set(id);
+    }
+
+    /// The id, once it was said.
+    #[must_use]
+    pub fn said(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
 impl Job {
     /// A job and the end that an engine keeps, which must not wait for a slow reader.
     ///
@@ -135,7 +153,7 @@ impl Job {
     #[must_use]
     pub fn channel() -> (mpsc::UnboundedSender<Result<Output, Broken>>, Job) {
         let (sender, outputs) = mpsc::unbounded_channel();
-        (sender, Job { outputs: Outputs::Free(outputs), worker: None })
+        (sender, Job::of(Outputs::Free(outputs)))
     }
 
     /// A job of which at most `count` outputs wait, at least one, and the end that the backend keeps:
@@ -143,7 +161,17 @@ impl Job {
     #[must_use]
     pub fn bounded(count: usize) -> (mpsc::Sender<Result<Output, Broken>>, Job) {
         let (sender, outputs) = mpsc::channel(count.max(1));
-        (sender, Job { outputs: Outputs::Bounded(outputs), worker: None })
+        (sender, Job::of(Outputs::Bounded(outputs)))
+    }
+
+    fn of(outputs: Outputs) -> Job {
+        Job { outputs, worker: None, receipt: ReceiptSlot::default() }
+    }
+
+    /// Where the backend says which receipt is about the answer.
+    #[must_use]
+    pub fn receipt(&self) -> &ReceiptSlot {
+        &self.receipt
     }
 
     /// Says who computes the answer, for the header `x-mashaa-worker`.

@@ -108,7 +108,8 @@ impl Shape {
                 }),
             });
         }
-        choices.extend(piece.finish.map(|reason| self.ending(index, reason)));
+        let ending = piece.finish.map(|reason| self.ending(index, reason));
+        choices.extend(ending.map(|choice| with_receipt(choice, piece)));
         choices
     }
 
@@ -116,7 +117,7 @@ impl Shape {
     pub(crate) fn whole(&self, index: usize, piece: &Piece) -> Value {
         let logprobs = self.logprobs(&piece.records);
         let finish = piece.finish.map(Reason::name);
-        match self.surface {
+        let choice = match self.surface {
             Surface::Chat => json!({
                 "index": index,
                 "message": {"role": "assistant", "content": piece.text, "refusal": null},
@@ -127,7 +128,8 @@ impl Shape {
                 "index": index, "text": piece.text,
                 "logprobs": logprobs, "finish_reason": finish,
             }),
-        }
+        };
+        with_receipt(choice, piece)
     }
 
     /// One object of a stream.
@@ -177,4 +179,12 @@ impl Shape {
         ];
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
+}
+
+/// Adds the id of the receipt to a choice that has ended, if there is one.
+fn with_receipt(mut choice: Value, piece: &Piece) -> Value {
+    if let (Some(id), Some(fields)) = (&piece.receipt, choice.as_object_mut()) {
+        fields.insert("receipt".to_owned(), json!(id));
+    }
+    choice
 }

@@ -26,6 +26,8 @@ pub(crate) struct Piece {
     pub(crate) text: String,
     pub(crate) records: Vec<Record>,
     pub(crate) finish: Option<Reason>,
+    /// With the finish: the id of the receipt about the choice, if there is one.
+    pub(crate) receipt: Option<String>,
 }
 
 /// Why a choice ended, in the API's words.
@@ -162,7 +164,7 @@ impl Transcript {
             Records::Off => Vec::new(),
             Records::Text | Records::All => self.prompt_records(logprobs),
         };
-        Piece { text, records, finish: None }
+        Piece { text, records, finish: None, receipt: None }
     }
 
     fn prompt_records(&self, logprobs: Vec<Logprobs>) -> Vec<Record> {
@@ -206,9 +208,14 @@ impl Transcript {
         self.released += released.text.len();
         if released.stopped {
             let records = self.records_before_stop();
-            return Piece { text: released.text, records, finish: Some(Reason::Stop) };
+            return Piece {
+                text: released.text,
+                records,
+                finish: Some(Reason::Stop),
+                receipt: None,
+            };
         }
-        Piece { text: released.text, records: self.records_released(), finish: None }
+        Piece { text: released.text, records: self.records_released(), finish: None, receipt: None }
     }
 
     fn finish(&mut self, reason: Reason) -> Piece {

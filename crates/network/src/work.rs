@@ -30,6 +30,8 @@ pub const SCORES_MAX: usize = 1024;
 pub const ASK_SIZE_MAX: usize = (8 << 20) + (64 << 10);
 /// Bytes of a `Tell`, at most.
 pub const TELL_SIZE_MAX: usize = 256 << 10;
+/// Bytes of a signed receipt, at most: today's has 692.
+pub const RECEIPT_SIZE_MAX: usize = 1024;
 /// How often a worker says at least that it is alive.
 pub const ALIVE_INTERVAL: Duration = Duration::from_millis(300);
 
@@ -132,6 +134,9 @@ pub enum Tell {
     Finished(End),
     /// 6: it is not done, or not to its end; nothing follows.
     Refused(Cause, Words),
+    /// 7: a signed receipt of the answer (`docs/spec/receipt.md`), and what hides the root in it; right
+    /// before `Finished`, or not at all.
+    Receipt(List<u8, RECEIPT_SIZE_MAX>, [u8; 32]),
 }
 
 impl Canonical for Tell {
@@ -161,6 +166,11 @@ impl Canonical for Tell {
                 cause.write(out);
                 why.write(out);
             }
+            Tell::Receipt(receipt, blinding) => {
+                out.push(7);
+                receipt.write(out);
+                blinding.write(out);
+            }
         }
     }
 
@@ -173,6 +183,7 @@ impl Canonical for Tell {
             4 => Tell::Token(u32::read(reader)?, Option::read(reader)?),
             5 => Tell::Finished(End::read(reader)?),
             6 => Tell::Refused(Cause::read(reader)?, Words::read(reader)?),
+            7 => Tell::Receipt(List::read(reader)?, Canonical::read(reader)?),
             number => return Err(Malformed::UnknownVariant { number }),
         })
     }

@@ -155,6 +155,7 @@ fn every_message_has_the_bytes_that_are_written_down() {
     check(&mut out, "token", &Tell::Token(7, None));
     check(&mut out, "token-scored", &Tell::Token(7, Some(score())));
     check(&mut out, "finished", &Tell::Finished(End::Length));
+    check(&mut out, "receipt", &Tell::Receipt(list(vec![1, 2, 3]), [4; 32]));
     for cause in Cause::ALL {
         check(&mut out, cause.word(), &Tell::Refused(*cause, words("why")));
     }

@@ -3,6 +3,9 @@
 //! Specified in `docs/api.md`. Nobody else may: without API keys only programs of this machine, with
 //! them whoever has one; and no web page, from which a browser says where it comes from.
 //!
+//! Receipts, under `/v1/receipts/`, may be read as the answers may; what they are about is the
+//! owner's.
+//!
 //! Invariants:
 //! - Looking and telling happen off the threads that serve sockets, since a worker obeys at its next
 //!   step.
@@ -34,6 +37,7 @@ use crate::ledger::Ledger;
 use crate::peers::Peers;
 use crate::peers::revoke::RevokeError;
 use crate::preferences::{Conditions, Finding, Gate, Mode, PAUSE_MAX, Verdict};
+use crate::receipts::Receipts;
 use crate::supervisor::{Report, Supervisor};
 use crate::worker::Load;
 
@@ -57,6 +61,8 @@ pub struct Control {
     pub peers: Option<Arc<Peers>>,
     /// Its copies on other nodes, and theirs here.
     pub copies: Option<Arc<Copies>>,
+    /// The receipts of its own answers.
+    pub receipts: Option<Arc<Receipts>>,
     /// What opens all this; without any, this machine may.
     pub keys: Keys,
     /// Since when it runs.
@@ -104,6 +110,15 @@ struct Plan {
     cid: String,
     /// The availability, such as `0.99`.
     availability: Option<String>,
+}
+
+/// What to send of a receipt.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    /// 1 for the payload.
+    #[serde(default)]
+    payload: u8,
 }
 
 type Answer = Result<Json<Value>, ApiError>;
@@ -198,6 +213,28 @@ impl Control {
         Ok(Json(json!({"at": format!("http://{at}")})))
     }
 
+    /// A receipt's bytes, or what it is about.
+    fn receipt(&self, id: &str, request: &Request) -> Result<Response, ApiError> {
+        let wrong = |what: String| ApiError::new(Code::InvalidValue, what);
+        let part = Query::<Part>::try_from_uri(request.uri());
+        let Query(Part { payload }) = part.map_err(|error| wrong(error.body_text()))?;
+        match payload {
+            0 => self.keys.check(request.headers())?,
+            1 => self.check(request)?,
+            other => return Err(wrong(format!("{other} is not 0 or 1")).at("payload")),
+        }
+        let id = Hash::parse(id).ok_or_else(|| {
+            wrong("a receipt's id is 0x and 64 hexadecimal digits".to_owned()).at("id")
+        })?;
+        let statement = self.receipts.as_ref().and_then(|it| it.get(&id)).ok_or_else(|| {
+            let what = "no such receipt is kept here; a node keeps the last ones until it ends";
+            ApiError::new(Code::UnknownUrl, what)
+        })?;
+        let bytes = if payload == 1 { &statement.payload } else { &statement.receipt };
+        let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+        Ok((kind, bytes.clone()).into_response())
+    }
+
     async fn status(&self) -> Answer {
         let (mut requests, mut work) = (Value::Null, Value::Null);
         if let Some(supervisor) = &self.supervisor {
@@ -242,6 +279,7 @@ pub fn router(control: Control) -> Router {
         .route("/node/stores/{node}", post(store))
         .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
         .layer(from_fn_with_state(Arc::clone(&control), guard))
+        .route("/v1/receipts/{id}", get(receipt))
         .with_state(control)
 }
 
@@ -254,6 +292,14 @@ async fn guard(State(control): State<Arc<Control>>, request: Request, next: Next
 
 async fn status(State(control): State<Arc<Control>>) -> Answer {
     control.status().await
+}
+
+async fn receipt(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    control.receipt(&id, &request)
 }
 
 async fn store(State(control): State<Arc<Control>>, Path(node): Path<String>) -> Answer {

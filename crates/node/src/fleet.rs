@@ -22,12 +22,13 @@ use std::time::Duration;
 use engine::request::{Output, Request};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use gateway::backend::{Backend, Broken, Busy, Job, Pause, ServedModel, Submitting};
+use gateway::backend::{Backend, Broken, Busy, Job, Pause, ReceiptSlot, ServedModel, Submitting};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use types::id::Hash;
 
 use crate::peers::{Peers, now};
+use crate::receipts::Receipts;
 use crate::remote::{Fault, Heard, QUIET_TIME, Remote};
 use crate::route::{Candidate, Ended, Standing, Table, WorkerId};
 use crate::worker::{Class, Worker};
@@ -66,6 +67,8 @@ struct Inner {
     served: Arc<ServedModel>,
     here: Option<Arc<Worker>>,
     peers: Arc<Peers>,
+    /// Who keeps the receipts of answers, if someone does.
+    receipts: Option<Arc<Receipts>>,
     table: Mutex<Table>,
     /// Tokens a second of this node: prompt, answer.
     speed: Mutex<(u32, u32)>,
@@ -76,6 +79,8 @@ struct Inner {
 struct Attempt {
     place: Place,
     source: Source,
+    /// Tokens of the answer that the worker was given.
+    given: usize,
     /// When the first and the last token came, and how many did.
     first: Option<Instant>,
     last: Option<Instant>,
@@ -103,6 +108,8 @@ struct Run {
     request: Request,
     prompted: bool,
     outputs: Outputs,
+    /// Where the client is told of the receipt.
+    receipt: ReceiptSlot,
     /// Who computes; none while another is looked for.
     lead: Option<Attempt>,
     /// Whether it has fallen silent.
@@ -135,9 +142,14 @@ enum Stage {
 impl Fleet {
     /// The machines that serve a model: this node if it has a worker, and whoever is announced.
     #[must_use]
-    pub fn new(served: Arc<ServedModel>, here: Option<Arc<Worker>>, peers: Arc<Peers>) -> Fleet {
+    pub fn new(
+        served: Arc<ServedModel>,
+        here: Option<Arc<Worker>>,
+        peers: Arc<Peers>,
+        receipts: Option<Arc<Receipts>>,
+    ) -> Fleet {
         let (table, speed) = (Mutex::new(Table::default()), Mutex::new(UNMEASURED));
-        Fleet(Arc::new(Inner { served, here, peers, table, speed }))
+        Fleet(Arc::new(Inner { served, here, peers, receipts, table, speed }))
     }
 
     /// What was seen of a worker.
@@ -224,7 +236,8 @@ impl Inner {
             }
         };
         let name = first.place.worker.unwrap_or_else(|| self.peers.me()).to_string();
-        tokio::spawn(Run::new(self, request, outputs, first).follow());
+        let receipt = job.receipt().clone();
+        tokio::spawn(Run::new(self, request, (outputs, receipt), first).follow());
         Ok(job.by(name))
     }
 
@@ -319,7 +332,8 @@ impl Inner {
             None => Source::Here(self.start_here(request)?),
             Some(node) => Source::There(self.start_there(node, request).await?),
         };
-        Ok(Attempt { place, source, first: None, last: None, tokens: 0 })
+        let given = request.said.len();
+        Ok(Attempt { place, source, given, first: None, last: None, tokens: 0 })
     }
 
     fn start_here(&self, request: &Request) -> Result<Job, Fault> {
@@ -366,6 +380,20 @@ impl Attempt {
         Ok(heard)
     }
 
+    /// The id of the receipt of an answer that it has computed to its end. What another machine has
+    /// stated is kept here, if it is right.
+    fn receipt(&self, answer: &Request) -> Option<String> {
+        match &self.source {
+            Source::Here(job) => job.receipt().said().map(str::to_owned),
+            Source::There(remote) => {
+                let receipts = self.place.inner.receipts.as_ref()?;
+                let (stated, worker) = (remote.stated()?, self.place.worker?);
+                let id = receipts.take_in(stated, worker, answer.clone(), self.given)?;
+                Some(id.to_string())
+            }
+        }
+    }
+
     /// Ends as a fault has it, and gives the reason.
     fn end_of(&mut self, fault: Fault) -> String {
         let (why, how) = match fault {
@@ -399,7 +427,12 @@ impl Drop for Place {
 }
 
 impl Run {
-    fn new(inner: Arc<Inner>, request: Request, outputs: Outputs, first: Attempt) -> Run {
+    fn new(
+        inner: Arc<Inner>,
+        request: Request,
+        (outputs, receipt): (Outputs, ReceiptSlot),
+        first: Attempt,
+    ) -> Run {
         let candidates = inner.candidates(&request);
         let candidate = candidates.iter().find(|it| it.worker == first.place.worker);
         let prompt = request.prompt.len();
@@ -407,7 +440,7 @@ impl Run {
         let late = Duration::from_millis(expected.saturating_mul(HEDGE_FACTOR)).max(HEDGE_MIN);
         let (lead, late) = (Some(first), Some(Instant::now() + late));
         let (prompted, quiet, spare, asking, losses) = (false, false, None, None, 0);
-        Run { inner, request, prompted, outputs, lead, quiet, late, spare, asking, losses }
+        Run { inner, request, prompted, outputs, receipt, lead, quiet, late, spare, asking, losses }
     }
 
     /// Passes on what the workers say, until the answer has ended or nobody wants it.
@@ -546,6 +579,8 @@ impl Run {
             Output::Token { token, .. } => self.request.said.push(*token),
             Output::Finished(_) => {
                 self.remember();
+                let receipt = self.lead.as_ref().and_then(|lead| lead.receipt(&self.request));
+                receipt.into_iter().for_each(|id| self.receipt.say(id));
                 self.lead.take().into_iter().for_each(|mut lead| lead.end_well());
                 last = true;
             }

@@ -2,11 +2,13 @@
 //!
 //! Invariants:
 //! - A worker that says nothing for `QUIET_TIME` is told of, and given up after `SILENCE_TIME_MAX`.
+//! - A worker states at most one receipt of an answer, right before its end.
 //! - Whoever closes the stream stops the work.
 //!
 //! Not here: which worker is asked (`route`, `fleet`), the messages' bytes (`network::work`).
 
 use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use engine::request::{Finish, Logprobs, Output, Request};
@@ -67,10 +69,20 @@ pub enum Heard {
     Quiet,
 }
 
+/// What a worker states of an answer that it has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stated {
+    /// The signed receipt.
+    pub receipt: Vec<u8>,
+    /// What hides the answer's root in it.
+    pub blinding: Hash,
+}
+
 /// An answer that another node computes. Dropping it stops the work.
 #[derive(Debug)]
 pub struct Remote {
     heard: mpsc::Receiver<Result<Heard, Fault>>,
+    stated: Arc<OnceLock<Stated>>,
 }
 
 impl Remote {
@@ -109,8 +121,15 @@ impl Remote {
         let late = |_| Fault::Failed(format!("no answer in {} s", TAKE_TIME_MAX.as_secs()));
         let stream = timeout(TAKE_TIME_MAX, taken).await.map_err(late)??;
         let (sender, heard) = mpsc::channel(TELLS_MAX);
-        tokio::spawn(listen(stream, sender, Limits::of(request)));
-        Ok(Remote { heard })
+        let stated = Arc::default();
+        tokio::spawn(listen(stream, sender, Arc::clone(&stated), Limits::of(request)));
+        Ok(Remote { heard, stated })
+    }
+
+    /// What the worker has stated; there before the answer's end is heard, if it states anything.
+    #[must_use]
+    pub fn stated(&self) -> Option<&Stated> {
+        self.stated.get()
     }
 
     /// What is heard next. Nothing is lost if the future is dropped before it is ready.
@@ -154,6 +173,7 @@ impl Limits {
 async fn listen(
     mut stream: Stream,
     sender: mpsc::Sender<Result<Heard, Fault>>,
+    stated: Arc<OnceLock<Stated>>,
     mut limits: Limits,
 ) {
     let mut scores = Vec::new();
@@ -164,6 +184,13 @@ async fn listen(
         };
         let output = match tell {
             Ok(Ok(Tell::Alive)) => continue,
+            Ok(Ok(Tell::Receipt(receipt, blinding))) => {
+                let receipt = receipt.as_slice().to_vec();
+                match stated.set(Stated { receipt, blinding: Hash(blinding) }) {
+                    Ok(()) => continue,
+                    Err(_) => Err(broke(&"it broke the protocol: two receipts of one answer")),
+                }
+            }
             Ok(Ok(tell)) => heard(tell, &mut scores, &mut limits),
             Ok(Err(error)) => Err(broke(&error)),
             Err(_) => Err(Fault::Failed(format!("silent for {} s", SILENCE_TIME_MAX.as_secs()))),
@@ -223,15 +250,16 @@ fn heard(
         Tell::Finished(End::EndToken) => Ok(Some(Output::Finished(Finish::EndToken))),
         Tell::Finished(End::Length) => Ok(Some(Output::Finished(Finish::Length))),
         Tell::Refused(cause, why) => Err(fault(cause, why.as_str())),
-        Tell::Taken | Tell::Alive => wrong("it took the work twice"),
+        Tell::Taken | Tell::Alive | Tell::Receipt(..) => wrong("it took the work twice"),
     }
 }
 
 /// What this node computes for another: reads what it wants, and tells it. `submit` says what becomes
-/// of a request for a model.
+/// of a request for a model, and `state` gives what is stated of an answer by its receipt's id.
 pub async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     submit: impl Fn(&str, Request) -> Result<Job, (Cause, String)>,
+    state: impl Fn(&str) -> Option<Stated>,
 ) {
     let (mut reader, mut writer) = futures_util::AsyncReadExt::split(stream);
     let asked = timeout(ASK_TIME_MAX, frame::read::<Ask>(&mut reader, ASK_SIZE_MAX)).await;
@@ -254,7 +282,13 @@ pub async fn serve(
             output = job.next() => {
                 // Whatever it says, it says that it is alive.
                 alive.reset();
-                tell_output(&mut writer, output).await
+                let ended = matches!(output, Some(Ok(Output::Finished(_))));
+                let id = job.receipt().said().filter(|_| ended);
+                let heard = match id.and_then(&state).and_then(receipt) {
+                    Some(receipt) => tell(&mut writer, &receipt).await,
+                    None => true,
+                };
+                heard && tell_output(&mut writer, output).await
             }
             _ = alive.tick() => tell(&mut writer, &Tell::Alive).await,
             // Nothing more is to be said by whoever asked: it has gone.
@@ -264,6 +298,11 @@ pub async fn serve(
             return;
         }
     }
+}
+
+/// The message that states a receipt.
+fn receipt(stated: Stated) -> Option<Tell> {
+    Some(Tell::Receipt(List::new(stated.receipt).ok()?, stated.blinding.0))
 }
 
 /// Writes one message; false if it cannot be, or is the last one.

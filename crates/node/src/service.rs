@@ -29,6 +29,7 @@ use crate::fleet::Fleet;
 use crate::ledger::{self, Ledger, LedgerError, explorer};
 use crate::peers::files::FilesError;
 use crate::peers::{self, Peers, join};
+use crate::receipts::Receipts;
 use crate::supervisor::Supervisor;
 use crate::trustless;
 use crate::worker::Worker;
@@ -72,6 +73,8 @@ pub enum ServeError {
 pub struct Roles {
     /// It serves a model behind the API.
     pub model: Option<Serving>,
+    /// The receipts of its own answers.
+    pub receipts: Option<Arc<Receipts>>,
     /// Keys that open what only its owner may see and do; without any, this machine may.
     pub api_keys: Vec<String>,
     /// It has the members' ledger.
@@ -125,10 +128,7 @@ async fn serve_roles(
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
     let mut ledger = roles.ledger;
-    let peers = match roles.network {
-        Some(settings) => Some(Peers::new(settings)?),
-        None => None,
-    };
+    let peers = roles.network.map(Peers::new).transpose()?;
     if let (Some(peers), Some(ledger)) = (&peers, &mut ledger) {
         ledger.peers.extend(ledger_of_contact(peers).await.map_err(listen)?);
     }
@@ -153,6 +153,7 @@ async fn serve_roles(
         ledger_peers: ledger.as_ref().map_or(0, |settings| settings.peers.len()),
         peers: peers.clone(),
         copies,
+        receipts: roles.receipts.clone(),
         keys: Keys::new(&roles.api_keys),
         started: Instant::now(),
     };
@@ -161,7 +162,7 @@ async fn serve_roles(
         peers.set_ledger(ledger.clone());
     }
     if let Some(peers) = peers {
-        router = take_part(peers, roles.model);
+        router = take_part(peers, roles.model, roles.receipts.clone());
     }
     router = router.merge(control::router(control));
     if let Some((ledger, _)) = &started {
@@ -232,14 +233,14 @@ async fn serve_members(peers: &Peers, routes: Router) -> std::io::Result<()> {
 }
 
 /// Begins a node's part among the others, and gives what it serves.
-fn take_part(peers: Arc<Peers>, model: Option<Serving>) -> Router {
+fn take_part(peers: Arc<Peers>, model: Option<Serving>, receipts: Option<Arc<Receipts>>) -> Router {
     let (mut router, mut fleet, mut supervisor) = (Router::new(), None, None);
     if let Some(serving) = model {
         supervisor = serving.supervisor;
         let (served, slots) = (serving.served, serving.slots);
         let worker = supervisor.as_ref().map(|it| it.worker().clone());
         peers.want(&served.cid);
-        let made = Arc::new(Fleet::new(served, worker.clone(), peers.clone()));
+        let made = Arc::new(Fleet::new(served, worker.clone(), peers.clone(), receipts));
         router = gateway::router::router(Gateway::new(made.clone(), &serving.options));
         if let Some(worker) = worker {
             tokio::spawn(offer(worker, made.clone(), peers.clone(), slots));

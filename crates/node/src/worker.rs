@@ -17,17 +17,21 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use audit::commitment::{Committer, Leaves};
 use engine::batch::{Engine, Options, Priority};
 use engine::fingerprint::{standard_prompt, standard_request};
 use engine::model::Model;
 use engine::request::{Output, Request, SequenceId};
 use engine::trace::Observer;
-use gateway::backend::{Backend, Broken, Busy, Job, Pause, ServedModel, Submitting};
+use gateway::backend::{Backend, Broken, Busy, Job, Pause, ReceiptSlot, ServedModel, Submitting};
 use gateway::limits::CHOICES_MAX;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
+use types::id::Hash;
 
 use crate::preferences::{Gate, RETRY_AFTER_MAX, Rule, Verdict};
+use crate::receipts::Receipts;
+use crate::unfinished::Unfinished;
 
 /// Seconds after which a client that met a full queue may come back.
 const RETRY_AFTER: u32 = 2;
@@ -114,6 +118,7 @@ pub struct Worker {
     load: watch::Sender<Load>,
     held_max: usize,
     verdict: watch::Sender<Judged>,
+    receipts: Option<Arc<Receipts>>,
     thread: JoinHandle<()>,
 }
 
@@ -148,7 +153,35 @@ struct Terms {
 struct Held {
     class: Class,
     outputs: Outputs,
+    /// What its receipt is to be about, if there is to be one.
+    account: Option<Box<Account>>,
     _seat: Seat,
+}
+
+/// What a receipt is made of.
+struct Account {
+    receipts: Arc<Receipts>,
+    /// Who has asked; none for this node's own API.
+    gateway: Option<Hash>,
+    request: Request,
+    /// Tokens that the engine has chosen.
+    chosen: Vec<u32>,
+    slot: ReceiptSlot,
+}
+
+impl Account {
+    fn hear(&mut self, output: &Output) {
+        if let Output::Token { token, .. } = output {
+            self.chosen.push(*token);
+        }
+    }
+
+    /// States what was answered, if all of it was committed to.
+    fn close(self, leaves: Option<Leaves>) {
+        let Account { receipts, gateway, request, chosen, slot } = self;
+        let id = leaves.and_then(|leaves| receipts.state(gateway, request, &chosen, &leaves));
+        id.into_iter().for_each(|id| slot.say(id.to_string()));
+    }
 }
 
 /// A request's place in the load, until it is dropped.
@@ -172,6 +205,7 @@ impl Drop for Seat {
 
 impl Worker {
     /// Starts an engine's thread. The engine itself is made there, and is ready when this returns.
+    /// Own answers have receipts where there is someone to make them.
     ///
     /// # Errors
     /// When the system refuses a thread.
@@ -179,6 +213,7 @@ impl Worker {
         model: Arc<Model>,
         served: ServedModel,
         options: Options,
+        receipts: Option<Arc<Receipts>>,
     ) -> std::io::Result<Worker> {
         let (messages, inbox) = channel();
         let load = watch::Sender::new(Load::default());
@@ -189,12 +224,14 @@ impl Worker {
             // The receiver waits below; where it is gone, nobody needs to know.
             let _ = made.send(());
             let (held, terms, threads) = (BTreeMap::new(), Terms::default(), options.threads);
-            Loop { engine, inbox, load: shown, held, terms, threads, closed: None }.run();
+            let (committer, unfinished) = (Committer::default(), Unfinished::default());
+            let (load, closed) = (shown, None);
+            Loop { engine, inbox, load, held, terms, threads, committer, unfinished, closed }.run();
         })?;
         wait.recv().map_err(|_| std::io::Error::other("the engine's thread ended at its start"))?;
         let (served, held_max) = (Arc::new(served), options.sequences_max);
         let verdict = watch::Sender::default();
-        Ok(Worker { model: kept, served, messages, load, held_max, verdict, thread })
+        Ok(Worker { model: kept, served, messages, load, held_max, verdict, receipts, thread })
     }
 
     /// The model that is served.
@@ -233,6 +270,30 @@ impl Worker {
     /// # Errors
     /// When the queue is full, or the owner's preferences do not let it run now.
     pub fn submit_for(&self, class: Class, request: Request) -> Result<Job, NotTaken> {
+        let receipts = self.receipts.as_ref().filter(|_| class == Class::Own);
+        self.submit_with(class, request, receipts.map(|receipts| (receipts, None)))
+    }
+
+    /// Queues one sequence of another node, which is to have the receipt.
+    ///
+    /// # Errors
+    /// As `submit_for`.
+    pub(crate) fn submit_from(&self, gateway: Hash, request: Request) -> Result<Job, NotTaken> {
+        let receipts = self.receipts.as_ref().map(|receipts| (receipts, Some(gateway)));
+        self.submit_with(Class::Others, request, receipts)
+    }
+
+    /// Who makes receipts of what it computes, if someone does.
+    pub(crate) fn receipts(&self) -> Option<&Arc<Receipts>> {
+        self.receipts.as_ref()
+    }
+
+    fn submit_with(
+        &self,
+        class: Class,
+        request: Request,
+        receipts: Option<(&Arc<Receipts>, Option<Hash>)>,
+    ) -> Result<Job, NotTaken> {
         let memory_max = self.check(class)?;
         let memory = match class {
             Class::Own => 0,
@@ -249,7 +310,16 @@ impl Worker {
         }
         let seat = self.seat(class, memory, memory_max)?;
         let (outputs, job) = Job::channel();
-        let held = Held { class, outputs, _seat: seat };
+        let account = receipts.map(|(receipts, gateway)| {
+            Box::new(Account {
+                receipts: Arc::clone(receipts),
+                gateway,
+                request: request.clone(),
+                chosen: Vec::new(),
+                slot: job.receipt().clone(),
+            })
+        });
+        let held = Held { class, outputs, account, _seat: seat };
         let sent = self.messages.send(Message::Take(held, request));
         sent.map_err(|_| NotTaken::busy("the engine has stopped"))?;
         Ok(job)
@@ -352,7 +422,7 @@ impl Worker {
     async fn measure_run(&self, prompt: Vec<u32>) -> Option<(u32, u32)> {
         let started = Instant::now();
         let request = standard_request(prompt, 1 + MEASURED_ANSWER);
-        let mut job = self.submit_for(Class::Own, request).ok()?;
+        let mut job = self.submit_with(Class::Own, request, None).ok()?;
         let (mut first, mut last) = (None, started);
         loop {
             match job.next().await?.ok()? {
@@ -382,6 +452,10 @@ struct Loop {
     terms: Terms,
     /// Threads for own requests.
     threads: usize,
+    /// Commits to the answers that are to have receipts.
+    committer: Committer,
+    /// What it committed to of those that were stopped.
+    unfinished: Unfinished,
     /// Since when others' requests stand still.
     closed: Option<Instant>,
 }
@@ -420,6 +494,13 @@ impl Loop {
             Message::Take(held, request) => {
                 match self.engine.submit_with(request, held.class.priority()) {
                     Ok(id) => {
+                        if let Some(account) = &held.account {
+                            let Request { prompt, said, .. } = &account.request;
+                            let known = self.unfinished.take(prompt, said);
+                            self.engine.skip_shown(id, known.as_slice().len());
+                            // One too many has no receipt.
+                            let _ = self.committer.follow_from(id, known);
+                        }
                         self.held.insert(id, held);
                     }
                     // A client that has gone need not hear it.
@@ -452,7 +533,11 @@ impl Loop {
             threads => threads,
         };
         self.engine.set_threads(threads);
-        for (id, output) in self.engine.step(&mut Observer::none()) {
+        let observer = match self.committer.is_idle() {
+            true => &mut Observer::none(),
+            false => &mut Observer::new(&mut self.committer),
+        };
+        for (id, output) in self.engine.step(observer) {
             self.deliver(id, output);
         }
         self.tell();
@@ -482,8 +567,7 @@ impl Loop {
         let gone = |(id, held): (&SequenceId, &Held)| held.outputs.is_closed().then_some(*id);
         let gone: Vec<SequenceId> = self.held.iter().filter_map(gone).collect();
         for id in gone {
-            self.engine.cancel(id);
-            self.held.remove(&id);
+            drop(self.leave(id));
         }
     }
 
@@ -499,23 +583,39 @@ impl Loop {
         };
         let ids: Vec<SequenceId> = self.held.iter().filter_map(of_others).collect();
         for id in ids {
-            self.engine.cancel(id);
-            if let Some(held) = self.held.remove(&id) {
+            if let Some(held) = self.leave(id) {
                 // A client that has gone need not hear it.
                 drop(held.outputs.send(Err(Broken(self.terms.reason.clone()))));
             }
         }
     }
 
+    /// Stops a sequence, with which this engine may be asked to go on.
+    fn leave(&mut self, id: SequenceId) -> Option<Held> {
+        self.engine.cancel(id);
+        let leaves = self.committer.take(id);
+        let mut held = self.held.remove(&id)?;
+        if let (Some(leaves), Some(account)) = (leaves, held.account.take()) {
+            let output = [account.request.said.as_slice(), &account.chosen].concat();
+            self.unfinished.keep(account.request.prompt, output, leaves);
+        }
+        Some(held)
+    }
+
     fn deliver(&mut self, id: SequenceId, output: Output) {
         let finished = matches!(output, Output::Finished(_));
         if finished {
-            // Its place is free before its client knows that it has ended.
-            if let Some(Held { outputs, _seat: seat, .. }) = self.held.remove(&id) {
+            let leaves = self.committer.take(id);
+            // Its place is free, and its receipt there, before its client knows that it has ended.
+            if let Some(Held { outputs, account, _seat: seat, .. }) = self.held.remove(&id) {
+                if let Some(account) = account {
+                    account.close(leaves);
+                }
                 drop(seat);
                 drop(outputs.send(Ok(output)));
             }
-        } else if let Some(held) = self.held.get(&id) {
+        } else if let Some(held) = self.held.get_mut(&id) {
+            held.account.iter_mut().for_each(|account| account.hear(&output));
             // A closed channel is noticed before the next step.
             drop(held.outputs.send(Ok(output)));
         }

@@ -24,7 +24,18 @@ const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("gateway", &["engine", "text"]),
     (
         "node",
-        &["types", "ledger", "chain", "consensus", "network", "engine", "text", "store", "gateway"],
+        &[
+            "types",
+            "ledger",
+            "chain",
+            "consensus",
+            "network",
+            "engine",
+            "audit",
+            "text",
+            "store",
+            "gateway",
+        ],
     ),
     (
         "cli",
@@ -36,6 +47,7 @@ const DIRECTIONS: [(&str, &[&str]); 15] = [
             "network",
             "wallet",
             "engine",
+            "audit",
             "text",
             "store",
             "gateway",

@@ -4,8 +4,9 @@ use audit::commitment::{Committer, Leaves, Position, blind, output_hash, prompt_
 use engine::artifact::config::Family;
 use engine::batch::{Engine, Options};
 use engine::kernels::Isa;
+use engine::kv::PAGE;
 use engine::numeric::Scale;
-use engine::request::Request;
+use engine::request::{Output, Request};
 use engine::trace::{Answered, Interest, Observe, Observer};
 
 use crate::{FAMILIES, alone, model, options, request, run, tokens};
@@ -53,6 +54,35 @@ fn a_continuation_has_the_root_of_the_whole_answer_even_where_its_pages_are_cach
         let (tokens, found) = run(&mut engine, &[rest]).remove(0);
         assert_eq!(tokens, answer[cut..], "cut after {cut}");
         assert_eq!(found.as_ref(), Some(&leaves), "cut after {cut}");
+    }
+}
+
+#[test]
+fn an_answer_that_goes_on_where_its_leaves_are_known_uses_its_cache() {
+    let (model, whole) = (model(Family::Llama, 3), request(tokens(21, 4), 4, 40));
+    let (answer, leaves) = alone(&model, &whole, options(Isa::Scalar, 1));
+    let mut engine = Engine::new(model, options(Isa::best(), 1));
+    drop(run(&mut engine, core::slice::from_ref(&whole)));
+    for cut in 0..answer.len() {
+        for known in [0, cut / 2, cut] {
+            let rest = Request { said: answer[..cut].to_vec(), ..whole.clone() };
+            let id = engine.submit(rest).unwrap();
+            let mut committer = Committer::default();
+            engine.skip_shown(id, known);
+            assert!(committer.follow_from(id, leaves.clone().first(known)));
+            let mut cached = None;
+            while !engine.is_idle() {
+                for (_, output) in engine.step(&mut Observer::new(&mut committer)) {
+                    if let Output::Prompt { cached: count, .. } = output {
+                        cached = Some(count as usize);
+                    }
+                }
+            }
+            assert_eq!(committer.take(id).as_ref(), Some(&leaves), "{cut}, {known} known");
+            // Whole pages before the first row that has to be shown.
+            let before = 21 - 1 + known;
+            assert_eq!(cached, Some(before / PAGE * PAGE), "{cut}, {known} known");
+        }
     }
 }
 

@@ -99,7 +99,12 @@ fn answered(tokens_max: u32) -> (SignedReceipt, Payload, Replayed) {
 /// The field that is named as wrong.
 fn wrong(signed: &SignedReceipt, payload: &Payload, replayed: &Replayed) -> &'static str {
     let terms = terms();
-    let known = Known { terms: Some(&terms), payload: Some(payload), replayed: Some(replayed) };
+    let known = Known {
+        terms: Some(&terms),
+        payload: Some(payload),
+        replayed: Some(replayed),
+        identity: Some(&terms.identity()),
+    };
     verify(signed, known).map_or_else(|wrong| wrong.field, |_| "nothing")
 }
 
@@ -111,16 +116,22 @@ fn an_answer_is_verified_whether_it_is_long_or_one_token() {
         assert_eq!(SignedReceipt::decode(&encode(&signed)), Ok(signed.clone()));
         assert_eq!(decode(&encode(&payload)), Ok(payload.clone()));
         let terms = terms();
-        let all = Known { terms: Some(&terms), payload: Some(&payload), replayed: Some(&replayed) };
+        let all = Known {
+            terms: Some(&terms),
+            identity: Some(&terms.identity()),
+            payload: Some(&payload),
+            replayed: Some(&replayed),
+        };
         let report = verify(&signed, all).unwrap();
-        use Check::{Answer, Choices, Due, Request, Root, Seed, Signature, Terms};
-        let checks = [Terms, Request, Answer, Seed, Due, Choices, Root, Signature];
+        use Check::{Answer, Artifact, Choices, Due, Request, Root, Seed, Signature, Terms};
+        let checks = [Terms, Artifact, Request, Answer, Seed, Due, Choices, Root, Signature];
         assert_eq!(report, Report { checked: checks.to_vec(), unchecked: vec![] });
 
         let file_only = verify(&signed, Known::default()).unwrap();
         assert_eq!(file_only.checked, [Seed, Due, Signature]);
         let missing = [
             (Terms, Missing::Terms),
+            (Artifact, Missing::Artifact),
             (Request, Missing::Payload),
             (Answer, Missing::Payload),
             (Choices, Missing::Payload),
@@ -262,10 +273,10 @@ fn a_worker_that_lies_consistently_is_found_by_the_replay_or_by_the_rules() {
     let fast = Terms { trust: Trust::Fast, ..terms() };
     let fast = Receipt::of(fast, &payload, blinded).unwrap().sign(&secret());
     let replayed = replay_of(&payload);
-    let known = Known { payload: Some(&payload), replayed: Some(&replayed), terms: None };
+    let known = Known { payload: Some(&payload), replayed: Some(&replayed), ..Known::default() };
     let report = verify(&fast, known).unwrap();
     let missing = [Check::Choices, Check::Root].map(|check| (check, Missing::Promise));
-    assert_eq!(report.unchecked[1..], missing);
+    assert_eq!(report.unchecked[2..], missing);
 }
 
 #[test]
@@ -351,4 +362,58 @@ fn the_longest_payload_has_no_more_bytes_than_its_limit() {
         ])
         .is_err()
     );
+}
+
+/// A change of the terms.
+type AlterTerms = fn(&mut Terms);
+
+#[test]
+fn an_unpaid_receipt_says_nowhere_that_somebody_pays() {
+    let (signed, payload, replayed) = answered(1);
+    let identity = terms().identity();
+    let right =
+        Terms::unpaid(Hash([1; 32]), &identity, (secret().key(), Hash([8; 32])), Hash([11; 32]));
+    let wrong = |alter: AlterTerms| {
+        let mut terms = right.clone();
+        alter(&mut terms);
+        let receipt = Receipt::of(terms, &payload, signed.receipt.blinded).unwrap();
+        let known =
+            Known { payload: Some(&payload), replayed: Some(&replayed), ..Known::default() };
+        verify(&receipt.sign(&secret()), known).map_err(|wrong| wrong.field)
+    };
+    let report = wrong(|_| {}).unwrap();
+    assert_eq!(report.checked[0], Check::Unpaid);
+    let alterations: [(&str, AlterTerms); 7] = [
+        ("epoch", |it| it.epoch = Epoch(1)),
+        ("trust", |it| it.trust = Trust::Checked),
+        ("prompt_price", |it| it.prompt_price = Amount::new(1).unwrap()),
+        ("output_price", |it| it.output_price = Amount::new(1).unwrap()),
+        ("worker", |it| it.worker = Address([1; 20])),
+        ("channel", |it| it.channel = 1),
+        ("sequence", |it| it.sequence = 1),
+    ];
+    for (field, alter) in alterations {
+        assert_eq!(wrong(alter), Err(field));
+    }
+}
+
+#[test]
+fn an_altered_token_is_named_where_the_answer_was_computed_again() {
+    let (signed, payload, _) = answered(12);
+    let mut output = payload.output.as_slice().to_vec();
+    output[7] ^= 1;
+    let altered = Payload { output: List::new(output.clone()).unwrap(), ..payload };
+    let sampling = altered.asked.sampling(&altered.worker_nonce);
+    let run = Run {
+        prompt: altered.asked.prompt.as_slice(),
+        output: &output,
+        said: 0,
+        sampling: &sampling,
+    };
+    let mut engine = Engine::new(model(Family::Llama, 3), options(Isa::best(), 1));
+    let replayed = replay(&mut engine, &run).unwrap();
+    let known = Known { payload: Some(&altered), replayed: Some(&replayed), ..Known::default() };
+    let wrong = verify(&signed, known).unwrap_err();
+    assert_eq!(wrong.field, "output");
+    assert!(wrong.what.starts_with("token 7 is "), "{}", wrong.what);
 }

@@ -211,6 +211,30 @@ fn a_question_asked_at_one_machine_is_answered_by_another() {
     assert!(shown.stdout.contains(&workers[0].key), "{}", shown.stdout);
 }
 
+#[test]
+fn an_answer_of_another_machine_has_that_machines_receipt() {
+    let (gateway, workers) = network(1);
+    let url = |path: &str| format!("http://{}{path}", gateway.address);
+    let sent = gateway.agent.post(url("/v1/completions")).content_type("application/json");
+    let answer = sent.send(request(7, false).to_string()).unwrap();
+    let id = answer.headers()["x-mashaa-receipt"].to_str().unwrap().to_owned();
+    let files = [("receipt", ""), ("payload", "?payload=1")].map(|(name, query)| {
+        let path = gateway.world.path(name);
+        let mut got = gateway.agent.get(url(&format!("/v1/receipts/{id}{query}"))).call().unwrap();
+        std::fs::write(&path, got.body_mut().read_to_vec().unwrap()).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let [receipt, payload] = &files;
+    let ended = gateway.world.run(&["verify", receipt, "--payload", payload, "--json"]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(found["worker_key"], workers[0].key.as_str());
+    let checked = found["checked"].as_array().unwrap();
+    assert!(["choices", "root"].iter().all(|it| checked.contains(&json!(it))), "{found}");
+    let elsewhere = workers[0].agent.get(format!("http://{}/v1/receipts/{id}", workers[0].address));
+    assert!(elsewhere.call().is_err(), "the worker keeps nothing of it");
+}
+
 /// A gateway whose ledger's votes take some seconds, and a worker that joined it.
 fn quick_network() -> (Machine, Machine) {
     let world = Machine::world();

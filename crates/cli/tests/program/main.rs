@@ -33,6 +33,8 @@ mod story;
 #[cfg(unix)]
 mod up;
 #[cfg(unix)]
+mod verify;
+#[cfg(unix)]
 mod wallet;
 #[cfg(target_os = "linux")]
 mod work;

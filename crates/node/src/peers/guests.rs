@@ -27,7 +27,7 @@ use types::id::Hash;
 use super::{HELLO_TIME_MAX, Peers, now};
 use crate::remote;
 use crate::supervisor::Supervisor;
-use crate::worker::{Class, Worker};
+use crate::worker::Worker;
 
 /// Streams of one purpose that are served at once, at most.
 const STREAMS_MAX: usize = 256;
@@ -76,7 +76,8 @@ pub(super) fn receive(
             let worker = supervisor.as_ref().map(|it| it.worker().as_ref());
             let submit = |model: &str, request| peers.submit(worker, &node, model, request);
             let traffic = supervisor.as_ref().map(|it| it.traffic()).unwrap_or_default();
-            remote::serve(traffic.counted(stream), submit).await;
+            let state = |id: &str| worker?.receipts()?.give(&Hash::parse(id)?);
+            remote::serve(traffic.counted(stream), submit, state).await;
         }
     })
 }
@@ -166,7 +167,7 @@ impl Peers {
         if worker.served().cid != model {
             return Err((Cause::Model, format!("this node runs {}", worker.served().cid)));
         }
-        worker.submit_for(Class::Others, request).map_err(|not| {
+        worker.submit_from(*node, request).map_err(|not| {
             let cause = if not.status() == 429 { Cause::Busy } else { Cause::Paused };
             (cause, format!("{} ({}); come back in {} s", not.reason, not.code, not.retry_after))
         })

@@ -105,7 +105,7 @@ impl Machine {
         };
         let worker = self.worker();
         let peers = Peers::new(settings).unwrap();
-        Fleet::new(worker.served().clone(), Some(worker.clone()), peers)
+        Fleet::new(worker.served().clone(), Some(worker.clone()), peers, None)
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -265,7 +265,7 @@ fn start(home: &Home, root: &Path, settings: &[(&'static str, String)], now: u64
         sequences_max: QUEUE,
         ..Options::default()
     };
-    let worker = Arc::new(Worker::start(opened.model, opened.served, options).unwrap());
+    let worker = Arc::new(Worker::start(opened.model, opened.served, options, None).unwrap());
     let config = Config::load(home.config(), &|_| None, settings).unwrap();
     let preferences = Preferences::of(&config, THREADS).unwrap();
     Supervisor::start(worker, preferences, home, root, at(now)).unwrap()
