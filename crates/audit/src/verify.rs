@@ -9,13 +9,12 @@
 //!
 //! Not here: the replay itself (`replay`), and inclusion in the ledger.
 
-use std::fmt;
-
-use types::id::Hash;
+use types::amount::{Amount, Epoch};
+use types::id::{Address, Cid, Hash};
 
 use crate::commitment::{blind, prompt_hash};
 use crate::receipt::{
-    Asked, Choosing, Identity, Payload, Receipt, Seeding, SignedReceipt, Terms, Trust, seed,
+    Asked, Choosing, Ending, Identity, Payload, Receipt, Seeding, SignedReceipt, Terms, Trust, seed,
 };
 use crate::replay::{Replayed, WrongToken};
 
@@ -207,8 +206,39 @@ impl Report {
     }
 }
 
-fn differs<T: fmt::Debug>(field: &'static str, found: &T, right: &T) -> Wrong {
-    Wrong { field, what: format!("it says {found:?} and should say {right:?}") }
+/// A value as a person reads it.
+trait Shown {
+    fn shown(&self) -> String;
+}
+
+macro_rules! shown {
+    ($($name:ty => $text:expr),+ $(,)?) => {
+        $(impl Shown for $name {
+            fn shown(&self) -> String {
+                let text: fn(&$name) -> String = $text;
+                text(self)
+            }
+        })+
+    };
+}
+
+shown! {
+    u32 => u32::to_string,
+    i32 => i32::to_string,
+    u64 => u64::to_string,
+    Epoch => |it| it.0.to_string(),
+    Amount => Amount::to_string,
+    Hash => Hash::to_string,
+    Address => Address::to_string,
+    Cid => Cid::to_string,
+    Trust => |it| it.word().to_owned(),
+    Seeding => |it| it.word().to_owned(),
+    Ending => |it| it.word().to_owned(),
+}
+
+fn differs<T: Shown>(field: &'static str, found: &T, right: &T) -> Wrong {
+    let what = format!("it says {} and should say {}", found.shown(), right.shown());
+    Wrong { field, what }
 }
 
 fn terms_of(receipt: &Receipt, terms: &Terms) -> Result<(), Wrong> {

@@ -172,7 +172,7 @@ fn print(receipt: &Receipt, found: &Result<Report, Wrong>) {
             println!("WRONG        {field}: {what}");
             println!();
             println!(
-                "The receipt is not to be trusted; what comes after this field was not checked."
+                "Receipt and payload do not belong together, or the receipt is wrong; no more was checked."
             );
         }
     }
