@@ -251,7 +251,7 @@ pub(crate) fn root(home: &Path, address: &str, height: u64) -> Value {
 #[test]
 fn four_validators_agree_without_one_of_them_and_change_who_they_are_by_vote() {
     let world = World::new();
-    let quick = ["parameter_voting=60", "parameter_timelock=1", "proposal_deposit=0"];
+    let quick = ["parameter_voting=150", "parameter_timelock=1", "proposal_deposit=0"];
     let set: Vec<&str> = quick.iter().flat_map(|set| ["--set", *set]).collect();
     let net = Testnet::start(&world.path("net"), &set);
     let sent = net.json(2, &["send", PAYEE, "3"]);

@@ -238,7 +238,7 @@ fn an_answer_of_another_machine_has_that_machines_receipt() {
 /// A gateway whose ledger's votes take some seconds, and a worker that joined it.
 fn quick_network() -> (Machine, Machine) {
     let world = Machine::world();
-    let sets = ["parameter_voting=100", "parameter_timelock=1"];
+    let sets = ["parameter_voting=150", "parameter_timelock=1"];
     let sets = sets.iter().flat_map(|set| ["--set", set]);
     let arguments: Vec<&str> = ["init", "--interval-ms", "50"].into_iter().chain(sets).collect();
     assert_eq!(world.run(&arguments).code, Some(0));
