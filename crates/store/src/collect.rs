@@ -68,6 +68,15 @@ pub fn reach(blobs: &Blobs, roots: impl IntoIterator<Item = Cid>) -> Result<Reac
     Ok(reached)
 }
 
+/// What the pins and the roots lead to.
+fn kept(
+    blobs: &Blobs,
+    roots: impl FnOnce() -> Result<Vec<Cid>, StoreError>,
+) -> Result<Reached, StoreError> {
+    let pinned = blobs.pins()?.into_iter().map(|pin| pin.cid);
+    reach(blobs, pinned.chain(roots()?))
+}
+
 /// Deletes everything that neither a pin nor one of the roots leads to.
 ///
 /// # Errors
@@ -79,8 +88,7 @@ pub fn collect(
 ) -> Result<Collected, StoreError> {
     let _alone = blobs.hold_alone()?;
     let before = blobs.used()?;
-    let pinned = blobs.pins()?.into_iter().map(|pin| pin.cid);
-    let reached = reach(blobs, pinned.chain(roots()?))?;
+    let reached = kept(blobs, roots)?;
     let is_wanted = |cid: &Cid| reached.counts.contains_key(cid);
     let mut done = Collected::default();
     delete(blobs, blobs.list_nodes()?, blobs.list()?, is_wanted, &mut done)?;
@@ -112,8 +120,7 @@ pub fn collect_below(
 ) -> Result<Collected, StoreError> {
     let _alone = blobs.hold_alone()?;
     let before = blobs.used()?;
-    let pinned = blobs.pins()?.into_iter().map(|pin| pin.cid);
-    let reached = reach(blobs, pinned.chain(roots()?))?;
+    let reached = kept(blobs, roots)?;
     let below: Vec<Cid> = reach(blobs, [root])?.counts.into_keys().collect();
     let (files, nodes) = below.into_iter().partition(|cid| blobs.contains(cid));
     let mut done = Collected::default();
