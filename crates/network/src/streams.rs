@@ -80,6 +80,12 @@ pub(crate) struct Kind {
     pub(crate) holds: bool,
 }
 
+/// Of several connections to a peer the one that is greatest by this is used: a direct one before a
+/// relayed one, and a later one before an earlier one.
+pub(crate) fn rank(relayed: bool, id: ConnectionId) -> impl Ord {
+    (!relayed, id)
+}
+
 type Taker = mpsc::Sender<(PeerId, Stream)>;
 
 /// What the behaviour, its handlers and its users share.
@@ -123,7 +129,7 @@ impl Control {
         let way = {
             let shared = self.lock();
             let ways = shared.ways.iter().filter(|(_, way)| way.peer == *peer);
-            let best = ways.max_by_key(|(id, way)| (!way.relayed, **id));
+            let best = ways.max_by_key(|(id, way)| rank(way.relayed, **id));
             best.map(|(_, way)| way.open.clone()).ok_or("it is not connected")?
         };
         way.send(Wanted { kind, answer }).await.map_err(|_| ended())?;

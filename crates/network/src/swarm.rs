@@ -459,7 +459,7 @@ impl Driver {
     /// The connection that streams to a peer take.
     fn best(&self, peer: &PeerId) -> Option<&Link> {
         let links = self.links.iter().filter(|it| it.peer == *peer);
-        links.max_by_key(|it| (!it.relayed, it.id))
+        links.max_by_key(|it| streams::rank(it.relayed, it.id))
     }
 
     /// What an event means to the node.
