@@ -18,7 +18,9 @@ use engine::numeric::Scale;
 use engine::request::SequenceId;
 use engine::trace::{Answered, Interest, Observe};
 
-use crate::tree::{self, Digest, tagged};
+use merkle::Digest;
+
+use crate::digest::tagged;
 
 /// Answers that one committer follows at a time: as many as an engine takes by default, and room.
 pub const ANSWERS_MAX: usize = 4_096;
@@ -78,7 +80,7 @@ impl Position<'_> {
     pub fn leaf(&self) -> Digest {
         let mut bytes = Vec::new();
         self.write(&mut bytes);
-        tree::leaf(&bytes)
+        merkle::leaf(&bytes)
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -121,13 +123,13 @@ impl Leaves {
     /// The answer's root. `prompt` is the prompt's hash.
     #[must_use]
     pub fn root(&self, prompt: &Digest) -> Digest {
-        answer(prompt, self.count(), &tree::root(&self.0))
+        answer(prompt, self.count(), &merkle::root(&self.0))
     }
 
     /// The path of a token of the answer; none if there is no such token.
     #[must_use]
     pub fn open(&self, index: u32) -> Option<Opening> {
-        let path = tree::path(&self.0, index as usize)?;
+        let path = merkle::path(&self.0, index as usize)?;
         Some(Opening { index, count: self.count(), path })
     }
 
@@ -148,7 +150,7 @@ impl Opening {
     /// Whether the position stands in the answer of this root.
     #[must_use]
     pub fn leads_to(&self, leaf: Digest, prompt: &Digest, root: &Digest) -> bool {
-        let found = tree::root_of(leaf, self.index.into(), self.count.into(), &self.path);
+        let found = merkle::root_of(leaf, self.index.into(), self.count.into(), &self.path);
         found.is_some_and(|found| answer(prompt, self.count, &found) == *root)
     }
 }
@@ -194,7 +196,7 @@ impl Observe for Committer {
             return;
         }
         position(&answered).write(&mut self.bytes);
-        following.leaves.push(tree::leaf(&self.bytes));
+        following.leaves.push(merkle::leaf(&self.bytes));
     }
 }
 

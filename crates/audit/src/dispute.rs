@@ -14,7 +14,7 @@
 use alloc::vec::Vec;
 
 use crate::trace::{FAN_BITS, levels, step_leaf};
-use crate::tree::{self, Digest};
+use merkle::Digest;
 
 /// Steps of a run, at most: 131,072 positions of 512 layers of 4,112 steps are fewer.
 pub const STEPS_MAX: u64 = 1 << 40;
@@ -217,7 +217,7 @@ impl Dispute {
         if found != expected {
             return Err(Refused::Count { found, expected });
         }
-        if tree::root(nodes) != divide.digests[side as usize] {
+        if merkle::root(nodes) != divide.digests[side as usize] {
             return Err(Refused::Unfaithful);
         }
         divide.stated[side as usize] = Some(nodes.to_vec());
@@ -259,7 +259,7 @@ impl Dispute {
     pub fn judge(&mut self, right: &[u8], now: u64) -> Result<Verdict, Refused> {
         self.in_time(now)?;
         let Phase::Judge(cell) = &self.phase else { return Err(Refused::OutOfTurn) };
-        let right = tree::leaf(right);
+        let right = merkle::leaf(right);
         let verdict = match cell.leaves.map(|leaf| leaf == right) {
             [true, _] => Verdict::ChallengerWrong,
             [false, true] => Verdict::WorkerWrong,

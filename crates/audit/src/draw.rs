@@ -12,7 +12,9 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::tree::{Digest, tagged};
+use merkle::Digest;
+
+use crate::digest::tagged;
 
 /// Receipts of one draw, at most: those of a batch.
 pub const RECEIPTS_MAX: usize = 1 << 16;

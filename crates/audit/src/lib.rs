@@ -6,6 +6,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 pub mod artifact;
 pub mod commitment;
+mod digest;
 pub mod dispute;
 pub mod draw;
 pub mod graph;
@@ -17,6 +18,5 @@ pub mod referee;
 pub mod replay;
 pub mod step;
 pub mod trace;
-pub mod tree;
 #[cfg(feature = "std")]
 pub mod verify;

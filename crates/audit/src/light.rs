@@ -25,7 +25,9 @@ use crate::graph::{Graph, Place, Shape, What};
 use crate::replay::Run;
 use crate::step::{self, Inputs, Quantised, lane_weights, matrix_head, piece, whole};
 use crate::trace::Memory;
-use crate::tree::{self, Digest, tagged};
+use merkle::Digest;
+
+use crate::digest::tagged;
 
 /// The field of the check: a Mersenne prime.
 pub const PRIME: u64 = (1 << 61) - 1;
@@ -141,7 +143,7 @@ impl Key {
             rows.insert(id, [random, columns]);
         }
         let leaves = embedding_leaves(&graph, model)?;
-        let (embedding, groups) = (tree::root(&leaves), leaves.len() as u64);
+        let (embedding, groups) = (merkle::root(&leaves), leaves.len() as u64);
         Some(Key { graph, beacon, sections, rows, embedding, groups })
     }
 
@@ -216,7 +218,7 @@ impl Opening {
         let layout = matrix_head(&graph, Kind::Embedding, bytes)?.0;
         let from = layout.group_offset(group);
         let embedding = bytes.get(from..from + layout.group_size())?.to_vec();
-        let embedding_path = tree::path(&embedding_leaves(&graph, model)?, group)?;
+        let embedding_path = merkle::path(&embedding_leaves(&graph, model)?, group)?;
         Some(Opening { position, embedding, embedding_path, past, sums })
     }
 
@@ -299,8 +301,8 @@ impl Light<'_> {
 
     fn check_embedding(&self) -> Result<(), Found> {
         let group = u64::from(self.token()?) / GROUP as u64;
-        let leaf = tree::leaf(&self.opening.embedding);
-        let root = tree::root_of(leaf, group, self.key.groups, &self.opening.embedding_path);
+        let leaf = merkle::leaf(&self.opening.embedding);
+        let root = merkle::root_of(leaf, group, self.key.groups, &self.opening.embedding_path);
         (root == Some(self.key.embedding)).then_some(()).ok_or(Found::Embedding)
     }
 
@@ -383,7 +385,7 @@ fn embedding_leaves(graph: &Graph, model: &Model) -> Option<Vec<Digest>> {
     let bytes = model.section_bytes(Kind::Embedding, 0)?;
     let layout = matrix_head(graph, Kind::Embedding, bytes)?.0;
     let groups = bytes.get(layout.group_offset(0)..)?.chunks_exact(layout.group_size());
-    Some(groups.map(tree::leaf).collect())
+    Some(groups.map(merkle::leaf).collect())
 }
 
 /// r: a number below the prime for each row, four from each hash.

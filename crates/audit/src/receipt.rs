@@ -17,12 +17,12 @@ use engine::sampling::{BIASES_MAX, Sampling, Seed};
 use sha2::{Digest as _, Sha256};
 use types::amount::{Amount, Epoch};
 use types::bounded::List;
-use types::codec::{Canonical, Malformed, Reader, encode};
+use types::codec::{Canonical, Malformed, Reader};
 use types::id::{Address, Cid, Hash};
-use types::node_key::{NodeSecret, NodeSignature};
+use types::node_key::{NodeSecret, NodeSignature, NodeSigned};
 
 use crate::commitment::{TOKENS_MAX, output_hash, prompt_hash};
-use crate::tree::tagged;
+use crate::digest::tagged;
 
 /// Tokens that end an answer, at most: as many as a request may have.
 pub const END_TOKENS_MAX: usize = 256;
@@ -36,8 +36,7 @@ pub const PAYLOAD_SIZE_MAX: usize = 8 * TOKENS_MAX + 8 * BIASES_MAX + 4 * END_TO
 /// The payer where nobody pays, and the worker's account there.
 const NOBODY: Address = Address([0; 20]);
 
-/// Separates what a worker signs from other messages.
-const TAG: &str = "mashaa/audit/receipt/v1";
+/// Separate these hashes from others over the same bytes.
 const SEED_TAG: &str = "mashaa/audit/seed/v1";
 const NONCE_TAG: &str = "mashaa/audit/nonce/v1";
 const ENDS_TAG: &str = "mashaa/audit/ends/v1";
@@ -312,6 +311,10 @@ impl Terms {
     }
 }
 
+impl NodeSigned for Receipt {
+    const TAG: &'static [u8] = b"mashaa/audit/receipt/v1";
+}
+
 impl Receipt {
     /// The statement about a payload under these terms. None where the lists are so long or the
     /// prices so high that there is no such statement.
@@ -350,18 +353,14 @@ impl Receipt {
     /// The receipt's name: SHA-256 of what is signed.
     #[must_use]
     pub fn id(&self) -> Hash {
-        Hash(tagged(TAG, &[&encode(self)]))
+        Hash(Sha256::digest(self.signed_bytes()).into())
     }
 
     /// Signs it with the worker's node key.
     #[must_use]
     pub fn sign(self, secret: &NodeSecret) -> SignedReceipt {
-        let signature = secret.sign(&self.signed_bytes());
+        let signature = NodeSigned::sign(&self, secret);
         SignedReceipt { receipt: self, signature }
-    }
-
-    fn signed_bytes(&self) -> Vec<u8> {
-        [TAG.as_bytes(), &encode(self)].concat()
     }
 }
 
@@ -369,7 +368,7 @@ impl SignedReceipt {
     /// Whether the worker's node key has signed it.
     #[must_use]
     pub fn is_signed(&self) -> bool {
-        self.signature.is_of(&self.receipt.terms.worker_key, &self.receipt.signed_bytes())
+        self.receipt.is_signed(&self.receipt.terms.worker_key, &self.signature)
     }
 
     /// Reads one.

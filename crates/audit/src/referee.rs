@@ -23,7 +23,7 @@ use crate::graph::{Graph, Place, RUN, Shape, What};
 use crate::replay::Run;
 use crate::step::{Inputs, Quantised, compute};
 use crate::trace::{Digests, Memory, cells, step_leaf};
-use crate::tree::{self, Digest, PATH_MAX};
+use merkle::{Digest, PATH_MAX};
 
 /// Results that a step reads, at most: those of 1,024 heads.
 pub const INPUTS_MAX: usize = 1_024;
@@ -222,7 +222,7 @@ pub fn contradicts(
     let cells = cells(graph, place, &row.result);
     let number = graph.index_of(&shape, place)?;
     let step = step_leaf(number, cells.count(), &cells.root());
-    let found = tree::root_of(step, number, graph.steps(&shape), &row.path)?;
+    let found = merkle::root_of(step, number, graph.steps(&shape), &row.path)?;
     let token = *run.output.get(index)?;
     let Quantised { x, scale } = Quantised::read(&row.result)?;
     let position = Position { position: place.position as u64 + 1, hidden: &x, scale, token };
@@ -248,8 +248,8 @@ impl Checker<'_> {
 
     fn has_cell(&self, input: &CellInput) -> bool {
         let (count, _) = self.graph.cells(input.place);
-        let leaf = tree::leaf(&input.bytes);
-        let root = tree::root_of(leaf, input.cell, count as u64, &input.cell_path);
+        let leaf = merkle::leaf(&input.bytes);
+        let root = merkle::root_of(leaf, input.cell, count as u64, &input.cell_path);
         let Some(root) = root else { return false };
         let own = self.graph.index_of(self.shape, input.place) == Some(self.cell.step.index);
         match own {
@@ -265,7 +265,8 @@ impl Checker<'_> {
         let leaf = step_leaf(index, cells, root);
         index < self.cell.step.index
             && path.len() <= PATH_MAX + 8
-            && tree::root_of(leaf, index, self.graph.steps(self.shape), path) == Some(self.roots[0])
+            && merkle::root_of(leaf, index, self.graph.steps(self.shape), path)
+                == Some(self.roots[0])
     }
 }
 

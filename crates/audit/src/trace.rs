@@ -18,7 +18,7 @@ use engine::model::Model;
 use crate::graph::{Graph, Place, Shape, What};
 use crate::replay::Run;
 use crate::step::{Inputs, piece, whole};
-use crate::tree::{self, Digest};
+use merkle::Digest;
 
 /// Digests that one message of a dispute may have: two to the power of this, 8 KiB.
 pub const FAN_BITS: u32 = 8;
@@ -145,7 +145,7 @@ impl Inputs for Memory<'_> {
 /// The leaves of a result's cells.
 #[must_use]
 pub fn cells(graph: &Graph, place: Place, result: &[u8]) -> Digests {
-    Digests(result.chunks(graph.cells(place).1.max(1)).map(tree::leaf).collect())
+    Digests(result.chunks(graph.cells(place).1.max(1)).map(merkle::leaf).collect())
 }
 
 /// The digest of a step: its number, and its cells' count and root. None where the run has no such
@@ -164,7 +164,7 @@ pub fn step_leaf(index: u64, cells: u64, root: &Digest) -> Digest {
     bytes.extend_from_slice(&index.to_le_bytes());
     bytes.extend_from_slice(&cells.to_le_bytes());
     bytes.extend_from_slice(root);
-    tree::leaf(&bytes)
+    merkle::leaf(&bytes)
 }
 
 /// Levels of nodes over so many leaves.
@@ -189,13 +189,13 @@ impl Digests {
     /// Their root.
     #[must_use]
     pub fn root(&self) -> Digest {
-        tree::root(&self.0)
+        merkle::root(&self.0)
     }
 
     /// The path of one of them.
     #[must_use]
     pub fn path(&self, index: u64) -> Option<Vec<Digest>> {
-        tree::path(&self.0, usize::try_from(index).ok()?)
+        merkle::path(&self.0, usize::try_from(index).ok()?)
     }
 
     /// The nodes `FAN_BITS` levels under the node number `block` of a level; at level 0, the leaf.
@@ -205,6 +205,6 @@ impl Digests {
         let from = usize::try_from(block.checked_shl(level)?).ok()?;
         let size = 1usize.checked_shl(level)?;
         let leaves = self.0.get(from..self.0.len().min(from.saturating_add(size)))?;
-        (!leaves.is_empty()).then(|| tree::fold(leaves, level.saturating_sub(FAN_BITS)))
+        (!leaves.is_empty()).then(|| merkle::fold(leaves, level.saturating_sub(FAN_BITS)))
     }
 }

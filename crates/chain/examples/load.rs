@@ -18,7 +18,7 @@ use types::bounded::{List, Text};
 use types::envelope::{Order, Signed};
 use types::id::{Address, Hash, keccak256};
 use types::measure::{AdmitValidator, Parameter, SetParameter};
-use types::node_key::NodeSecret;
+use types::node_key::{NodeSecret, NodeSigned};
 use types::signature::Secret;
 use types::transaction::{Action, Transfer};
 use types::word::Policy;

@@ -6,7 +6,8 @@
 //!
 //! Not here: whether the orders are good (`chain`), and who agrees (the consensus).
 
-use sha2::{Digest, Sha256};
+use merkle::Digest;
+use sha2::{Digest as _, Sha256};
 use types::agreement::Certificate;
 use types::amount::Height;
 use types::bounded::List;
@@ -16,8 +17,6 @@ use types::evidence::Evidence;
 use types::id::{Cid, Hash};
 use types::record;
 use types::vrf::VrfProof;
-
-use crate::log;
 
 /// Version of the layout.
 pub const VERSION: u32 = 1;
@@ -117,7 +116,7 @@ impl Block {
 /// The root of a block's orders: the leaves are their bytes.
 #[must_use]
 pub fn orders_root(orders: &[Signed]) -> Hash {
-    log::root(&leaves(orders))
+    Hash(merkle::root(&leaves(orders)))
 }
 
 /// The hash of a parent's certificate.
@@ -135,8 +134,8 @@ pub fn evidence_hash(evidence: &List<Evidence, EVIDENCE_MAX>) -> Hash {
 }
 
 /// The leaves of a block's orders.
-pub(crate) fn leaves(orders: &[Signed]) -> Vec<Hash> {
-    orders.iter().map(|order| log::leaf(&encode(order))).collect()
+pub(crate) fn leaves(orders: &[Signed]) -> Vec<Digest> {
+    orders.iter().map(|order| merkle::leaf(&encode(order))).collect()
 }
 
 /// The hash of a set of validators: their node keys and powers, by key.

@@ -12,7 +12,6 @@
 pub mod block;
 pub mod chain;
 pub mod error;
-pub mod log;
 pub mod pool;
 pub mod proof;
 pub mod snapshot;

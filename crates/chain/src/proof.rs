@@ -8,6 +8,7 @@
 
 use jmt::RootHash;
 use jmt::proof::SparseMerkleProof;
+use merkle::{Digest, PATH_MAX};
 use sha2::Sha256;
 use types::amount::Height;
 use types::bounded::List;
@@ -18,7 +19,6 @@ use types::record;
 
 use crate::block::{Block, Header, leaves};
 use crate::chain::Chain;
-use crate::log::{self, PATH_MAX};
 use crate::store::StoreError;
 use crate::tree::{Nodes, Tree, place};
 
@@ -77,9 +77,10 @@ impl OrderProof {
         if self.header.id() != *trusted {
             return Err(Unproved::OtherBlock);
         }
-        let leaf = log::leaf(&encode(&self.order));
-        let root = log::root_of(leaf, self.index, self.count, self.path.as_slice());
-        if root == Some(self.header.orders) { Ok(()) } else { Err(Unproved::OtherRoot) }
+        let leaf = merkle::leaf(&encode(&self.order));
+        let path: Vec<Digest> = self.path.as_slice().iter().map(|hash| hash.0).collect();
+        let root = merkle::root_of(leaf, self.index.into(), self.count.into(), &path);
+        if root == Some(self.header.orders.0) { Ok(()) } else { Err(Unproved::OtherRoot) }
     }
 }
 
@@ -114,7 +115,8 @@ impl Chain {
         let damaged = || StoreError::Damaged(format!("the index of orders, at block {height}"));
         let at = usize::try_from(index).map_err(|_| damaged())?;
         let order = block.orders.as_slice().get(at).ok_or_else(damaged)?.clone();
-        let path = log::path(&leaves, at).and_then(|path| List::new(path).ok());
+        let path = merkle::path(&leaves, at);
+        let path = path.and_then(|path| List::new(path.into_iter().map(Hash).collect()).ok());
         let (path, count) = path.zip(u32::try_from(leaves.len()).ok()).ok_or_else(damaged)?;
         Ok(Some(OrderProof { header: block.header, order, index, count, path }))
     }

@@ -15,6 +15,7 @@ use crate::ledger;
 use crate::network;
 use crate::order::{self, address, usage};
 use crate::outcome::{Outcome, Problem};
+use types::node_key::NodeSigned;
 
 /// Blocks for which the consent of this home's own node is good: as long as its order.
 const CONSENT_BLOCKS: u64 = 600;
@@ -103,7 +104,7 @@ fn read(text: &str) -> Result<RegisterNode, Problem> {
 /// words.
 fn check(order: &RegisterNode, network: Hash, account: Address) -> Result<(), Problem> {
     let RegisterNode { node_key, until, consent } = *order;
-    match (Consent { network, account, node_key, until }).is_signed(&consent) {
+    match (Consent { network, account, node_key, until }).is_signed(&node_key, &consent) {
         true => Ok(()),
         false => Err(usage(format!(
             "--consent: node {node_key} consents to another account than {account}, or on another network; run `mashaa node consent {account}` there"

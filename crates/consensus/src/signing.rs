@@ -17,7 +17,7 @@ use malachite_types::{
 };
 use types::agreement::{Statement, Step};
 use types::id::Hash;
-use types::node_key::{NodeSecret, NodeSignature};
+use types::node_key::{NodeSecret, NodeSignature, NodeSigned};
 
 use crate::context::{Head, Height, Mashaa, Name, NoExtension, Proposal, Sealed, Vote};
 use crate::silence::Silence;

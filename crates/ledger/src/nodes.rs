@@ -19,6 +19,7 @@ use types::{record, words};
 use crate::event::Event;
 use crate::refusal::Refusal;
 use crate::state::State;
+use types::node_key::NodeSigned;
 
 /// Nodes of one account: the machines of a small data centre. Bounds what one account can make every
 /// node keep.
@@ -107,7 +108,7 @@ pub(crate) fn register(
         return Err(Refusal::ConsentOver);
     }
     let network = state.meta().genesis;
-    if !(Consent { network, account, node_key, until }).is_signed(&consent) {
+    if !(Consent { network, account, node_key, until }).is_signed(&node_key, &consent) {
         return Err(Refusal::NotTheNode);
     }
     let since = state.now();

@@ -11,9 +11,9 @@
 //! Not here: passes that were taken back (`revocation`); votes and money, which are the ledger's.
 
 use types::bounded::{List, Text};
-use types::codec::{Canonical, Malformed, Reader, decode, encode};
+use types::codec::{Canonical, Malformed, Reader, decode};
 use types::id::Hash;
-use types::node_key::{NodeSecret, NodeSignature};
+use types::node_key::{NodeSecret, NodeSignature, NodeSigned};
 
 use crate::ticket::{ADDRESSES_MAX, AddressText};
 
@@ -34,9 +34,6 @@ pub const PASS_TIME: u64 = 365 * 24 * 3600;
 pub const PASS_TIME_MAX: u64 = PASS_TIME + 24 * 3600;
 /// How far ahead of this one another machine's clock may be, in milliseconds.
 pub const CLOCK_SKEW_MAX: u64 = 30_000;
-
-const PASS_TAG: &[u8] = b"mashaa/network/pass/v1";
-const ANNOUNCEMENT_TAG: &[u8] = b"mashaa/network/announcement/v1";
 
 types::record! {
     /// That a node is let in, unsigned.
@@ -152,12 +149,20 @@ pub enum Refused {
     Malformed(#[from] Malformed),
 }
 
+impl NodeSigned for Pass {
+    const TAG: &'static [u8] = b"mashaa/network/pass/v1";
+}
+
+impl NodeSigned for Announcement {
+    const TAG: &'static [u8] = b"mashaa/network/announcement/v1";
+}
+
 impl SignedPass {
     /// Lets a node in.
     #[must_use]
     pub fn issue(network: Hash, node: Hash, expires: u64, issuer: &NodeSecret) -> SignedPass {
         let pass = Pass { network, node, issuer: issuer.key(), expires };
-        let signature = issuer.sign(&[PASS_TAG, &encode(&pass)].concat());
+        let signature = pass.sign(issuer);
         SignedPass { pass, signature }
     }
 
@@ -175,7 +180,7 @@ impl SignedPass {
         if pass.expires > now.saturating_add(PASS_TIME_MAX) {
             return Err(Refused::TooLong);
         }
-        if !self.signature.is_of(&pass.issuer, &[PASS_TAG, &encode(pass)].concat()) {
+        if !pass.is_signed(&pass.issuer, &self.signature) {
             return Err(Refused::Signature(pass.issuer));
         }
         Ok(())
@@ -210,7 +215,7 @@ impl SignedAnnouncement {
     /// Signs what a node says of itself.
     #[must_use]
     pub fn sign(announcement: Announcement, secret: &NodeSecret) -> SignedAnnouncement {
-        let signature = secret.sign(&[ANNOUNCEMENT_TAG, &encode(&announcement)].concat());
+        let signature = announcement.sign(secret);
         SignedAnnouncement { announcement, signature }
     }
 
@@ -251,8 +256,7 @@ impl SignedAnnouncement {
         if age > ANNOUNCEMENT_AGE_MAX {
             return Err(Refused::Old(age));
         }
-        let message = [ANNOUNCEMENT_TAG, &encode(said)].concat();
-        if !self.signature.is_of(&said.node, &message) {
+        if !said.is_signed(&said.node, &self.signature) {
             return Err(Refused::Signature(said.node));
         }
         Ok(())

@@ -11,9 +11,8 @@
 
 use std::collections::BTreeMap;
 
-use types::codec::encode;
 use types::id::Hash;
-use types::node_key::{NodeSecret, NodeSignature};
+use types::node_key::{NodeSecret, NodeSignature, NodeSigned};
 
 use crate::membership::{PASS_TIME_MAX, PASSES_MAX, Passes, Refused, check_passes};
 
@@ -23,8 +22,6 @@ pub const REVOCATIONS_MAX: usize = 512;
 pub const REVOCATIONS_PER_NODE_MAX: usize = 32;
 /// Bytes of one, at most.
 pub const REVOCATION_SIZE_MAX: usize = 3 * 32 + 8 + 4 + PASSES_MAX * 168 + 64;
-
-const REVOCATION_TAG: &[u8] = b"mashaa/network/revocation/v1";
 
 types::record! {
     /// That a node's passes no longer count, unsigned.
@@ -52,11 +49,15 @@ types::record! {
     }
 }
 
+impl NodeSigned for Revocation {
+    const TAG: &'static [u8] = b"mashaa/network/revocation/v1";
+}
+
 impl SignedRevocation {
     /// Signs a revocation.
     #[must_use]
     pub fn sign(revocation: Revocation, secret: &NodeSecret) -> SignedRevocation {
-        let signature = secret.sign(&[REVOCATION_TAG, &encode(&revocation)].concat());
+        let signature = revocation.sign(secret);
         SignedRevocation { revocation, signature }
     }
 
@@ -76,8 +77,7 @@ impl SignedRevocation {
         if said.until > now.saturating_add(PASS_TIME_MAX) {
             return Err(Refused::TooLong);
         }
-        let message = [REVOCATION_TAG, &encode(said)].concat();
-        if !self.signature.is_of(&said.maker, &message) {
+        if !said.is_signed(&said.maker, &self.signature) {
             return Err(Refused::Signature(said.maker));
         }
         check_passes(network, root, &said.maker, &said.passes, now)

@@ -24,7 +24,7 @@ use types::codec::encode;
 use types::envelope::Order;
 use types::id::{Hash, keccak256};
 use types::measure::AdmitValidator;
-use types::node_key::NodeSecret;
+use types::node_key::{NodeSecret, NodeSigned};
 use types::signature::Secret;
 use types::transaction::{Action, Consent, RegisterNode};
 use types::word::Policy;

@@ -14,7 +14,7 @@ use types::bounded::{List, Text};
 use types::envelope::{Order, Signed};
 use types::id::{Address, Cid, Hash, keccak256};
 use types::measure::{AdmitValidator, Measure, Parameter, SetParameter};
-use types::node_key::NodeSecret;
+use types::node_key::{NodeSecret, NodeSigned};
 use types::signature::Secret;
 use types::transaction::{
     Action, CloseChannel, Consent, Delegate, Give, OpenChannel, PayForUse, Propose, Register,

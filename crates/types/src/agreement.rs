@@ -11,15 +11,13 @@
 
 use crate::amount::Height;
 use crate::bounded::List;
-use crate::codec::{Canonical, Malformed, encode};
+use crate::codec::{Malformed, encode};
 use crate::id::Hash;
-use crate::node_key::{NodeSecret, NodeSignature};
+use crate::node_key::{NodeSignature, NodeSigned};
 use crate::record;
 
 /// Validators of a network. More would slow every block for all.
 pub const VALIDATORS_MAX: usize = 128;
-/// Separates what a validator signs from other messages.
-const TAG: &[u8] = b"mashaa/agreement/statement/v1";
 
 crate::words! {
     /// The steps of a round.
@@ -106,26 +104,8 @@ pub enum Uncertified {
     },
 }
 
-impl Statement {
-    /// The bytes that are signed.
-    #[must_use]
-    pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = TAG.to_vec();
-        self.write(&mut bytes);
-        bytes
-    }
-
-    /// Signs it.
-    #[must_use]
-    pub fn sign(&self, secret: &NodeSecret) -> NodeSignature {
-        secret.sign(&self.bytes())
-    }
-
-    /// Whether the node signed it.
-    #[must_use]
-    pub fn is_signed(&self, by: &Hash, signature: &NodeSignature) -> bool {
-        signature.is_of(by, &self.bytes())
-    }
+impl NodeSigned for Statement {
+    const TAG: &'static [u8] = b"mashaa/agreement/statement/v1";
 }
 
 impl Certificate {
@@ -153,7 +133,7 @@ impl Certificate {
         if !seals.is_sorted_by(|a, b| a.validator < b.validator) {
             return Err(Uncertified::NotAscending);
         }
-        let message = self.statement(network).bytes();
+        let message = self.statement(network).signed_bytes();
         let mut sealed = 0u64;
         for Seal { validator, signature } in seals {
             let found = validators.binary_search_by(|(key, _)| key.cmp(validator)).ok();

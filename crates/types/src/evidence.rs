@@ -11,7 +11,7 @@
 use crate::agreement::{Statement, Step};
 use crate::amount::Height;
 use crate::id::Hash;
-use crate::node_key::NodeSignature;
+use crate::node_key::{NodeSignature, NodeSigned};
 use crate::record;
 
 /// Bytes of an evidence, at most: its head, and twice a block, an earlier round and a signature.

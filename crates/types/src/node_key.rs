@@ -60,6 +60,29 @@ impl NodeSignature {
     }
 }
 
+/// What a node's key signs: a tag, which keeps kinds of statements apart, and the statement's bytes.
+pub trait NodeSigned: Canonical {
+    /// The tag. No other kind of statement has it.
+    const TAG: &'static [u8];
+
+    /// The bytes that are signed.
+    fn signed_bytes(&self) -> Vec<u8> {
+        let mut bytes = Self::TAG.to_vec();
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// Signs it.
+    fn sign(&self, secret: &NodeSecret) -> NodeSignature {
+        secret.sign(&self.signed_bytes())
+    }
+
+    /// Whether the node with this key signed it.
+    fn is_signed(&self, by: &Hash, signature: &NodeSignature) -> bool {
+        signature.is_of(by, &self.signed_bytes())
+    }
+}
+
 impl fmt::Debug for NodeSecret {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "NodeSecret of {}", self.key())

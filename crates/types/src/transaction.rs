@@ -7,10 +7,9 @@
 
 use crate::amount::{Amount, Blocks, Height};
 use crate::bounded::{List, Set, Text};
-use crate::codec::Canonical as _;
 use crate::id::{Address, Cid, Hash};
 use crate::measure::Measure;
-use crate::node_key::{NodeSecret, NodeSignature};
+use crate::node_key::{NodeSignature, NodeSigned};
 use crate::record::Column;
 use crate::signature::Signature;
 use crate::typed::{Kind, Record, Struct, Value, camel};
@@ -31,8 +30,6 @@ pub const PARENTS_MAX: usize = 8;
 pub const SCOPES_MAX: usize = 4;
 /// Measures of one proposal. More would hide something among them.
 pub const MEASURES_MAX: usize = 4;
-/// Separates what a node signs here from other messages.
-const CONSENT_TAG: &[u8] = b"mashaa/ledger/consent/v1";
 
 shown_record! {
     /// A maker's part of what a work earns.
@@ -368,24 +365,8 @@ shown_record! {
     }
 }
 
-impl Consent {
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = CONSENT_TAG.to_vec();
-        self.write(&mut bytes);
-        bytes
-    }
-
-    /// Signs it as the node.
-    #[must_use]
-    pub fn sign(&self, secret: &NodeSecret) -> NodeSignature {
-        secret.sign(&self.bytes())
-    }
-
-    /// Whether the node signed it.
-    #[must_use]
-    pub fn is_signed(&self, signature: &NodeSignature) -> bool {
-        signature.is_of(&self.node_key, &self.bytes())
-    }
+impl NodeSigned for Consent {
+    const TAG: &'static [u8] = b"mashaa/ledger/consent/v1";
 }
 
 impl Propose {

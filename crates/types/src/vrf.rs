@@ -47,13 +47,13 @@ struct Parts {
 }
 
 impl NodeSecret {
-    /// Proves the output for an input. RFC 9381, section 5.1.
+    /// The output for an input, and the proof of it. RFC 9381, section 5.1.
     #[expect(
         clippy::arithmetic_side_effects,
         reason = "in a field or group, which has no overflow"
     )]
     #[must_use]
-    pub fn prove(&self, input: &[u8]) -> VrfProof {
+    pub fn prove(&self, input: &[u8]) -> (VrfProof, VrfOutput) {
         let [low, nonce_key] = halves(&Sha512::digest(self.bytes()).into());
         let secret = Scalar::from_bytes_mod_order(clamp_integer(low));
         let key = self.key();
@@ -69,7 +69,7 @@ impl NodeSecret {
         let bytes = gamma.compress().to_bytes().into_iter();
         let bytes = bytes.chain(challenge).chain(response.to_bytes());
         proof.iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte);
-        VrfProof(proof)
+        (VrfProof(proof), output(&gamma))
     }
 }
 
@@ -215,8 +215,9 @@ mod tests {
     fn proofs_and_outputs_are_those_of_the_rfc() {
         for texts in &EXAMPLES {
             let (secret, input, proof, output) = example(texts);
-            assert_eq!(secret.prove(&input), proof);
-            assert_eq!(proof.verify(&secret.key(), &input).unwrap().0.to_vec(), output);
+            let output = VrfOutput(output.try_into().unwrap());
+            assert_eq!(secret.prove(&input), (proof, output));
+            assert_eq!(proof.verify(&secret.key(), &input), Some(output));
         }
     }
 

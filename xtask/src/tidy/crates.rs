@@ -9,16 +9,17 @@ use super::Finding;
 use crate::tree::Tree;
 
 /// Each crate, and the crates of ours it may use. An arrow that is not here does not exist.
-const DIRECTIONS: [(&str, &[&str]); 15] = [
+const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("types", &[]),
+    ("merkle", &[]),
     ("ledger", &["types"]),
-    ("chain", &["types", "ledger", "store"]),
+    ("chain", &["types", "merkle", "ledger", "store"]),
     ("consensus", &["types"]),
     ("network", &["types"]),
     ("sim", &["types", "ledger", "chain", "consensus"]),
     ("wallet", &["types"]),
     ("engine", &[]),
-    ("audit", &["types", "store", "engine"]),
+    ("audit", &["types", "merkle", "store", "engine"]),
     ("text", &["engine"]),
     ("store", &[]),
     ("gateway", &["engine", "text"]),

@@ -52,7 +52,7 @@ impl<'a> Party<'a> {
     }
 }
 
-fn walk(memory: &mut Memory<'_>, position: usize, lie: Option<Lie>) -> Vec<audit::tree::Digest> {
+fn walk(memory: &mut Memory<'_>, position: usize, lie: Option<Lie>) -> Vec<merkle::Digest> {
     let (graph, shape) = (*memory.graph(), *memory.shape());
     memory
         .steps_of(position)
@@ -75,7 +75,7 @@ fn walk(memory: &mut Memory<'_>, position: usize, lie: Option<Lie>) -> Vec<audit
 }
 
 /// The nodes that a side states.
-fn nodes(party: &mut Party<'_>, lie: Option<Lie>, phase: &Phase) -> Vec<audit::tree::Digest> {
+fn nodes(party: &mut Party<'_>, lie: Option<Lie>, phase: &Phase) -> Vec<merkle::Digest> {
     let (graph, shape) = (*party.memory.graph(), *party.memory.shape());
     match phase {
         Phase::Divide(divide) => match divide.step {
@@ -164,7 +164,7 @@ fn dispute(
 /// No change of the evidence gives another cell.
 fn refuses_changes(
     (graph, shape): &(Graph, Shape),
-    case: (&[audit::tree::Digest; 2], &audit::dispute::Cell),
+    case: (&[merkle::Digest; 2], &audit::dispute::Cell),
     evidence: &Evidence,
     artifact: &Artifact,
     run: &Run<'_>,
@@ -305,7 +305,7 @@ fn two_liars_are_both_convicted() {
 #[test]
 fn silence_loses_and_nothing_out_of_turn_changes_anything() {
     let leaves =
-        |bytes: &[u8]| Digests::new(bytes.iter().map(|byte| audit::tree::leaf(&[*byte])).collect());
+        |bytes: &[u8]| Digests::new(bytes.iter().map(|byte| merkle::leaf(&[*byte])).collect());
     let (one, two) = (leaves(&[1; 300]), leaves(&[[1; 299].as_slice(), &[2]].concat()));
     let roots = [one.root(), two.root()];
     assert_eq!(Dispute::new(300, [roots[0]; 2], (0, 5)), Err(Refused::NoDifference));
@@ -314,7 +314,7 @@ fn silence_loses_and_nothing_out_of_turn_changes_anything() {
     assert_eq!(Dispute::new(too_many, roots, (0, 5)), Err(Refused::NoDifference));
     let fresh = Dispute::new(300, roots, (100, 5)).unwrap();
     let under = |digests: &Digests| digests.under(9, 0).unwrap();
-    let refuse = |side, nodes: &[audit::tree::Digest], now, refused| {
+    let refuse = |side, nodes: &[merkle::Digest], now, refused| {
         let mut it = fresh.clone();
         assert_eq!(it.divide(side, nodes, now), Err(refused));
         assert_eq!(it, fresh);

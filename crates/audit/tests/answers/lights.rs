@@ -6,11 +6,11 @@ use audit::commitment::prompt_hash;
 use audit::light::{Committed, Found, Key, Opening, SUM_MAX, check};
 use audit::replay::Run;
 use audit::trace::Memory;
-use audit::tree::Digest;
 use data_encoding::HEXLOWER;
 use engine::artifact::config::Family;
 use engine::kernels::Isa;
 use expect_test::expect_file;
+use merkle::Digest;
 
 use crate::support::Random;
 use crate::{FAMILIES, alone, model, options, request, tokens};

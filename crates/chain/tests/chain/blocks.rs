@@ -96,7 +96,7 @@ fn each_field_of_a_header_is_checked() {
     let early = altered(|block| block.header.time = 0);
     assert!(matches!(early, Rejected::Time { .. }), "{early}");
     assert_eq!(field(|block| block.header.proposer = OTHER), "proposer");
-    assert_eq!(field(|block| block.header.randomness = node().prove(b"other")), "randomness");
+    assert_eq!(field(|block| block.header.randomness = node().prove(b"other").0), "randomness");
     assert_eq!(field(|block| block.header.certificate = OTHER), "hash of the parent's certificate");
     assert_eq!(field(|block| block.header.evidence = OTHER), "hash of the evidence");
 }

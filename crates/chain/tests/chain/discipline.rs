@@ -15,7 +15,7 @@ use types::codec::encode;
 use types::evidence::{Evidence, Unproven};
 use types::id::Hash;
 use types::measure::AdmitValidator;
-use types::node_key::NodeSecret;
+use types::node_key::{NodeSecret, NodeSigned};
 
 use crate::world::{NAMES, NOW, address, prevotes};
 

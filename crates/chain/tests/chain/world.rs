@@ -11,7 +11,7 @@ use types::envelope::{Order, Signed};
 use types::evidence::Evidence;
 use types::id::{Address, Hash, keccak256};
 use types::measure::AdmitValidator;
-use types::node_key::NodeSecret;
+use types::node_key::{NodeSecret, NodeSigned};
 use types::signature::Secret;
 use types::transaction::{Action, Transfer};
 use types::word::Policy;

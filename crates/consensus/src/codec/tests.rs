@@ -11,7 +11,7 @@ use malachite_types::{
     NilOrVal, PolkaSignature, RoundCertificateType, RoundSignature, Validity, VoteType,
 };
 use types::id::Hash;
-use types::node_key::NodeSecret;
+use types::node_key::{NodeSecret, NodeSigned};
 
 use super::*;
 use crate::context::{Head, Name, Value};

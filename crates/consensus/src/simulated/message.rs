@@ -16,7 +16,7 @@ use malachite_types::{NilOrVal, Round, SignedProposal, SignedVote, VoteType};
 use types::agreement::{Statement, Step};
 use types::amount;
 use types::id::Hash;
-use types::node_key::NodeSecret;
+use types::node_key::{NodeSecret, NodeSigned};
 
 use crate::codec::Wire;
 use crate::context::{Head, Height, Mashaa, Name, Part, Proposal, Sealed, Value, Vote};

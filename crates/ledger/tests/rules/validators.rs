@@ -16,7 +16,7 @@ use types::bounded::List;
 use types::evidence::{Evidence, Proven};
 use types::id::Hash;
 use types::measure::*;
-use types::node_key::NodeSecret;
+use types::node_key::{NodeSecret, NodeSigned};
 use types::transaction::*;
 use types::word::Policy;
 

@@ -1,3 +1,5 @@
+use types::codec::encode;
+
 use super::*;
 
 const NETWORK: Hash = Hash([1; 32]);

@@ -9,6 +9,7 @@ use types::agreement::{Statement, Step};
 use types::bounded::Text;
 use types::id::Address;
 use types::measure::AdmitValidator;
+use types::node_key::NodeSigned;
 use types::word::Policy;
 
 use super::*;

@@ -14,7 +14,7 @@ use types::bounded::{List, Text};
 use types::envelope::Order;
 use types::id::{Address, Hash};
 use types::measure::{Measure, Parameter, SetParameter};
-use types::node_key::NodeSecret;
+use types::node_key::{NodeSecret, NodeSigned};
 use types::transaction::{Action, Delegate, Propose, Transfer, Vote};
 use types::word::{Choice, Tier};
 

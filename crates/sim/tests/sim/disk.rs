@@ -9,7 +9,7 @@ use types::amount::{Amount, Height, Nonce};
 use types::bounded::{List, Text};
 use types::envelope::{Order, Signed};
 use types::id::{Address, Hash};
-use types::node_key::NodeSecret;
+use types::node_key::{NodeSecret, NodeSigned};
 use types::transaction::{Action, Transfer};
 
 /// Blocks of the run.

@@ -1,6 +1,7 @@
 //! Certificates: what verifies, and that nothing else does.
 
 use super::*;
+use crate::node_key::NodeSecret;
 
 const NETWORK: Hash = Hash([7; 32]);
 

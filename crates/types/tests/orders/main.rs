@@ -14,6 +14,7 @@ use types::codec::{decode, encode};
 use types::envelope::{Order, SIGNED_SIZE_MAX, Signed};
 use types::id::Address;
 use types::measure::{Measure, Parameter};
+use types::node_key::NodeSigned;
 use types::record::Table;
 use types::signature::{Signature, Unsigned};
 use types::transaction::{Action, Consent, Parent, Share, Voucher};
@@ -182,7 +183,7 @@ fn a_voucher_names_its_parties() {
 fn a_consent_is_to_one_account_on_one_network_until_one_block() {
     let good = consent();
     let signature = good.sign(&node());
-    assert!(good.is_signed(&signature));
+    assert!(good.is_signed(&good.node_key, &signature));
     let until = types::amount::Height(1001);
     let others = [
         Consent { network: types::id::keccak256(b"another network"), ..good.clone() },
@@ -191,7 +192,7 @@ fn a_consent_is_to_one_account_on_one_network_until_one_block() {
         Consent { until, ..good },
     ];
     for other in others {
-        assert!(!other.is_signed(&signature), "{other:?}");
+        assert!(!other.is_signed(&other.node_key, &signature), "{other:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use types::bounded::{List, Set, Text};
 use types::envelope::Order;
 use types::id::{Address, Cid, Hash, keccak256};
 use types::measure::*;
-use types::node_key::NodeSecret;
+use types::node_key::{NodeSecret, NodeSigned};
 use types::signature::{Secret, Signature};
 use types::transaction::*;
 use types::word::{Choice, Fund, Scope, Tier, WorkKind};

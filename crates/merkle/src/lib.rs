@@ -1,14 +1,18 @@
-//! Merkle trees over lists, in which one element can be shown with a short path.
+//! Hash a list, and show one element of it.
 //!
-//! RFC 6962, section 2.1, with SHA-256, as the chain's log has it: `docs/spec/audit.md`, section 1.
-//! It is written again here because the chain's crate needs files, and this one must run in a
-//! browser.
+//! The Merkle tree of RFC 6962, section 2.1, with SHA-256, in which a short path leads from an element
+//! to the root: `docs/spec/block.md`, section 3, and
+//! `docs/spec/audit.md`, section 1.
 //!
-//! Invariants:
-//! - Two lists have one root only if they are equal: leaves and inner nodes are hashed with different
-//!   first bytes.
+//! Invariants: two lists have one root only if they are equal, as leaves and inner nodes are hashed
+//! with different first bytes.
 //!
 //! Not here: what the leaves are.
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 use alloc::vec::Vec;
 
@@ -19,13 +23,6 @@ pub type Digest = [u8; 32];
 
 /// Hashes of a path: a list of under 2^32 leaves has no longer one.
 pub const PATH_MAX: usize = 32;
-
-/// The SHA-256 of a tag and parts, one after the other.
-#[must_use]
-pub fn tagged(tag: &str, parts: &[&[u8]]) -> Digest {
-    let hash = Sha256::new().chain_update(tag.as_bytes());
-    parts.iter().fold(hash, |hash, part| hash.chain_update(part)).finalize().into()
-}
 
 /// A leaf's hash.
 #[must_use]
