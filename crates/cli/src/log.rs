@@ -15,8 +15,15 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Libraries whose warnings are about strangers' connections, and say nothing to a person.
-const CHATTY: [&str; 4] = ["libp2p", "multistream_select", "quinn", "yamux"];
+/// Libraries whose warnings are about strangers' connections, and say nothing to a person; the last one
+/// has an error for each vote that nobody else hears, of which a network of one has thousands.
+const CHATTY: [(&str, LevelFilter); 5] = [
+    ("libp2p", LevelFilter::ERROR),
+    ("multistream_select", LevelFilter::ERROR),
+    ("quinn", LevelFilter::ERROR),
+    ("yamux", LevelFilter::ERROR),
+    ("arc_malachitebft_network", LevelFilter::OFF),
+];
 /// What the setting takes.
 const WANTED: &str = "error, warn, info, debug, trace or off, or such a level for each of several \
     parts, as in `warn,network=debug`";
@@ -45,8 +52,7 @@ pub(crate) fn start(config: &Config) -> Result<(), ConfigError> {
     let is_clear = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
     let said = said.split(',').all(is_clear).then(|| said.parse::<Targets>().ok()).flatten();
     let said = said.ok_or_else(|| config.wrong("log", WANTED))?;
-    let chatty = CHATTY.map(|target| (target, LevelFilter::ERROR));
-    let shown = Targets::new().with_targets(chatty).with_targets(said.iter());
+    let shown = Targets::new().with_targets(CHATTY).with_targets(said.iter());
     let shown = shown.with_default(said.default_level().unwrap_or(LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Lines);
     // It fails only where a log has begun already, and one is enough.

@@ -29,6 +29,7 @@ use store::leaves::{Leaves, LeavesRefusal};
 use store::unix_fs::Kind;
 use store::walk::{self, BLOCK_COUNT_MAX, WalkError};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use crate::space;
 use nodes::Asking;
@@ -43,6 +44,11 @@ pub const SOURCE_COUNT_MAX: usize = 64;
 /// Bytes of directories' blocks of one fetch, at most; they are in memory until all that is in them is
 /// here. The entries of `BLOCK_COUNT_MAX` files with names of 80 characters take as much.
 pub const NODES_SIZE_MAX: usize = 256 << 20;
+
+/// How long someone else may be at a file that is to be fetched: as long as a slow disk takes for what
+/// a fetch that was ended had not written yet.
+const BUSY_MAX: Duration = Duration::from_secs(10);
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long to wait, and how much may be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,10 +257,8 @@ impl Work<'_> {
 
     /// Fetches a file whose chunks are known.
     async fn file(&mut self, leaves: Leaves) -> Result<(), FetchError> {
-        let (leaves, blobs) = (Arc::new(leaves), self.blobs.clone());
         let size = leaves.size();
-        let opening = tokio::task::spawn_blocking(move || blobs.pieces(leaves)).await;
-        let pieces = Arc::new(opening.map_err(|_| FetchError::Task)??);
+        let pieces = Arc::new(self.open(Arc::new(leaves)).await?);
         let cid = pieces.root();
         self.expect_room(cid, size.saturating_sub(pieces.size()))?;
         self.plan.begin(&pieces);
@@ -285,6 +289,20 @@ impl Work<'_> {
         self.commit(pieces).await?;
         (self.files, self.bytes) = (self.files + 1, self.bytes.saturating_add(size));
         Ok(())
+    }
+
+    /// Opens the place where the chunks arrive. A fetch that was ended holds it until its last chunks
+    /// are on the disk.
+    async fn open(&self, leaves: Arc<Leaves>) -> Result<Pieces, FetchError> {
+        let end = Instant::now() + BUSY_MAX;
+        loop {
+            let (leaves, blobs) = (Arc::clone(&leaves), self.blobs.clone());
+            let opening = tokio::task::spawn_blocking(move || blobs.pieces(leaves)).await;
+            match opening.map_err(|_| FetchError::Task)? {
+                Err(StoreError::Busy { .. }) if Instant::now() < end => sleep(BUSY_PAUSE).await,
+                opened => return Ok(opened?),
+            }
+        }
     }
 
     async fn commit(&self, pieces: Arc<Pieces>) -> Result<(), FetchError> {

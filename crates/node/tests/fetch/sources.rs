@@ -1,8 +1,10 @@
 //! Fetches from one source and several, honest and not.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use node::fetch::http::Gateway;
 use node::fetch::source::Source;
@@ -10,6 +12,7 @@ use node::fetch::{Event, FetchError, Rules, Verdict, fetch};
 use store::cid::{CHUNK_SIZE, Cid, Codec};
 use store::dag_pb::{Link, Node};
 use store::directory::{self, Entry};
+use tokio::time::timeout;
 
 use crate::server::{Fault, Place, Server, fetch_from, random, rules};
 
@@ -182,7 +185,7 @@ async fn what_has_come_is_not_fetched_again() {
             }
         };
         // Waits for ever, so that it is at it when it is ended.
-        let rules = Rules { silence: std::time::Duration::from_secs(3600), ..rules() };
+        let rules = Rules { silence: Duration::from_secs(3600), ..rules() };
         fetch(&blobs, cid, &[source], &rules, Arc::new(report)).await
     });
     // Each of three requests brings two chunks before it stalls.
@@ -202,6 +205,21 @@ async fn what_has_come_is_not_fetched_again() {
     let outcome = fetch(&here.blobs, cid, &[source], &rules(), Arc::new(report)).await.unwrap();
     assert_eq!(told.recv().await.unwrap(), 6 * CHUNK_SIZE as u64);
     assert_eq!(outcome.parts[0].bytes, file().len() as u64 - 6 * CHUNK_SIZE as u64);
+    here.blobs.verify(&cid).unwrap();
+}
+
+/// As a fetch that was ended does until its last chunk is on the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_someone_else_is_at_is_waited_for() {
+    let (place, cid) = Place::with(&file());
+    let server = place.serve(Fault::None).await;
+    let here = Place::new();
+    let held = here.blobs.pieces(Arc::new(place.blobs.leaves(&cid).unwrap())).unwrap();
+    let servers = [&server];
+    let mut fetching = pin!(fetch_from(&here, cid, &servers));
+    assert!(timeout(Duration::from_millis(300), &mut fetching).await.is_err());
+    drop(held);
+    assert_eq!(fetching.await.unwrap().files, 1);
     here.blobs.verify(&cid).unwrap();
 }
 
