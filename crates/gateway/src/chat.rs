@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use engine::request::TOP_LOGPROBS_MAX;
 use serde_json::{Map, Value};
-use text::template::{Conversation, Message, TemplateError};
+use text::template::{Conversation, Message, Template, TemplateError};
 
 use crate::backend::ServedModel;
 use crate::error::{ApiError, Code, quote};
 use crate::limits::MESSAGES_MAX;
 use crate::parameters::{Fields, array, boolean, count, invalid, string, unsupported, wrong_type};
-use crate::plan::{Common, Plan, Prompt};
+use crate::plan::{Common, Grammar, Plan, Prompt};
 use crate::shape::Surface;
+use crate::tools::{self, Syntax, Tools};
 
 /// Fields of a message that only its template reads.
 const EXTRAS: &[&str] = &["name", "tool_call_id", "tool_calls"];
@@ -21,12 +22,20 @@ const EXTRAS: &[&str] = &["name", "tool_call_id", "tool_calls"];
 /// Decodes a request and turns its conversation into tokens.
 pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, ApiError> {
     let mut fields = Fields::parse(body)?;
+    let tools = Tools::take(&mut fields)?;
+    let format = fields.take("response_format", tools::format)?.flatten();
     let common = Common::take(&mut fields, models)?;
-    let messages = fields.require("messages", messages)?;
+    let mut messages = fields.require("messages", messages)?;
     let tokens_max = tokens_max(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
     fields.finish()?;
-    let tokens = tokens(&common.model, &messages)?;
+    let template = template(&common.model)?;
+    let syntax = Syntax::of(template);
+    let told = tools.tell(template, &mut messages);
+    let tokens = tokens(&common.model, &messages, told.as_ref())?;
+    let grammar = tools.grammar(syntax, format.clone());
+    let path = if format.is_some() { "response_format" } else { "tools" };
+    let grammar = grammar.map(|text| grammar_of(&common.model, text, path)).transpose()?;
     let plan = Plan {
         surface: Surface::Chat,
         model: common.model,
@@ -37,21 +46,37 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
         stops: common.stops,
         logprobs,
         stream: common.stream,
+        tools: tools.are_offered().then_some((syntax, tools)),
+        grammar,
     };
     plan.check()
 }
 
-fn tokens(model: &ServedModel, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
-    let Some(template) = &model.template else {
+fn template(model: &ServedModel) -> Result<&Template, ApiError> {
+    model.template.as_ref().ok_or_else(|| {
         let message = format!("`{}` has no chat template; use /v1/completions", model.name);
-        return Err(ApiError::new(Code::TemplateRefused, message).at("model"));
-    };
+        ApiError::new(Code::TemplateRefused, message).at("model")
+    })
+}
+
+/// A grammar of a request's schemas, which are at a path.
+fn grammar_of(model: &ServedModel, text: String, path: &str) -> Result<Grammar, ApiError> {
+    let guide = model.tokenizer.guide(&text).map_err(|error| tools::refused(path, &error))?;
+    Ok(Grammar { text: text.into(), guide })
+}
+
+fn tokens(
+    model: &ServedModel,
+    messages: &[Message],
+    tools: Option<&Value>,
+) -> Result<Vec<u32>, ApiError> {
+    let template = template(model)?;
     let conversation = Conversation {
         messages,
         add_generation_prompt: true,
         begin: &model.begin_text,
         end: &model.end_text,
-        tools: None,
+        tools,
     };
     template.encode_chat(&model.tokenizer, &conversation).map_err(|error| {
         let code = match error {
@@ -77,7 +102,8 @@ fn message(path: &str, value: Value) -> Result<Message, ApiError> {
     let role = fields.require("role", role)?;
     let mut extra = Map::new();
     for name in EXTRAS {
-        if let Some(value) = fields.take(name, |_, value| Ok(value))? {
+        let decode = if *name == "tool_calls" { tools::calls } else { text_value };
+        if let Some(value) = fields.take(name, decode)? {
             extra.insert((*name).to_owned(), value);
         }
     }
@@ -89,6 +115,10 @@ fn message(path: &str, value: Value) -> Result<Message, ApiError> {
     };
     fields.finish()?;
     Ok(Message { role, content, extra })
+}
+
+fn text_value(path: &str, value: Value) -> Result<Value, ApiError> {
+    string(path, value).map(Value::String)
 }
 
 fn role(path: &str, value: Value) -> Result<String, ApiError> {

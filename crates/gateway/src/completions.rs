@@ -37,6 +37,8 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
         stops: common.stops,
         logprobs: logprobs.map(|top| top as u8),
         stream: common.stream,
+        tools: None,
+        grammar: None,
     };
     plan.check()
 }

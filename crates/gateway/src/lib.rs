@@ -24,6 +24,7 @@ pub mod stop;
 
 mod answer;
 mod body;
+mod calls;
 mod chat;
 mod completions;
 mod logprobs;
@@ -35,4 +36,5 @@ mod plan;
 mod sampling;
 mod shape;
 mod stream;
+mod tools;
 mod transcript;

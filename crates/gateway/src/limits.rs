@@ -15,6 +15,8 @@ pub const BODIES_SIZE_MAX: usize = 256 << 20;
 pub const CHOICES_MAX: usize = 128;
 /// Messages in one conversation, at most: as many as templates take.
 pub const MESSAGES_MAX: usize = text::template::MESSAGES_MAX;
+/// Tools in one request, at most, as in the OpenAI API.
+pub const TOOLS_MAX: usize = 128;
 /// Stop strings in one request, at most, as in the OpenAI API.
 pub const STOPS_MAX: usize = 4;
 /// Bytes of one stop string, at most. A possible stop is held back while it may still come, so a

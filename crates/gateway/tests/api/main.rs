@@ -12,3 +12,4 @@ mod refusals;
 mod requests;
 mod sockets;
 mod streams;
+mod tools;
