@@ -19,34 +19,56 @@ use crate::tools::{self, Syntax, Tools};
 /// Fields of a message that only its template reads.
 const EXTRAS: &[&str] = &["name", "tool_call_id", "tool_calls"];
 
+/// What a conversation asks for besides the fields that all operations share.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) tools: Tools,
+    /// The schema that the answer follows, if it follows one.
+    pub(crate) format: Option<Value>,
+    pub(crate) tokens_max: Option<u32>,
+    pub(crate) logprobs: Option<u8>,
+}
+
 /// Decodes a request and turns its conversation into tokens.
 pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, ApiError> {
     let mut fields = Fields::parse(body)?;
     let tools = Tools::take(&mut fields)?;
     let format = fields.take("response_format", tools::format)?.flatten();
     let common = Common::take(&mut fields, models)?;
-    let mut messages = fields.require("messages", messages)?;
+    let messages = fields.require("messages", messages)?;
     let tokens_max = tokens_max(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
     fields.finish()?;
+    let ask = Ask { messages, tools, format, tokens_max, logprobs };
+    plan_of(common, ask, ("messages", "response_format"))
+}
+
+/// Turns a conversation into tokens. The paths are those of the conversation and of its schema.
+pub(crate) fn plan_of(
+    common: Common,
+    mut ask: Ask,
+    (input, format): (&'static str, &str),
+) -> Result<Plan, ApiError> {
     let template = template(&common.model)?;
     let syntax = Syntax::of(template);
-    let told = tools.tell(template, &mut messages);
-    let tokens = tokens(&common.model, &messages, told.as_ref())?;
-    let grammar = tools.grammar(syntax, format.clone());
-    let path = if format.is_some() { "response_format" } else { "tools" };
+    let told = ask.tools.tell(template, &mut ask.messages);
+    let tokens = tokens(&common.model, &ask.messages, told.as_ref(), input)?;
+    let path = if ask.format.is_some() { format } else { "tools" };
+    let grammar = ask.tools.grammar(syntax, ask.format);
     let grammar = grammar.map(|text| grammar_of(&common.model, text, path)).transpose()?;
     let plan = Plan {
         surface: Surface::Chat,
+        input,
         model: common.model,
         prompts: vec![Prompt { tokens: tokens.into(), echo: None }],
         n: common.n,
         sampling: common.sampling,
-        tokens_max,
+        tokens_max: ask.tokens_max,
         stops: common.stops,
-        logprobs,
+        logprobs: ask.logprobs,
         stream: common.stream,
-        tools: tools.are_offered().then_some((syntax, tools)),
+        tools: ask.tools.are_offered().then_some((syntax, ask.tools)),
         grammar,
     };
     plan.check()
@@ -69,6 +91,7 @@ fn tokens(
     model: &ServedModel,
     messages: &[Message],
     tools: Option<&Value>,
+    path: &str,
 ) -> Result<Vec<u32>, ApiError> {
     let template = template(model)?;
     let conversation = Conversation {
@@ -83,7 +106,7 @@ fn tokens(
             TemplateError::TooLarge { .. } => Code::ContextLengthExceeded,
             _ => Code::TemplateRefused,
         };
-        ApiError::new(code, error.to_string()).at("messages")
+        ApiError::new(code, error.to_string()).at(path)
     })
 }
 
@@ -121,7 +144,7 @@ fn text_value(path: &str, value: Value) -> Result<Value, ApiError> {
     string(path, value).map(Value::String)
 }
 
-fn role(path: &str, value: Value) -> Result<String, ApiError> {
+pub(crate) fn role(path: &str, value: Value) -> Result<String, ApiError> {
     let role = string(path, value)?;
     match role.as_str() {
         "developer" => Ok("system".to_owned()),

@@ -27,6 +27,8 @@ const STOP_SHAPES: &str = "a string or an array of strings";
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) surface: Surface,
+    /// The field that the prompt comes from.
+    pub(crate) input: &'static str,
     pub(crate) model: Arc<ServedModel>,
     pub(crate) prompts: Vec<Prompt>,
     /// Choices a prompt.
@@ -146,10 +148,7 @@ impl Plan {
     }
 
     fn check_room(&self, tokens: usize) -> Result<(), ApiError> {
-        let field = match self.surface {
-            Surface::Chat => "messages",
-            Surface::Completions => "prompt",
-        };
+        let field = self.input;
         if tokens == 0 {
             return Err(invalid(field, "is empty: there is no token to continue"));
         }

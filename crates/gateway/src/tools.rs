@@ -76,11 +76,7 @@ impl Tools {
     /// Takes the fields that concern tools.
     pub(crate) fn take(fields: &mut Fields) -> Result<Tools, ApiError> {
         let mut tools = Tools { parallel: true, ..Tools::default() };
-        let values = fields.take("tools", array)?.unwrap_or_default();
-        if values.len() > TOOLS_MAX {
-            let count = values.len();
-            return Err(invalid("tools", format!("has {count} tools, more than {TOOLS_MAX}")));
-        }
+        let values = fields.take("tools", within)?.unwrap_or_default();
         for (index, value) in values.into_iter().enumerate() {
             tools.add(&format!("tools[{index}]"), value)?;
         }
@@ -333,7 +329,17 @@ fn choice(path: &str, value: Value) -> Result<Choice, ApiError> {
     Ok(Choice::Named(name))
 }
 
-fn function_type(path: &str, kind: Value) -> Result<(), ApiError> {
+/// As many tools as there may be.
+pub(crate) fn within(path: &str, value: Value) -> Result<Vec<Value>, ApiError> {
+    let values = array(path, value)?;
+    if values.len() > TOOLS_MAX {
+        let count = values.len();
+        return Err(invalid(path, format!("has {count} tools, more than {TOOLS_MAX}")));
+    }
+    Ok(values)
+}
+
+pub(crate) fn function_type(path: &str, kind: Value) -> Result<(), ApiError> {
     match kind.as_str() {
         Some("function") => Ok(()),
         Some(_) => Err(unsupported(path, &kind)),

@@ -142,6 +142,12 @@ impl Template {
         Ok(Template { source: source.to_owned(), environment })
     }
 
+    /// The source.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Whether the template's source has these words. A template that has no word for something has
     /// no place for it.
     #[must_use]
