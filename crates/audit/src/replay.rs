@@ -111,6 +111,7 @@ pub fn replay(engine: &mut Engine, run: &Run<'_>) -> Result<Replayed, NotReplaye
         end_tokens: Vec::new(),
         logprobs: None,
         prompt_logprobs: false,
+        grammar: None,
     })?;
     let mut watch = Watch::new(run, id);
     watch.committer.follow(id);

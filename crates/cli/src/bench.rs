@@ -151,6 +151,7 @@ fn rate(engine: &mut Engine, count: u32, prompt: u32, generate: u32) -> anyhow::
             end_tokens: Vec::new(),
             logprobs: None,
             prompt_logprobs: false,
+            grammar: None,
         })?;
     }
     let started = Instant::now();

@@ -72,6 +72,7 @@ fn answer(
         end_tokens: served.tokenizer.ends().to_vec(),
         logprobs: None,
         prompt_logprobs: false,
+        grammar: None,
     })?;
     let (mut decoder, mut whole) = (StreamDecoder::new(), String::new());
     let mut show = |text: &str| {

@@ -10,11 +10,13 @@
 //!
 //! Not here: threads and clocks around the engine (the node's), text.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::forward::Forward;
+use crate::guide::Guide;
 use crate::kernels::Isa;
 use crate::kernels::attention::Segment;
 use crate::kv::{KvPages, KvShape, PAGE};
@@ -86,6 +88,9 @@ pub enum Refused {
     /// A sampling parameter is out of range.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// A grammar without a guide, or the other way round, or what was said does not follow it.
+    #[error("the answer does not follow its grammar")]
+    Grammar,
     /// More alternatives were asked for than are reported.
     #[error("top_logprobs is {asked}, at most {TOP_LOGPROBS_MAX} are reported")]
     TooManyLogprobs {
@@ -140,6 +145,8 @@ struct Sequence {
     shown: usize,
     prompt_reported: bool,
     prompt_logprobs: Vec<Logprobs>,
+    /// Says which tokens may come next, if not every one may.
+    guide: Option<Box<dyn Guide>>,
 }
 
 impl Sequence {
@@ -258,7 +265,25 @@ impl Engine {
         request: Request,
         priority: Priority,
     ) -> Result<SequenceId, Refused> {
+        self.submit_guided(request, priority, None)
+    }
+
+    /// Takes a request whose answer follows a grammar, with a guide that has taken nothing yet.
+    ///
+    /// # Errors
+    /// As `submit_with`, and when there is a grammar without a guide or a guide without a grammar.
+    pub fn submit_guided(
+        &mut self,
+        request: Request,
+        priority: Priority,
+        mut guide: Option<Box<dyn Guide>>,
+    ) -> Result<SequenceId, Refused> {
         self.check(&request)?;
+        let mut said = request.said.iter();
+        let follows = guide.as_mut().is_none_or(|guide| said.all(|&token| guide.take(token)));
+        if request.grammar.is_some() != guide.is_some() || !follows {
+            return Err(Refused::Grammar);
+        }
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         self.wait(Sequence {
@@ -273,6 +298,7 @@ impl Engine {
             shown: 0,
             prompt_reported: false,
             prompt_logprobs: Vec::new(),
+            guide,
         });
         Ok(id)
     }
@@ -602,7 +628,13 @@ impl Engine {
             let sequence = &mut self.running[index];
             let (prompt, generated) = sequence.tokens.split_at(sequence.request.prompt.len());
             let context = Context { prompt, generated };
-            let token = self.sampler.choose(logits, &sequence.request.sampling, context);
+            let sampling = &sequence.request.sampling;
+            let allowed = sequence.guide.as_mut().map(|guide| guide.allowed());
+            let token = self.sampler.choose_among(logits, allowed, sampling, context);
+            if let Some(guide) = &mut sequence.guide {
+                // It is one of those that it allows.
+                let _ = guide.take(token);
+            }
             let report = |count: u8| logprobs(logits, token, usize::from(count));
             let logprobs = sequence.request.logprobs.map(report);
             if shows {

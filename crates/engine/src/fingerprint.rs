@@ -99,5 +99,6 @@ pub fn standard_request(prompt: Vec<u32>, generate: u32) -> Request {
         end_tokens: Vec::new(),
         logprobs: None,
         prompt_logprobs: false,
+        grammar: None,
     }
 }

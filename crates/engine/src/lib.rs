@@ -7,6 +7,7 @@ pub mod artifact;
 pub mod batch;
 pub mod fingerprint;
 pub mod forward;
+pub mod guide;
 pub mod import;
 pub mod kernels;
 pub mod kv;

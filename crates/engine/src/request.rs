@@ -4,6 +4,7 @@
 //!
 //! Not here: text, models by name, money.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::sampling::Sampling;
@@ -29,6 +30,9 @@ pub struct Request {
     pub logprobs: Option<u8>,
     /// Whether to report the log-probabilities of the prompt's own tokens as well.
     pub prompt_logprobs: bool,
+    /// The grammar that the answer follows, if it follows one. The engine does not read it: it takes
+    /// such a request only with a guide that does.
+    pub grammar: Option<Arc<str>>,
 }
 
 /// A sequence inside one engine, unique for the engine's life.

@@ -11,12 +11,17 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use crate::guide::allows;
 use crate::numeric::{exp2_q30, round_shift};
 use crate::request::Logprobs;
 use crate::sampling::{ONE, Sampling};
 
 /// log2(e) in Q48, rounded down.
 const LOG2_E_Q48: u64 = 406_082_553_034_799;
+
+/// The logit of a token that may not be chosen: below every other, since penalties and biases move
+/// a logit of 32 bits by less than 2^52.
+const MASKED: i64 = i64::MIN;
 
 /// Memory that choices need, kept between them.
 #[derive(Debug, Default)]
@@ -44,9 +49,23 @@ pub struct Context<'a> {
 impl Sampler {
     /// Chooses a token. `logits` is Q16, one for each token, at least one.
     pub fn choose(&mut self, logits: &[i32], sampling: &Sampling, context: Context<'_>) -> u32 {
+        self.choose_among(logits, None, sampling, context)
+    }
+
+    /// Chooses a token among those that a guide allows, if there is one (section 9.4).
+    pub fn choose_among(
+        &mut self,
+        logits: &[i32],
+        allowed: Option<&[u32]>,
+        sampling: &Sampling,
+        context: Context<'_>,
+    ) -> u32 {
         self.logits.clear();
         self.logits.extend(logits.iter().map(|&logit| i64::from(logit)));
         penalise(&mut self.logits, sampling, context);
+        if let Some(allowed) = allowed {
+            mask(&mut self.logits, allowed);
+        }
         let (best, max) = best(&self.logits);
         if sampling.temperature == 0 {
             return best;
@@ -65,7 +84,7 @@ impl Sampler {
         let slope = LOG2_E_Q48 / u64::from(sampling.temperature);
         self.candidates.clear();
         for (token, &logit) in self.logits.iter().enumerate() {
-            let weight = weight(max - logit, slope);
+            let weight = if logit == MASKED { 0 } else { weight(max - logit, slope) };
             if weight > 0 {
                 self.candidates.push(Candidate { token: token as u32, logit, weight });
             }
@@ -159,6 +178,15 @@ fn penalise(logits: &mut [i64], sampling: &Sampling, context: Context<'_>) {
     for &(token, bias) in &sampling.logit_bias {
         if let Some(logit) = logits.get_mut(token as usize) {
             *logit += i64::from(bias);
+        }
+    }
+}
+
+/// Takes the tokens out that may not be chosen.
+fn mask(logits: &mut [i64], allowed: &[u32]) {
+    for (token, logit) in logits.iter_mut().enumerate() {
+        if !allows(allowed, token as u32) {
+            *logit = MASKED;
         }
     }
 }

@@ -99,6 +99,7 @@ fn request(prompt: Vec<u32>, seed: i64) -> Request {
         end_tokens: Vec::new(),
         logprobs: Some(2),
         prompt_logprobs: false,
+        grammar: None,
     }
 }
 

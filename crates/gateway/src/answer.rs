@@ -1,6 +1,7 @@
 //! The choices of one answer, followed together.
 //!
 //! Invariants:
+//! - An answer under a grammar follows it, whoever computed it, or it is broken.
 //! - Dropping an answer drops its jobs, which cancels them.
 //! - The choices take turns, so that none waits for another's end.
 //!
@@ -12,10 +13,13 @@ use std::task::{Context, Poll};
 
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use engine::guide::Guide as _;
 use engine::request::Output;
+use text::grammar::TextGuide;
 use tokio::time::{Instant, timeout};
 
 use crate::backend::{Backend, Broken, Job};
+use crate::calls::CallReader;
 use crate::error::{ApiError, Code, json_response};
 use crate::limits::SILENCE_TIME_MAX;
 use crate::metrics::{Hold, Metrics};
@@ -42,6 +46,10 @@ struct Choice {
     /// `None` once the choice ended.
     job: Option<Job>,
     transcript: Transcript,
+    /// Finds calls of tools, if there may be any.
+    calls: Option<CallReader>,
+    /// Follows the grammar, if there is one.
+    guide: Option<TextGuide>,
     /// Held until the backend has computed the prompt.
     queued: Option<Hold>,
     last_token: Option<Instant>,
@@ -69,6 +77,8 @@ impl Answer {
                     &plan.stops,
                     plan.records(),
                 ),
+                calls: plan.tools.as_ref().map(|(syntax, tools)| CallReader::new(*syntax, tools)),
+                guide: plan.grammar.as_ref().map(|grammar| grammar.guide.clone()),
                 queued,
                 last_token: None,
             }));
@@ -124,6 +134,7 @@ impl Answer {
             let Some((index, piece)) = next.transpose()? else { break };
             if let Some(whole) = pieces.get_mut(index) {
                 whole.text.push_str(&piece.text);
+                whole.calls.extend(piece.calls);
                 whole.records.extend(piece.records);
                 whole.finish = piece.finish;
                 whole.receipt = piece.receipt;
@@ -168,6 +179,10 @@ impl Answer {
                 let Some(Ok(output)) = output else {
                     return Poll::Ready(Some(Err(self.broken(output))));
                 };
+                if !choice.follows(&output) {
+                    let why = "a token does not follow the grammar".to_owned();
+                    return Poll::Ready(Some(Err(self.broken(Some(Err(Broken(why)))))));
+                }
                 choice.measure(&output, &self.metrics, self.started, &mut self.spoken);
                 let piece = choice.apply(output);
                 if !piece.is_empty() {
@@ -190,10 +205,19 @@ impl Answer {
 }
 
 impl Choice {
+    /// Whether an output follows the grammar, if there is one.
+    fn follows(&mut self, output: &Output) -> bool {
+        match (output, &mut self.guide) {
+            (Output::Token { token, .. }, Some(guide)) => guide.take(*token),
+            _ => true,
+        }
+    }
+
     fn apply(&mut self, output: Output) -> Piece {
         // Where a stop string ends the text first, the receipt would be about more than was sent.
         let is_whole = matches!(output, Output::Finished(_));
         let mut piece = self.transcript.apply(output);
+        self.calls.iter_mut().for_each(|calls| calls.read(&mut piece));
         if piece.finish.is_some() {
             let job = self.job.as_ref().filter(|_| is_whole);
             piece.receipt = job.and_then(|job| job.receipt().said()).map(str::to_owned);

@@ -59,18 +59,23 @@ impl Keys {
     }
 }
 
-/// Refuses requests under `/v1/` that carry no known key.
+/// Refuses requests that use a model, or what was said to one, and carry no known key.
 pub(crate) async fn authenticate(
     State(gateway): State<Arc<Gateway>>,
     request: Request,
     next: Next,
 ) -> Response {
-    if request.uri().path().starts_with("/v1/")
+    if needs_key(request.uri().path())
         && let Err(error) = gateway.keys().check(request.headers())
     {
         return error.into_response();
     }
     next.run(request).await
+}
+
+fn needs_key(path: &str) -> bool {
+    let tokens = ["/tokenize", "/detokenize", "/tokenizer_info"];
+    path.starts_with("/v1/") || tokens.contains(&path)
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {

@@ -1,4 +1,4 @@
-//! Reading a request's body, within bounds of size, time and memory.
+//! Reading a request's body, within bounds of size, time and memory, and the id in its path.
 //!
 //! Invariants:
 //! - The bodies held at once are at most `BODIES_SIZE_MAX` bytes together.
@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Path, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt;
 use hyper::body::Body as _;
@@ -22,6 +23,22 @@ use crate::limits::BODY_TIME_MAX;
 pub(crate) struct HeldBody {
     pub(crate) bytes: Vec<u8>,
     _memory: OwnedSemaphorePermit,
+}
+
+/// What the last part of a path names.
+#[derive(Debug)]
+pub(crate) struct Id(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Id, ApiError> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(id) = path.map_err(|error| {
+            ApiError::new(Code::UnknownUrl, "the path is not UTF-8").because(error.body_text())
+        })?;
+        Ok(Id(id))
+    }
 }
 
 /// Reads a JSON body of at most `size_max` bytes. `memory` has a permit for each byte.

@@ -6,59 +6,107 @@ use std::sync::Arc;
 
 use engine::request::TOP_LOGPROBS_MAX;
 use serde_json::{Map, Value};
-use text::template::{Conversation, Message, TemplateError};
+use text::template::{Conversation, Message, Template, TemplateError};
 
 use crate::backend::ServedModel;
 use crate::error::{ApiError, Code, quote};
 use crate::limits::MESSAGES_MAX;
 use crate::parameters::{Fields, array, boolean, count, invalid, string, unsupported, wrong_type};
-use crate::plan::{Common, Plan, Prompt};
+use crate::plan::{Common, Grammar, Plan, Prompt};
 use crate::shape::Surface;
+use crate::tools::{self, Syntax, Tools};
 
 /// Fields of a message that only its template reads.
 const EXTRAS: &[&str] = &["name", "tool_call_id", "tool_calls"];
 
+/// What a conversation asks for besides the fields that all operations share.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) tools: Tools,
+    /// The schema that the answer follows, if it follows one.
+    pub(crate) format: Option<Value>,
+    pub(crate) tokens_max: Option<u32>,
+    pub(crate) logprobs: Option<u8>,
+}
+
 /// Decodes a request and turns its conversation into tokens.
 pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, ApiError> {
     let mut fields = Fields::parse(body)?;
+    let tools = Tools::take(&mut fields)?;
+    let format = fields.take("response_format", tools::format)?.flatten();
     let common = Common::take(&mut fields, models)?;
     let messages = fields.require("messages", messages)?;
     let tokens_max = tokens_max(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
     fields.finish()?;
-    let tokens = tokens(&common.model, &messages)?;
+    let ask = Ask { messages, tools, format, tokens_max, logprobs };
+    plan_of(common, ask, ("messages", "response_format"))
+}
+
+/// Turns a conversation into tokens. The paths are those of the conversation and of its schema.
+pub(crate) fn plan_of(
+    common: Common,
+    mut ask: Ask,
+    (input, format): (&'static str, &str),
+) -> Result<Plan, ApiError> {
+    let template = template(&common.model)?;
+    let syntax = Syntax::of(template);
+    let told = ask.tools.tell(template, &mut ask.messages);
+    let tokens = tokens(&common.model, &ask.messages, told.as_ref(), input)?;
+    let path = if ask.format.is_some() { format } else { "tools" };
+    let grammar = ask.tools.grammar(syntax, ask.format);
+    let grammar = grammar.map(|text| grammar_of(&common.model, text, path)).transpose()?;
     let plan = Plan {
         surface: Surface::Chat,
+        input,
         model: common.model,
         prompts: vec![Prompt { tokens: tokens.into(), echo: None }],
         n: common.n,
         sampling: common.sampling,
-        tokens_max,
+        tokens_max: ask.tokens_max,
         stops: common.stops,
-        logprobs,
+        logprobs: ask.logprobs,
         stream: common.stream,
+        tools: ask.tools.are_offered().then_some((syntax, ask.tools)),
+        grammar,
     };
     plan.check()
 }
 
-fn tokens(model: &ServedModel, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
-    let Some(template) = &model.template else {
+fn template(model: &ServedModel) -> Result<&Template, ApiError> {
+    model.template.as_ref().ok_or_else(|| {
         let message = format!("`{}` has no chat template; use /v1/completions", model.name);
-        return Err(ApiError::new(Code::TemplateRefused, message).at("model"));
-    };
+        ApiError::new(Code::TemplateRefused, message).at("model")
+    })
+}
+
+/// A grammar of a request's schemas, which are at a path.
+fn grammar_of(model: &ServedModel, text: String, path: &str) -> Result<Grammar, ApiError> {
+    let guide = model.tokenizer.guide(&text).map_err(|error| tools::refused(path, &error))?;
+    Ok(Grammar { text: text.into(), guide })
+}
+
+fn tokens(
+    model: &ServedModel,
+    messages: &[Message],
+    tools: Option<&Value>,
+    path: &str,
+) -> Result<Vec<u32>, ApiError> {
+    let template = template(model)?;
     let conversation = Conversation {
         messages,
         add_generation_prompt: true,
         begin: &model.begin_text,
         end: &model.end_text,
-        tools: None,
+        tools,
     };
     template.encode_chat(&model.tokenizer, &conversation).map_err(|error| {
         let code = match error {
             TemplateError::TooLarge { .. } => Code::ContextLengthExceeded,
             _ => Code::TemplateRefused,
         };
-        ApiError::new(code, error.to_string()).at("messages")
+        ApiError::new(code, error.to_string()).at(path)
     })
 }
 
@@ -77,7 +125,8 @@ fn message(path: &str, value: Value) -> Result<Message, ApiError> {
     let role = fields.require("role", role)?;
     let mut extra = Map::new();
     for name in EXTRAS {
-        if let Some(value) = fields.take(name, |_, value| Ok(value))? {
+        let decode = if *name == "tool_calls" { tools::calls } else { text_value };
+        if let Some(value) = fields.take(name, decode)? {
             extra.insert((*name).to_owned(), value);
         }
     }
@@ -91,7 +140,11 @@ fn message(path: &str, value: Value) -> Result<Message, ApiError> {
     Ok(Message { role, content, extra })
 }
 
-fn role(path: &str, value: Value) -> Result<String, ApiError> {
+fn text_value(path: &str, value: Value) -> Result<Value, ApiError> {
+    string(path, value).map(Value::String)
+}
+
+pub(crate) fn role(path: &str, value: Value) -> Result<String, ApiError> {
     let role = string(path, value)?;
     match role.as_str() {
         "developer" => Ok("system".to_owned()),

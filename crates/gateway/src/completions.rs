@@ -29,6 +29,7 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
         texts.into_iter().map(|text| text.tokenise(&common.model, echo)).collect();
     let plan = Plan {
         surface: Surface::Completions,
+        input: "prompt",
         model: common.model,
         prompts: prompts?,
         n: common.n,
@@ -37,6 +38,8 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
         stops: common.stops,
         logprobs: logprobs.map(|top| top as u8),
         stream: common.stream,
+        tools: None,
+        grammar: None,
     };
     plan.check()
 }

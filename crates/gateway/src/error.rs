@@ -53,6 +53,8 @@ pub enum Code {
     Forbidden,
     /// No such model is served.
     ModelNotFound,
+    /// No such response is kept.
+    ResponseNotFound,
     /// No such path.
     UnknownUrl,
     /// The path does not take this method.
@@ -112,6 +114,7 @@ impl Code {
             Code::InvalidApiKey => ("invalid_api_key", StatusCode::UNAUTHORIZED),
             Code::Forbidden => ("forbidden", StatusCode::FORBIDDEN),
             Code::ModelNotFound => ("model_not_found", StatusCode::NOT_FOUND),
+            Code::ResponseNotFound => ("response_not_found", StatusCode::NOT_FOUND),
             Code::UnknownUrl => ("unknown_url", StatusCode::NOT_FOUND),
             Code::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Code::RequestTimeout => ("request_timeout", StatusCode::REQUEST_TIMEOUT),

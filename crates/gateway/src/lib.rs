@@ -24,6 +24,7 @@ pub mod stop;
 
 mod answer;
 mod body;
+mod calls;
 mod chat;
 mod completions;
 mod logprobs;
@@ -32,7 +33,10 @@ mod observe;
 mod parameters;
 mod patience;
 mod plan;
+mod responses;
 mod sampling;
 mod shape;
 mod stream;
+mod tokens;
+mod tools;
 mod transcript;

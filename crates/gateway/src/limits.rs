@@ -15,6 +15,12 @@ pub const BODIES_SIZE_MAX: usize = 256 << 20;
 pub const CHOICES_MAX: usize = 128;
 /// Messages in one conversation, at most: as many as templates take.
 pub const MESSAGES_MAX: usize = text::template::MESSAGES_MAX;
+/// Tools in one request, at most, as in the OpenAI API.
+pub const TOOLS_MAX: usize = 128;
+/// Responses that are kept for later requests, at most: those of some people's days.
+pub const RESPONSES_MAX: usize = 1024;
+/// Bytes of these, at most.
+pub const RESPONSES_SIZE_MAX: usize = 64 << 20;
 /// Stop strings in one request, at most, as in the OpenAI API.
 pub const STOPS_MAX: usize = 4;
 /// Bytes of one stop string, at most. A possible stop is held back while it may still come, so a

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::backend::ServedModel;
+use crate::body::Id;
 use crate::error::{ApiError, json_response};
 use crate::plan::find;
 use crate::router::Gateway;
@@ -25,7 +26,7 @@ pub(crate) async fn list(State(gateway): State<Arc<Gateway>>) -> Response {
 /// Describes one model, by any of its names. Names may have slashes.
 pub(crate) async fn one(
     State(gateway): State<Arc<Gateway>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response, ApiError> {
     let model = find(&gateway.backend().models(), &id)?;
     Ok(json_response(StatusCode::OK, &describe(&model)))

@@ -70,6 +70,9 @@ fn endpoint(path: &str) -> &'static str {
     match path {
         "/v1/chat/completions" => "chat_completions",
         "/v1/completions" => "completions",
+        _ if path == "/v1/responses" || path.starts_with("/v1/responses/") => "responses",
+        "/tokenize" | "/detokenize" | "/tokenizer_info" => "tokens",
+        "/openapi.json" => "openapi",
         "/livez" => "livez",
         "/readyz" => "readyz",
         "/metrics" => "metrics",

@@ -79,6 +79,11 @@ impl Fields {
         }
     }
 
+    /// A field that stays to be taken.
+    pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
+        self.values.get(name).filter(|value| !value.is_null())
+    }
+
     /// Takes a field that must be there.
     pub(crate) fn require<T>(
         &mut self,

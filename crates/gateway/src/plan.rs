@@ -10,6 +10,7 @@ use std::sync::Arc;
 use engine::request::Request;
 use engine::sampling::Sampling;
 use serde_json::Value;
+use text::grammar::TextGuide;
 
 use crate::backend::ServedModel;
 use crate::error::{ApiError, Code, quote};
@@ -17,6 +18,7 @@ use crate::limits::{CHOICES_MAX, STOP_SIZE_MAX, STOPS_MAX};
 use crate::parameters::{Fields, boolean, count, invalid, string, unsupported, wrong_type};
 use crate::sampling;
 use crate::shape::Surface;
+use crate::tools::{Syntax, Tools};
 use crate::transcript::Records;
 
 const STOP_SHAPES: &str = "a string or an array of strings";
@@ -25,6 +27,8 @@ const STOP_SHAPES: &str = "a string or an array of strings";
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) surface: Surface,
+    /// The field that the prompt comes from.
+    pub(crate) input: &'static str,
     pub(crate) model: Arc<ServedModel>,
     pub(crate) prompts: Vec<Prompt>,
     /// Choices a prompt.
@@ -37,6 +41,17 @@ pub(crate) struct Plan {
     pub(crate) logprobs: Option<u8>,
     /// Whether, and how, to answer piece by piece.
     pub(crate) stream: Option<StreamOptions>,
+    /// How calls of tools are found in the answer, if there may be any.
+    pub(crate) tools: Option<(Syntax, Tools)>,
+    /// The grammar that the answer follows, if it follows one.
+    pub(crate) grammar: Option<Grammar>,
+}
+
+/// A grammar, and a guide that has taken nothing yet.
+#[derive(Debug)]
+pub(crate) struct Grammar {
+    pub(crate) text: Arc<str>,
+    pub(crate) guide: TextGuide,
 }
 
 /// One prompt.
@@ -128,14 +143,12 @@ impl Plan {
             end_tokens: self.model.tokenizer.ends().to_vec(),
             logprobs: self.logprobs,
             prompt_logprobs: prompt.echo.is_some() && self.logprobs.is_some(),
+            grammar: self.grammar.as_ref().map(|grammar| Arc::clone(&grammar.text)),
         }
     }
 
     fn check_room(&self, tokens: usize) -> Result<(), ApiError> {
-        let field = match self.surface {
-            Surface::Chat => "messages",
-            Surface::Completions => "prompt",
-        };
+        let field = self.input;
         if tokens == 0 {
             return Err(invalid(field, "is empty: there is no token to continue"));
         }

@@ -12,13 +12,13 @@ use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::answer::Answer;
 use crate::auth::{Keys, authenticate};
-use crate::backend::Backend;
+use crate::backend::{Backend, ServedModel};
 use crate::body::{self, HeldBody};
 use crate::error::{ApiError, Code, json_response, quote};
 use crate::limits::{BODIES_SIZE_MAX, BODY_SIZE_MAX, PREPARATIONS_MAX};
@@ -26,11 +26,16 @@ use crate::metrics::Metrics;
 use crate::observe::{RequestId, observe};
 use crate::origins::{Origins, share};
 use crate::plan::Plan;
+use crate::responses::kept::Responses;
+use crate::responses::{self, Asked};
 use crate::shape::{Shape, Surface};
-use crate::{chat, completions, models, stream};
+use crate::{chat, completions, models, stream, tokens};
 
 /// Seconds after which a client may ask again while the node cannot answer yet.
 const NOT_READY_RETRY: u32 = 5;
+
+/// The operations in the OpenAPI format, for programs that make clients and tests of it.
+pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// What an operator may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +58,7 @@ pub struct Gateway {
     /// A permit for each byte of request bodies held.
     bodies: Arc<Semaphore>,
     preparations: Arc<Semaphore>,
+    responses: Arc<Responses>,
 }
 
 impl Default for Options {
@@ -74,6 +80,7 @@ impl Gateway {
             metrics: Arc::default(),
             bodies: Arc::new(Semaphore::new(BODIES_SIZE_MAX)),
             preparations: Arc::new(Semaphore::new(PREPARATIONS_MAX)),
+            responses: Arc::default(),
         })
     }
 
@@ -95,7 +102,17 @@ impl Gateway {
         &self.origins
     }
 
-    fn check_ready(&self) -> Result<(), ApiError> {
+    /// What is counted, for those who count longer than a request lasts.
+    pub(crate) fn metrics_shared(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The responses that are kept.
+    pub(crate) fn responses(&self) -> &Responses {
+        &self.responses
+    }
+
+    pub(crate) fn check_ready(&self) -> Result<(), ApiError> {
         if let Some(pause) = self.backend.pause() {
             return Err(ApiError::new(Code::Paused, pause.reason).retry_after(pause.retry_after));
         }
@@ -105,22 +122,42 @@ impl Gateway {
         })
     }
 
-    /// Decodes and tokenises, off the threads that serve sockets: a long prompt takes a while.
+    /// Reads a request's body.
+    pub(crate) async fn read(&self, request: Request) -> Result<HeldBody, ApiError> {
+        body::read(request, self.body_size_max, &self.bodies).await
+    }
+
+    /// Reads and understands a request for a response.
+    pub(crate) async fn asked(&self, request: Request) -> Result<Asked, ApiError> {
+        let body = self.read(request).await?;
+        let responses = Arc::clone(&self.responses);
+        self.prepare(move |models| responses::plan(&body.bytes, models, &responses)).await
+    }
+
     async fn plan(&self, surface: Surface, body: HeldBody) -> Result<Plan, ApiError> {
+        self.prepare(move |models| match surface {
+            Surface::Chat => chat::plan(&body.bytes, models),
+            Surface::Completions => completions::plan(&body.bytes, models),
+        })
+        .await
+    }
+
+    /// Decodes and tokenises, off the threads that serve sockets: a long prompt takes a while.
+    pub(crate) async fn prepare<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&[Arc<ServedModel>]) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let stopped = |error: &dyn fmt::Display| {
             ApiError::new(Code::Internal, "the request could not be prepared").because(error)
         };
         let turn = Arc::clone(&self.preparations).acquire_owned();
         let turn = turn.await.map_err(|error| stopped(&error))?;
         let models = self.backend.models();
-        let work = tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            match surface {
-                Surface::Chat => chat::plan(&body.bytes, &models),
-                Surface::Completions => completions::plan(&body.bytes, &models),
-            }
+            work(&models)
         });
-        work.await.map_err(|error| stopped(&error))?
+        done.await.map_err(|error| stopped(&error))?
     }
 }
 
@@ -130,16 +167,39 @@ impl fmt::Debug for Gateway {
     }
 }
 
+/// The operations by their paths.
+fn operations() -> Vec<(&'static str, MethodRouter<Arc<Gateway>>)> {
+    vec![
+        ("/v1/chat/completions", post(chat)),
+        ("/v1/completions", post(completions)),
+        ("/v1/responses", post(responses::create)),
+        ("/v1/responses/input_tokens", post(responses::count)),
+        ("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete)),
+        ("/v1/responses/{id}/cancel", post(responses::cancel)),
+        ("/v1/responses/{id}/input_items", get(responses::input_items)),
+        ("/v1/models", get(models::list)),
+        ("/v1/models/{*id}", get(models::one)),
+        ("/tokenize", post(tokens::tokenize)),
+        ("/detokenize", post(tokens::detokenize)),
+        ("/tokenizer_info", get(tokens::info)),
+        ("/openapi.json", get(openapi)),
+        ("/livez", get(livez)),
+        ("/readyz", get(readyz)),
+        ("/metrics", get(metrics)),
+    ]
+}
+
+/// The paths that are served, as `openapi.json` spells them.
+#[must_use]
+pub fn paths() -> Vec<String> {
+    operations().into_iter().map(|(path, _)| path.replace("{*", "{")).collect()
+}
+
 /// The routes of a gateway.
 pub fn router(gateway: Arc<Gateway>) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(chat))
-        .route("/v1/completions", post(completions))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::one))
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+    let routes = operations().into_iter();
+    routes
+        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_url)
         .layer(from_fn_with_state(Arc::clone(&gateway), authenticate))
@@ -171,7 +231,7 @@ async fn answer(
     surface: Surface,
 ) -> Result<Response, ApiError> {
     gateway.check_ready()?;
-    let body = body::read(request, gateway.body_size_max, &gateway.bodies).await?;
+    let body = gateway.read(request).await?;
     let plan = gateway.plan(surface, body).await?;
     let shape = Shape::new(&plan)?;
     let answer = Answer::start(&plan, gateway.backend(), &gateway.metrics).await?;
@@ -184,6 +244,14 @@ async fn answer(
         response.headers_mut().insert("x-mashaa-worker", worker);
     }
     Ok(response)
+}
+
+/// The document that describes the operations.
+async fn openapi() -> Response {
+    let mut response = OPENAPI.into_response();
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 async fn livez() -> Response {

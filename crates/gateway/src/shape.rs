@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use crate::backend::ServedModel;
+use crate::calls::Call;
 use crate::error::ApiError;
 use crate::logprobs;
 use crate::observe::hex;
@@ -95,6 +96,7 @@ impl Shape {
     /// The choices of a piece of a stream: what it says, and then that it ended.
     pub(crate) fn piece(&self, index: usize, piece: &Piece) -> Vec<Value> {
         let mut choices = Vec::new();
+        // Log-probabilities of a call's tokens come with a delta that has no text.
         if !piece.text.is_empty() || !piece.records.is_empty() {
             let logprobs = self.logprobs(&piece.records);
             choices.push(match self.surface {
@@ -108,6 +110,16 @@ impl Shape {
                 }),
             });
         }
+        for call in &piece.calls {
+            let mut call_json = self.call(index, call);
+            if let Some(fields) = call_json.as_object_mut() {
+                fields.insert("index".to_owned(), json!(call.index));
+            }
+            let delta = json!({"tool_calls": [call_json]});
+            choices.push(json!({
+                "index": index, "delta": delta, "logprobs": null, "finish_reason": null,
+            }));
+        }
         let ending = piece.finish.map(|reason| self.ending(index, reason));
         choices.extend(ending.map(|choice| with_receipt(choice, piece)));
         choices
@@ -120,7 +132,7 @@ impl Shape {
         let choice = match self.surface {
             Surface::Chat => json!({
                 "index": index,
-                "message": {"role": "assistant", "content": piece.text, "refusal": null},
+                "message": self.message(index, piece),
                 "logprobs": logprobs,
                 "finish_reason": finish,
             }),
@@ -142,6 +154,27 @@ impl Shape {
         let mut answer = self.envelope(choices, "chat.completion");
         answer.insert("usage".to_owned(), usage.json());
         Value::Object(answer)
+    }
+
+    /// The message of a choice. One that only calls tools has no content.
+    fn message(&self, index: usize, piece: &Piece) -> Value {
+        let mut message = json!({"role": "assistant", "content": piece.text, "refusal": null});
+        let calls: Vec<Value> = piece.calls.iter().map(|call| self.call(index, call)).collect();
+        if let (Some(fields), false) = (message.as_object_mut(), calls.is_empty()) {
+            if piece.text.is_empty() {
+                fields.insert("content".to_owned(), Value::Null);
+            }
+            fields.insert("tool_calls".to_owned(), Value::Array(calls));
+        }
+        message
+    }
+
+    /// A call of a tool. Its id is made of the answer's, and so is known nowhere else.
+    fn call(&self, index: usize, call: &Call) -> Value {
+        let answer = self.id.rsplit('-').next().unwrap_or_default();
+        let id = format!("call_{answer}_{index}_{}", call.index);
+        let function = json!({"name": call.name, "arguments": call.arguments});
+        json!({"id": id, "type": "function", "function": function})
     }
 
     fn ending(&self, index: usize, reason: Reason) -> Value {

@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::{Stream, stream};
 use serde_json::{Map, Value};
 use tokio::time::{Duration, timeout};
 
@@ -37,6 +37,13 @@ pub(crate) fn respond(
         let bytes = events.next().await?;
         Some((Ok::<Bytes, Infallible>(bytes), events))
     });
+    self::events(body)
+}
+
+/// A response of events.
+pub(crate) fn events(
+    body: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+) -> Response {
     let mut response = Response::new(Body::from_stream(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

@@ -18,12 +18,15 @@ use engine::request::{Finish, Logprobs, Output};
 use text::tokenizer::StreamDecoder;
 
 use crate::backend::ServedModel;
+use crate::calls::Call;
 use crate::stop::StopMatcher;
 
 /// What one output adds to a choice.
 #[derive(Debug, Default)]
 pub(crate) struct Piece {
     pub(crate) text: String,
+    /// Calls of tools that were found in the text, which is without them.
+    pub(crate) calls: Vec<Call>,
     pub(crate) records: Vec<Record>,
     pub(crate) finish: Option<Reason>,
     /// With the finish: the id of the receipt about the choice, if there is one.
@@ -37,6 +40,8 @@ pub(crate) enum Reason {
     Stop,
     /// `max_tokens`, or the context, was full.
     Length,
+    /// The model ended it after it called tools.
+    ToolCalls,
 }
 
 /// One token's place in the answer and its log-probabilities.
@@ -93,6 +98,7 @@ impl Reason {
         match self {
             Reason::Stop => "stop",
             Reason::Length => "length",
+            Reason::ToolCalls => "tool_calls",
         }
     }
 }
@@ -100,7 +106,8 @@ impl Reason {
 impl Piece {
     /// Whether there is nothing to say.
     pub(crate) fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.records.is_empty() && self.finish.is_none()
+        let is_silent = self.text.is_empty() && self.calls.is_empty() && self.records.is_empty();
+        is_silent && self.finish.is_none()
     }
 }
 
@@ -164,7 +171,7 @@ impl Transcript {
             Records::Off => Vec::new(),
             Records::Text | Records::All => self.prompt_records(logprobs),
         };
-        Piece { text, records, finish: None, receipt: None }
+        Piece { text, records, ..Piece::default() }
     }
 
     fn prompt_records(&self, logprobs: Vec<Logprobs>) -> Vec<Record> {
@@ -208,14 +215,10 @@ impl Transcript {
         self.released += released.text.len();
         if released.stopped {
             let records = self.records_before_stop();
-            return Piece {
-                text: released.text,
-                records,
-                finish: Some(Reason::Stop),
-                receipt: None,
-            };
+            let finish = Some(Reason::Stop);
+            return Piece { text: released.text, records, finish, ..Piece::default() };
         }
-        Piece { text: released.text, records: self.records_released(), finish: None, receipt: None }
+        Piece { text: released.text, records: self.records_released(), ..Piece::default() }
     }
 
     fn finish(&mut self, reason: Reason) -> Piece {

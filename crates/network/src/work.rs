@@ -22,12 +22,14 @@ pub const TOKENS_MAX: usize = 1 << 20;
 pub const END_TOKENS_MAX: usize = 256;
 /// Biased tokens, at most.
 pub const BIASES_MAX: usize = 4096;
+/// Bytes of a grammar, at most.
+pub const GRAMMAR_SIZE_MAX: usize = 64 << 10;
 /// Alternatives of one position, at most.
 pub const TOP_MAX: usize = 20;
 /// Scores in one message, at most.
 pub const SCORES_MAX: usize = 1024;
 /// Bytes of an `Ask`, at most.
-pub const ASK_SIZE_MAX: usize = (8 << 20) + (64 << 10);
+pub const ASK_SIZE_MAX: usize = (8 << 20) + (128 << 10);
 /// Bytes of a `Tell`, at most.
 pub const TELL_SIZE_MAX: usize = 256 << 10;
 /// Bytes of a signed receipt, at most: today's has 692.
@@ -70,6 +72,8 @@ types::record! {
         logprobs: Option<u8>,
         /// Whether the prompt's own scores are told.
         prompt_logprobs: bool,
+        /// The grammar that the answer follows, in UTF-8; empty if it follows none.
+        grammar: List<u8, GRAMMAR_SIZE_MAX>,
     }
 }
 

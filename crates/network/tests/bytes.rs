@@ -92,6 +92,7 @@ fn ask() -> Ask {
         seed: [16; 32],
         logprobs: Some(17),
         prompt_logprobs: true,
+        grammar: list(b"start: /a+/".to_vec()),
     }
 }
 

@@ -359,6 +359,7 @@ fn ask_of(model: &str, request: &Request) -> Result<Ask, Malformed> {
         seed: sampling.seed.0,
         logprobs: request.logprobs,
         prompt_logprobs: request.prompt_logprobs,
+        grammar: List::new(request.grammar.as_deref().unwrap_or_default().into())?,
     })
 }
 
@@ -381,7 +382,13 @@ fn request_of(ask: &Ask) -> Request {
         end_tokens: ask.end_tokens.as_slice().to_vec(),
         logprobs: ask.logprobs,
         prompt_logprobs: ask.prompt_logprobs,
+        grammar: grammar_of(ask.grammar.as_slice()),
     }
+}
+
+/// What is no text is no grammar either, and is refused as such.
+fn grammar_of(bytes: &[u8]) -> Option<Arc<str>> {
+    (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into())
 }
 
 fn score(logprobs: &Logprobs) -> Score {
@@ -424,6 +431,7 @@ mod tests {
             end_tokens: vec![14],
             logprobs: Some(15),
             prompt_logprobs: true,
+            grammar: Some("start: /a+/".into()),
         };
         assert_eq!(request_of(&ask_of("bafy", &request).unwrap()), request);
     }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use audit::commitment::{Committer, Leaves};
 use engine::batch::{Engine, Options, Priority};
 use engine::fingerprint::{standard_prompt, standard_request};
+use engine::guide::Guide;
 use engine::model::Model;
 use engine::request::{Output, Request, SequenceId};
 use engine::trace::Observer;
@@ -67,7 +68,7 @@ impl Class {
 /// Why a request was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotTaken {
-    /// `busy`, or the code of the preference (`Rule::code`).
+    /// `busy`, `grammar`, or the code of the preference (`Rule::code`).
     pub code: &'static str,
     /// The same in words.
     pub reason: String,
@@ -83,7 +84,11 @@ impl NotTaken {
     /// The HTTP status that says the same.
     #[must_use]
     pub fn status(&self) -> u16 {
-        if self.code == "busy" { 429 } else { 503 }
+        match self.code {
+            "busy" => 429,
+            "grammar" => 400,
+            _ => 503,
+        }
     }
 }
 
@@ -133,7 +138,7 @@ pub struct Judged {
 
 /// What reaches the engine's thread.
 enum Message {
-    Take(Held, Request),
+    Take(Held, Request, Option<Box<dyn Guide>>),
     Obey(Terms, SyncSender<()>),
 }
 
@@ -308,6 +313,9 @@ impl Worker {
             let code = Rule::Memory.code();
             return Err(NotTaken { code, reason, retry_after: RETRY_AFTER_MAX });
         }
+        let guide = self.guide(&request)?;
+        // A receipt has no place for a grammar: it would seem to be about an answer without one.
+        let receipts = receipts.filter(|_| guide.is_none());
         let seat = self.seat(class, memory, memory_max)?;
         let (outputs, job) = Job::channel();
         let account = receipts.map(|(receipts, gateway)| {
@@ -320,9 +328,20 @@ impl Worker {
             })
         });
         let held = Held { class, outputs, account, _seat: seat };
-        let sent = self.messages.send(Message::Take(held, request));
+        let sent = self.messages.send(Message::Take(held, request, guide));
         sent.map_err(|_| NotTaken::busy("the engine has stopped"))?;
         Ok(job)
+    }
+
+    /// Who says which tokens may come, where the answer follows a grammar.
+    fn guide(&self, request: &Request) -> Result<Option<Box<dyn Guide>>, NotTaken> {
+        let Some(grammar) = &request.grammar else { return Ok(None) };
+        match self.served.tokenizer.guide(grammar) {
+            Ok(guide) => Ok(Some(Box::new(guide))),
+            Err(error) => {
+                Err(NotTaken { code: "grammar", reason: error.to_string(), retry_after: 0 })
+            }
+        }
     }
 
     /// Whether a class may come in, and how much memory it has.
@@ -491,8 +510,8 @@ impl Loop {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Take(held, request) => {
-                match self.engine.submit_with(request, held.class.priority()) {
+            Message::Take(held, request, guide) => {
+                match self.engine.submit_guided(request, held.class.priority(), guide) {
                     Ok(id) => {
                         if let Some(account) = &held.account {
                             let Request { prompt, said, .. } = &account.request;

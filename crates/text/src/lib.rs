@@ -2,7 +2,8 @@
 //!
 //! A model reads and writes numbers. This crate stands between them and people: `template` writes a
 //! conversation the way the model's author wrote its training data, `tokenizer` turns that text
-//! into ids and ids into bytes, and `check` compares a tokenizer with recorded ids.
+//! into ids and ids into bytes, and `check` compares a tokenizer with recorded ids. `grammar` follows an answer that may not
+//! go on with every token.
 //!
 //! Invariants:
 //! - The same vocabulary, template and conversation give the same ids on every machine.
@@ -18,6 +19,8 @@ pub mod tokenizer;
 pub mod template;
 
 pub mod check;
+
+pub mod grammar;
 
 #[cfg(test)]
 mod small;

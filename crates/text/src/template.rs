@@ -142,6 +142,19 @@ impl Template {
         Ok(Template { source: source.to_owned(), environment })
     }
 
+    /// The source.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether the template's source has these words. A template that has no word for something has
+    /// no place for it.
+    #[must_use]
+    pub fn mentions(&self, words: &str) -> bool {
+        self.source.contains(words)
+    }
+
     /// The text of a conversation. Control tokens that a message writes out are in it as they are:
     /// use `encode_chat` for ids.
     ///

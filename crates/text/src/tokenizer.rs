@@ -19,6 +19,7 @@ mod special;
 mod stream;
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use engine::vocabulary::{TokenKind, Vocabulary, VocabularyModel};
 
@@ -27,6 +28,7 @@ use self::forgery::Edges;
 use self::sentencepiece::{Prefix, SentencePiece};
 use self::special::{Allowed, Fragment, Specials};
 pub use self::stream::StreamDecoder;
+use crate::grammar::{GrammarError, Grammars, TextGuide};
 
 /// Turns text into token ids and back, for one vocabulary.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub struct Tokenizer {
     ends: Vec<u32>,
     adds_begin: bool,
     adds_space_prefix: bool,
+    /// Made when the first grammar comes: most models never see one.
+    grammars: OnceLock<Result<Grammars, GrammarError>>,
 }
 
 /// What control tokens written in a text mean.
@@ -120,6 +124,7 @@ impl Tokenizer {
             ends: vocabulary.ends().collect(),
             adds_begin: vocabulary.adds_begin(),
             adds_space_prefix: vocabulary.adds_space_prefix(),
+            grammars: OnceLock::new(),
         })
     }
 
@@ -178,6 +183,17 @@ impl Tokenizer {
     #[must_use]
     pub fn ends(&self) -> &[u32] {
         &self.ends
+    }
+
+    /// A guide through one answer that follows a grammar. The first one takes a while.
+    ///
+    /// # Errors
+    /// When the text is no grammar or too large a one, or nothing ends an answer of this model.
+    pub fn guide(&self, grammar: &str) -> Result<TextGuide, GrammarError> {
+        match self.grammars.get_or_init(|| Grammars::new(self)) {
+            Ok(grammars) => grammars.guide(grammar),
+            Err(error) => Err(error.clone()),
+        }
     }
 
     /// The ids of a prompt that a template wrote: control tokens are parsed wherever they hold no

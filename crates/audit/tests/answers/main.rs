@@ -53,6 +53,7 @@ fn request(prompt: Vec<u32>, seed: i64, tokens_max: u32) -> Request {
         end_tokens: Vec::new(),
         logprobs: None,
         prompt_logprobs: false,
+        grammar: None,
     }
 }
 

@@ -82,6 +82,7 @@ fn answered(tokens_max: u32) -> (SignedReceipt, Payload, Replayed) {
         end_tokens: asked.end_tokens.as_slice().to_vec(),
         logprobs: None,
         prompt_logprobs: false,
+        grammar: None,
     };
     let (output, leaves) = alone(&model, &request, options(Isa::Scalar, 1));
     let prompt = &request.prompt;

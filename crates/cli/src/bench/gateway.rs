@@ -140,6 +140,7 @@ impl Asked {
             end_tokens: tokenizer.ends().to_vec(),
             logprobs: None,
             prompt_logprobs: false,
+            grammar: None,
         };
         Ok(Asked { request, body: body.to_string() })
     }

@@ -84,3 +84,22 @@ fn logprobs_sum_to_one_and_rank_by_logit_then_id() {
     assert_eq!(order, [1, 2, 0]);
     assert_eq!(found.chosen, (3, logits[3]));
 }
+
+#[test]
+fn only_allowed_tokens_are_chosen_and_weighed() {
+    let logits = q16(&[3.0, 2.0, 1.0, 0.0]);
+    // The second and the last.
+    let allowed = Some(&[0b1010][..]);
+    let mut sampler = Sampler::default();
+    assert_eq!(sampler.choose_among(&logits, allowed, &Sampling::default(), NONE), 1);
+    let mut counts = [0; 4];
+    for seed in 0..2_000 {
+        let seed = Seed::from_integer(seed);
+        let hot = Sampling { temperature: 2 << 16, seed, ..Sampling::default() };
+        counts[sampler.choose_among(&logits, allowed, &hot, NONE) as usize] += 1;
+    }
+    // Their weights are e and 1.
+    assert!(counts[0] + counts[2] == 0 && (1_380..1_540).contains(&counts[1]), "{counts:?}");
+    let bare = |index: i32| q16(&[9.0, f64::from(index), 9.0, 0.5]);
+    assert_eq!(sampler.choose_among(&bare(-30_000), allowed, &Sampling::default(), NONE), 3);
+}

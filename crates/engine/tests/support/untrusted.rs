@@ -101,6 +101,7 @@ pub(crate) fn run(model: Arc<Model>) {
         end_tokens: Vec::new(),
         logprobs: None,
         prompt_logprobs: false,
+        grammar: None,
     };
     if engine.submit(request).is_ok() {
         (0..8).for_each(|_| drop(engine.step(&mut Observer::none())));

@@ -353,5 +353,5 @@ fn preflight_is_answered_without_a_key() {
     assert_eq!(response.status(), 204);
     let headers = response.headers();
     assert_eq!(headers["access-control-allow-headers"], "authorization,content-type");
-    assert_eq!(headers["access-control-allow-methods"], "GET, POST, OPTIONS");
+    assert_eq!(headers["access-control-allow-methods"], "GET, POST, DELETE, OPTIONS");
 }

@@ -5,10 +5,14 @@ mod world;
 
 mod chat;
 mod completions;
+mod document;
 mod edges;
 mod metrics;
 mod properties;
 mod refusals;
 mod requests;
+mod responses;
 mod sockets;
 mod streams;
+mod tokens;
+mod tools;

@@ -75,7 +75,6 @@ fn unserved_parameters_are_named() {
             r#""tools":[{"type":"function"}]"#,
             r#""tool_choice":"required""#,
             r#""tool_choice":{"type":"function","function":{"name":"f"}}"#,
-            r#""response_format":{"type":"json_object"}"#,
             r#""functions":[{"name":"f"}]"#,
             r#""function_call":{"name":"f"}"#,
             r#""audio":{"voice":"v","format":"wav"}"#,
@@ -95,10 +94,9 @@ fn unserved_parameters_are_named() {
             r#""stream":true,"stream_options":{"pace":1}"#,
         ],
         expect![[r#"
-            400 unsupported_parameter tools: `tools` is not supported by this server
-            400 unsupported_parameter tool_choice: `tool_choice` with the value `"required"` is not supported by this server
-            400 unsupported_parameter tool_choice: `tool_choice` is not supported by this server
-            400 unsupported_parameter response_format: `response_format` is not supported by this server
+            400 missing_required_parameter tools[0].function: `tools[0].function` is missing
+            400 invalid_value tool_choice: `tool_choice` asks for a call where there are no `tools`
+            400 invalid_value tool_choice: `tool_choice` asks for a call where there are no `tools`
             400 unsupported_parameter functions: `functions` is not supported by this server
             400 unsupported_parameter function_call: `function_call` is not supported by this server
             400 unsupported_parameter audio: `audio` is not supported by this server

@@ -168,7 +168,11 @@ impl Peers {
             return Err((Cause::Model, format!("this node runs {}", worker.served().cid)));
         }
         worker.submit_from(*node, request).map_err(|not| {
-            let cause = if not.status() == 429 { Cause::Busy } else { Cause::Paused };
+            let cause = match not.status() {
+                400 => Cause::Request,
+                429 => Cause::Busy,
+                _ => Cause::Paused,
+            };
             (cause, format!("{} ({}); come back in {} s", not.reason, not.code, not.retry_after))
         })
     }

@@ -128,7 +128,11 @@ impl Machine {
     }
 
     pub(crate) fn submit(&self, class: Class, tokens: u32) -> Result<Answer, NotTaken> {
-        self.worker().submit_for(class, request(tokens)).map(Answer::new)
+        self.ask(class, request(tokens))
+    }
+
+    pub(crate) fn ask(&self, class: Class, request: Request) -> Result<Answer, NotTaken> {
+        self.worker().submit_for(class, request).map(Answer::new)
     }
 
     /// What the long answer is when nothing disturbs it.
@@ -229,6 +233,7 @@ pub(crate) fn request(tokens_max: u32) -> Request {
         end_tokens: Vec::new(),
         logprobs: None,
         prompt_logprobs: false,
+        grammar: None,
     }
 }
 

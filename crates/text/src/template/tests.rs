@@ -67,7 +67,7 @@ fn tools_and_extra_fields_reach_the_template() {
     let source =
         "{{ tools | tojson }} {{ messages[0].tool_calls[0] | tojson }} {{ messages[0].role }}";
     let text = Template::new(source).unwrap().render(&conversation).unwrap();
-    let expected = r#"[{"type": "function"}] {"n": 3, "name": "f", "role": "<x>"} assistant"#;
+    let expected = r#"[{"type": "function"}] {"name": "f", "n": 3, "role": "<x>"} assistant"#;
     assert_eq!(text, expected);
 }
 

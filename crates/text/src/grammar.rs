@@ -1,0 +1,167 @@
+//! Answers that follow a grammar.
+//!
+//! A grammar is a text in the Lark dialect of `llguidance`, which follows an answer token by token and
+//! says what may come next. The tokens' bytes are all that it knows of a vocabulary, so that what it
+//! allows is a function of these, the grammar and the tokens taken (`docs/spec/int-1.md`, section 9.4).
+//!
+//! Invariants:
+//! - A grammar may come from a stranger: its size, its steps and its memory are limited.
+//! - A control token is never allowed, unless it ends the answer.
+//!
+//! Not here: which grammar a request asks for (`gateway`), the choice among tokens (`engine`).
+
+use std::fmt;
+use std::sync::Arc;
+
+use engine::guide::{Guide, allows};
+use llguidance::api::TopLevelGrammar;
+use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
+use llguidance::{Matcher, ParserFactory};
+
+use crate::tokenizer::Tokenizer;
+
+/// Bytes of a grammar, at most: schemas in use have a few thousand.
+pub const GRAMMAR_SIZE_MAX: usize = 64 << 10;
+/// States of a grammar's lexer, at most, of one or two kilobytes each.
+const LEXER_STATES_MAX: usize = 25_000;
+/// Symbols of a grammar, at most: some megabytes.
+const SYMBOLS_MAX: usize = 200_000;
+
+/// Why a grammar was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrammarError {
+    /// The model never ends an answer by itself.
+    #[error("the model has no token that ends an answer")]
+    NoEnd,
+    /// The text is too long.
+    #[error("a grammar of {size} bytes exceeds {GRAMMAR_SIZE_MAX}")]
+    TooLarge {
+        /// Bytes.
+        size: usize,
+    },
+    /// It is no grammar, or needs more than it may.
+    #[error("{message}")]
+    Refused {
+        /// What is wrong, in one line.
+        message: String,
+    },
+}
+
+/// What all grammars over one vocabulary share.
+pub(crate) struct Grammars {
+    factory: ParserFactory,
+    /// The tokens that end an answer, as bits.
+    ends: Vec<u32>,
+}
+
+/// Follows one answer.
+#[derive(Clone)]
+pub struct TextGuide {
+    matcher: Matcher,
+    ends: Vec<u32>,
+    mask: Vec<u32>,
+    has_ended: bool,
+}
+
+impl Grammars {
+    /// Sorts the tokens of a vocabulary; takes a while.
+    pub(crate) fn new(tokenizer: &Tokenizer) -> Result<Grammars, GrammarError> {
+        let first = *tokenizer.ends().first().ok_or(GrammarError::NoEnd)?;
+        let count = tokenizer.len() as u32;
+        let words: Vec<Vec<u8>> = (0..count).map(|id| word(tokenizer, id)).collect();
+        let trie = TokTrie::from(&TokRxInfo::new(count, first), &words);
+        let trie = trie.with_eos_tokens(tokenizer.ends());
+        // It does not say how a text is cut into tokens, so that each way is allowed.
+        let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        let mut factory = ParserFactory::new_simple(&environment).map_err(|it| refused(&it))?;
+        factory.quiet();
+        let limits = factory.limits_mut();
+        limits.max_lexer_states = LEXER_STATES_MAX;
+        limits.max_grammar_size = SYMBOLS_MAX;
+        limits.verbose_errors = false;
+        let mut ends = vec![0; (count as usize).div_ceil(32)];
+        for &end in tokenizer.ends() {
+            ends.get_mut(end as usize / 32).into_iter().for_each(|it| *it |= 1 << (end % 32));
+        }
+        Ok(Grammars { factory, ends })
+    }
+
+    /// A guide through one answer.
+    pub(crate) fn guide(&self, grammar: &str) -> Result<TextGuide, GrammarError> {
+        if grammar.len() > GRAMMAR_SIZE_MAX {
+            return Err(GrammarError::TooLarge { size: grammar.len() });
+        }
+        let grammar = TopLevelGrammar::from_lark(grammar.to_owned());
+        let mut matcher = Matcher::new(self.factory.create_parser(grammar));
+        if let Some(message) = matcher.get_error() {
+            return Err(refused(&message));
+        }
+        // What cannot even begin is told before anything is computed.
+        matcher.compute_mask_or_eos().map_err(|it| refused(&it))?;
+        Ok(TextGuide { matcher, ends: self.ends.clone(), mask: Vec::new(), has_ended: false })
+    }
+}
+
+impl Guide for TextGuide {
+    fn allowed(&mut self) -> &[u32] {
+        let mask = self.matcher.compute_mask_or_eos().ok();
+        let mask = mask.as_ref().map_or(&[][..], |mask| mask.as_slice());
+        self.mask.clear();
+        self.mask.extend(mask.iter().zip(&self.ends).map(|(word, _)| word));
+        if self.mask.iter().all(|word| *word == 0) {
+            self.mask.clone_from(&self.ends);
+        }
+        &self.mask
+    }
+
+    fn take(&mut self, token: u32) -> bool {
+        if std::mem::replace(&mut self.has_ended, allows(&self.ends, token)) {
+            return false;
+        }
+        match self.has_ended {
+            true => {
+                let is_whole =
+                    self.matcher.is_stopped() || self.matcher.is_accepting().unwrap_or(false);
+                is_whole && !self.matcher.is_error()
+            }
+            false => self.matcher.try_consume_tokens(&[token]).is_ok_and(|count| count == 1),
+        }
+    }
+}
+
+impl fmt::Debug for Grammars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grammars").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TextGuide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextGuide").field("has_ended", &self.has_ended).finish_non_exhaustive()
+    }
+}
+
+/// What a grammar sees of a token: its bytes, or a mark and its name where it is no text.
+fn word(tokenizer: &Tokenizer, id: u32) -> Vec<u8> {
+    match tokenizer.bytes(id) {
+        Some(bytes)
+            if !bytes.is_empty() && bytes.first() != Some(&TokTrie::SPECIAL_TOKEN_MARKER) =>
+        {
+            bytes.to_vec()
+        }
+        _ => {
+            let name = tokenizer.name(id).unwrap_or_default();
+            [&[TokTrie::SPECIAL_TOKEN_MARKER], name.as_bytes()].concat()
+        }
+    }
+}
+
+/// The first line says what is wrong; the rest would repeat the grammar.
+fn refused(error: &dyn fmt::Display) -> GrammarError {
+    let message = error.to_string();
+    let line = message.lines().next().unwrap_or_default();
+    GrammarError::Refused { message: line.chars().take(200).collect() }
+}
+
+#[cfg(test)]
+mod tests;
