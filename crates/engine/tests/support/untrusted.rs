@@ -28,7 +28,9 @@ pub(crate) fn bounded<T>(size: usize, work: impl FnOnce() -> T) -> T {
     PEAK.set(before);
     let result = work();
     let peak = PEAK.get() - before;
-    assert!(peak < 64 * size + (1 << 20), "{peak} bytes allocated for a file of {size}");
+    // A value of JSON takes 72 bytes where objects keep their order, one of two bytes is the shortest,
+    // and a list that grows may stand there twice, the old one half as long.
+    assert!(peak < 80 * size + (1 << 20), "{peak} bytes allocated for a file of {size}");
     result
 }
 
