@@ -31,7 +31,7 @@ use crate::numeric::{bit_length, round_shift, saturate};
 mod artifact;
 
 use artifact::Norm;
-pub use artifact::{EncoderModel, LAYER_MATRICES};
+pub use artifact::{EncoderModel, LAYER_MATRICES, is_encoder};
 
 /// Fraction bits of an embedding's elements.
 pub const EMBEDDING_FRACTION: u32 = 30;

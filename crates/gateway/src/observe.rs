@@ -70,6 +70,7 @@ fn endpoint(path: &str) -> &'static str {
     match path {
         "/v1/chat/completions" => "chat_completions",
         "/v1/completions" => "completions",
+        "/v1/embeddings" => "embeddings",
         "/livez" => "livez",
         "/readyz" => "readyz",
         "/metrics" => "metrics",

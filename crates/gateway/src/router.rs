@@ -27,7 +27,7 @@ use crate::observe::{RequestId, observe};
 use crate::origins::{Origins, share};
 use crate::plan::Plan;
 use crate::shape::{Shape, Surface};
-use crate::{chat, completions, models, stream};
+use crate::{chat, completions, embeddings, models, stream};
 
 /// Seconds after which a client may ask again while the node cannot answer yet.
 const NOT_READY_RETRY: u32 = 5;
@@ -95,6 +95,14 @@ impl Gateway {
         &self.origins
     }
 
+    pub(crate) fn body_size_max(&self) -> usize {
+        self.body_size_max
+    }
+
+    pub(crate) fn bodies(&self) -> &Arc<Semaphore> {
+        &self.bodies
+    }
+
     fn check_ready(&self) -> Result<(), ApiError> {
         if let Some(pause) = self.backend.pause() {
             return Err(ApiError::new(Code::Paused, pause.reason).retry_after(pause.retry_after));
@@ -107,18 +115,27 @@ impl Gateway {
 
     /// Decodes and tokenises, off the threads that serve sockets: a long prompt takes a while.
     async fn plan(&self, surface: Surface, body: HeldBody) -> Result<Plan, ApiError> {
+        let models = self.backend.models();
+        let work = move || match surface {
+            Surface::Chat => chat::plan(&body.bytes, &models),
+            Surface::Completions => completions::plan(&body.bytes, &models),
+        };
+        self.prepare(work).await
+    }
+
+    /// Does what takes a while off the threads that serve sockets, a few at once.
+    pub(crate) async fn prepare<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let stopped = |error: &dyn fmt::Display| {
             ApiError::new(Code::Internal, "the request could not be prepared").because(error)
         };
         let turn = Arc::clone(&self.preparations).acquire_owned();
         let turn = turn.await.map_err(|error| stopped(&error))?;
-        let models = self.backend.models();
         let work = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            match surface {
-                Surface::Chat => chat::plan(&body.bytes, &models),
-                Surface::Completions => completions::plan(&body.bytes, &models),
-            }
+            work()
         });
         work.await.map_err(|error| stopped(&error))?
     }
@@ -135,6 +152,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completions))
+        .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
         .route("/livez", get(livez))

@@ -53,7 +53,7 @@ impl Family {
     /// The family with this GGUF name, if it is supported.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Family> {
-        [Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gemma3]
+        [Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gemma3, Family::Bert]
             .into_iter()
             .find(|family| family.name() == name)
     }

@@ -26,6 +26,16 @@ const LAYER_SECTIONS: usize = 2 * LAYER_MATRICES.len() + 4;
 /// Sections that stand once: configuration, texts, vocabulary, tokens, positions, type, norm, its bias.
 const GLOBAL_SECTIONS: usize = 8;
 
+/// Whether an artifact is an encoder's.
+///
+/// # Errors
+/// When the bytes are not an artifact.
+pub fn is_encoder(data: &[u8]) -> Result<bool, ArtifactError> {
+    let directory = Directory::read(data)?;
+    let config = Reader { data, directory: &directory }.get(Kind::Config, 0, Config::from_bytes)?;
+    Ok(config.family.is_encoder())
+}
+
 /// An encoder opened for computation.
 pub struct EncoderModel {
     bytes: Bytes,

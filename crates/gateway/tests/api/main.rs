@@ -6,6 +6,7 @@ mod world;
 mod chat;
 mod completions;
 mod edges;
+mod embeddings;
 mod metrics;
 mod properties;
 mod refusals;
