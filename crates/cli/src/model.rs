@@ -235,8 +235,7 @@ fn show(context: &Context, name: &str) -> anyhow::Result<Outcome> {
         println!("{}", describe(&record));
         return Ok(Outcome::Done);
     }
-    let model = node::opened::open(&context.blobs, &record)?.model;
-    let config = model.config();
+    let config = node::opened::config(&context.blobs, &record)?;
     println!("name      {}", record.name);
     println!("artifact  {} ({} bytes)", record.artifact, record.artifact_size);
     println!("source    {}", record.source);

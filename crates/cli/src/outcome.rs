@@ -142,6 +142,8 @@ fn of_pull(error: &PullError) -> Option<Outcome> {
             lied.then_some(Outcome::Refused)
         }
         PullError::Store(_) => None,
+        PullError::Source(error) => of_source(error),
+        PullError::List { .. } => Some(Outcome::Refused),
     }
 }
 

@@ -52,6 +52,7 @@ pub(crate) fn run(context: &Context, from: &str, header: &str) -> anyhow::Result
         size,
         cid,
         mirrors: vec![Mirror::Http { url }],
+        files: Vec::new(),
     };
     model::fetch(context, &source, None)?;
     let path = context.blobs.path(&cid);

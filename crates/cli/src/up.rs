@@ -5,6 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use engine::artifact::config::Family;
+use engine::kernels::Isa;
+use gateway::embeddings::Embedder;
+use node::embedder::LocalEmbedder;
 use node::preferences::{Effect, Gate, Preferences};
 use node::receipts::Receipts;
 use node::service::{self, Roles, Serving};
@@ -29,6 +33,7 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
         options.threads,
         options.isa.name()
     );
+    let (isa, threads) = (options.isa, options.threads);
     let slots = u32::try_from(options.sequences_max).unwrap_or(u32::MAX);
     let ledger = network::settings(context)?;
     let cid = &opened.served.cid;
@@ -52,7 +57,8 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
         ..gateway::router::Options::default()
     };
     let open = gateway.api_keys.is_empty();
-    let serving = Serving { served, supervisor, slots, options: gateway };
+    let embedders = embedders(context, isa, threads)?;
+    let serving = Serving { served, supervisor, slots, embedders, options: gateway };
     let network = Some(peers::settings(context, &ledger)?);
     let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
     let copies = Some(node::copies::Settings::of(&context.config, &context.home)?);
@@ -66,6 +72,24 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     drop(lock);
     eprintln!("stopped");
     Ok(Outcome::Done)
+}
+
+/// The models here that make embeddings. Those are small, so each is served.
+fn embedders(
+    context: &Context,
+    isa: Isa,
+    threads: usize,
+) -> anyhow::Result<Vec<Arc<dyn Embedder>>> {
+    let mut embedders: Vec<Arc<dyn Embedder>> = Vec::new();
+    for record in context.models.list()? {
+        if Family::from_name(&record.family).is_some_and(Family::is_encoder) {
+            let embedder = LocalEmbedder::start(&context.blobs, &record, isa, threads)
+                .with_context(|| record.name.clone())?;
+            eprintln!("embeddings {} ({})", record.name, record.artifact);
+            embedders.push(Arc::new(embedder));
+        }
+    }
+    Ok(embedders)
 }
 
 /// Has the owner's preferences obeyed, and says what they stop.

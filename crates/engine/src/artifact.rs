@@ -56,7 +56,15 @@ pub enum Kind {
     OutputNorm = 17,
     /// One row a token; absent where the embedding serves as the head.
     Head = 18,
-    /// Norm before attention.
+    /// One row a position, of an encoder.
+    Positions = 19,
+    /// What the type of the only text adds to each row, of an encoder.
+    TokenType = 20,
+    /// Norm of the embedding, of an encoder.
+    EmbeddingNorm = 21,
+    /// Its bias.
+    EmbeddingNormBias = 22,
+    /// Norm before attention; of an encoder, after it.
     AttentionNorm = 32,
     /// Query projection.
     Query = 33,
@@ -78,7 +86,7 @@ pub enum Kind {
     AttentionOutput = 41,
     /// Norm of the attention's output.
     AttentionPostNorm = 42,
-    /// Norm before the feed-forward network.
+    /// Norm before the feed-forward network; of an encoder, after it.
     MlpNorm = 43,
     /// Gate projection.
     Gate = 44,
@@ -88,11 +96,21 @@ pub enum Kind {
     Down = 46,
     /// Norm of the feed-forward network's output.
     MlpPostNorm = 47,
+    /// Bias of `AttentionOutput`.
+    AttentionOutputBias = 48,
+    /// Bias of `AttentionNorm`.
+    AttentionNormBias = 49,
+    /// Bias of `Up`.
+    UpBias = 50,
+    /// Bias of `Down`.
+    DownBias = 51,
+    /// Bias of `MlpNorm`.
+    MlpNormBias = 52,
 }
 
 impl Kind {
     /// Every kind, ascending.
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 33] = [
         Kind::Config,
         Kind::Strings,
         Kind::Vocabulary,
@@ -101,6 +119,10 @@ impl Kind {
         Kind::Embedding,
         Kind::OutputNorm,
         Kind::Head,
+        Kind::Positions,
+        Kind::TokenType,
+        Kind::EmbeddingNorm,
+        Kind::EmbeddingNormBias,
         Kind::AttentionNorm,
         Kind::Query,
         Kind::Key,
@@ -117,6 +139,11 @@ impl Kind {
         Kind::Up,
         Kind::Down,
         Kind::MlpPostNorm,
+        Kind::AttentionOutputBias,
+        Kind::AttentionNormBias,
+        Kind::UpBias,
+        Kind::DownBias,
+        Kind::MlpNormBias,
     ];
 
     fn from_number(number: u32) -> Option<Kind> {

@@ -269,6 +269,7 @@ impl Forward {
             layer,
             heads: config.heads,
             window,
+            whole: false,
             score_scale: config.score_scale,
             head_norms: norms,
             rotation: (cosines, sines),

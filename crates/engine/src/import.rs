@@ -9,6 +9,7 @@
 use alloc::string::String;
 
 pub mod assemble;
+mod bert;
 pub mod dequantise;
 pub mod equalise;
 pub mod family;
@@ -79,7 +80,7 @@ pub enum ImportError {
     },
     /// The model's family is not one that the engine computes.
     #[error(
-        "models of family {family:?} are not supported; supported are llama, qwen2, qwen3 and gemma3"
+        "models of family {family:?} are not supported; supported are llama, qwen2, qwen3 and gemma3, and bert to make embeddings"
     )]
     Family {
         /// The family's name in the file.

@@ -5,6 +5,7 @@ extern crate alloc;
 
 pub mod artifact;
 pub mod batch;
+pub mod encoder;
 pub mod fingerprint;
 pub mod forward;
 pub mod guide;

@@ -68,6 +68,10 @@ impl Model {
         let directory = Directory::read(data)?;
         let reader = Reader { data, directory: &directory };
         let config = reader.get(Kind::Config, 0, Config::from_bytes)?;
+        if config.family.is_encoder() {
+            let what = "an encoder makes embeddings, and generates no text".to_string();
+            return Err(ArtifactError::Section { kind: Kind::Config, layer: 0, what });
+        }
         let strings = reader.get(Kind::Strings, 0, strings::from_bytes)?;
         let vocabulary_size = reader.get(Kind::Vocabulary, 0, |bytes| {
             let vocabulary = Vocabulary::new(bytes).map_err(|error| error.to_string())?;
@@ -220,6 +224,7 @@ impl Model {
 pub fn shape(config: &Config, kind: Kind) -> Option<(usize, usize)> {
     Some(match kind {
         Kind::Embedding | Kind::Head => (config.vocabulary, config.width),
+        Kind::Positions => (config.context_max, config.width),
         Kind::Query => (config.query_width(), config.width),
         Kind::Key | Kind::Value => (config.kv_width(), config.width),
         Kind::AttentionOutput => (config.width, config.query_width()),
@@ -233,7 +238,7 @@ pub fn shape(config: &Config, kind: Kind) -> Option<(usize, usize)> {
 pub const LAYER_MATRICES: [Kind; 7] =
     [Kind::Query, Kind::Key, Kind::Value, Kind::AttentionOutput, Kind::Gate, Kind::Up, Kind::Down];
 
-fn check_vocabulary(vocabulary: &Vocabulary<'_>, config: &Config) -> Result<(), String> {
+pub(crate) fn check_vocabulary(vocabulary: &Vocabulary<'_>, config: &Config) -> Result<(), String> {
     if vocabulary.len() > config.vocabulary {
         let (tokens, rows) = (vocabulary.len(), config.vocabulary);
         return Err(format!("{tokens} tokens do not fit {rows} rows of the embedding"));
@@ -241,13 +246,14 @@ fn check_vocabulary(vocabulary: &Vocabulary<'_>, config: &Config) -> Result<(), 
     Ok(())
 }
 
-struct Reader<'a> {
-    data: &'a [u8],
-    directory: &'a Directory,
+/// Reads an artifact's sections, and says which is missing or not of its shape.
+pub(crate) struct Reader<'a> {
+    pub(crate) data: &'a [u8],
+    pub(crate) directory: &'a Directory,
 }
 
 impl<'a> Reader<'a> {
-    fn get<T>(
+    pub(crate) fn get<T>(
         &self,
         kind: Kind,
         layer: u32,

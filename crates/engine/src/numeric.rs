@@ -164,6 +164,28 @@ pub const fn gelu_q16(g: i32) -> i32 {
     ((g as i64 * sigmoid_q15(argument) as i64 + 16_384) >> 15) as i32
 }
 
+/// Coefficients of -log2 of the normal distribution's tail, a polynomial in Q24.
+const TAIL_Q24: [i64; 6] = [16_777_848, 19_307_011, 7_717_403, 869_511, -118_856, 7_940];
+
+/// GELU of g / 2^16 in its exact form, in Q16: max(g, 0) - |g| * tail(|g|), where tail(a) is the chance
+/// that a normal number exceeds a. Error below 2^-14 absolute.
+#[inline(always)]
+#[must_use]
+pub const fn gelu_erf_q16(g: i32) -> i32 {
+    const LIMIT: i64 = 6 << 16;
+    let magnitude = if g < 0 { -(g as i64) } else { g as i64 };
+    let a = if magnitude > LIMIT { LIMIT } else { magnitude };
+    let mut p = TAIL_Q24[5];
+    p = TAIL_Q24[4] + ((p * a) >> 16);
+    p = TAIL_Q24[3] + ((p * a) >> 16);
+    p = TAIL_Q24[2] + ((p * a) >> 16);
+    p = TAIL_Q24[1] + ((p * a) >> 16);
+    p = TAIL_Q24[0] + ((p * a) >> 16);
+    let tail = exp2_q16((p >> 8) as i32) as i64;
+    let positive = if g > 0 { g } else { 0 };
+    (positive as i64 - ((magnitude * tail + 32_768) >> 16)) as i32
+}
+
 /// Coefficients of sin(pi/2 * x) = x * sum over k of (-1)^k * c[k] * x^(2k) in Q30.
 const SINE_Q30: [i64; 8] =
     [1_686_629_713, 693_598_668, 85_569_306, 5_026_995, 172_272, 3_864, 61, 1];

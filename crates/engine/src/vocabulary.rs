@@ -33,6 +33,8 @@ pub enum VocabularyModel {
     Bpe,
     /// SentencePiece's byte-pair encoding: merges ranked by score, with byte fallback.
     SentencePiece,
+    /// WordPiece (BERT's scheme): the longest token first, `##` before what goes on within a word.
+    WordPiece,
 }
 
 /// What a token is. Values are those of `tokenizer.ggml.token_type` in GGUF.
@@ -193,6 +195,7 @@ impl VocabularyParts {
         let model = match self.model {
             VocabularyModel::Bpe => 1u32,
             VocabularyModel::SentencePiece => 2,
+            VocabularyModel::WordPiece => 3,
         };
         let flags = u32::from(self.adds_begin) * ADDS_BEGIN
             + u32::from(self.adds_space_prefix) * ADDS_SPACE_PREFIX;
@@ -257,6 +260,7 @@ impl<'a> Vocabulary<'a> {
         let model = match field(0) {
             1 => VocabularyModel::Bpe,
             2 => VocabularyModel::SentencePiece,
+            3 => VocabularyModel::WordPiece,
             value => return Err(VocabularyError::Field { what: "model", value }),
         };
         let token_count = count("token count", field(4) as usize, 1, TOKENS_MAX)?;

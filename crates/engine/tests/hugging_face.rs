@@ -35,6 +35,7 @@ fn with<T>(model: &Stored, then: impl FnOnce(Result<Parts<'_>, ImportError>) -> 
         tokenizer: tokenizer.as_bytes(),
         tokenizer_config: Some(tokenizer_config.as_bytes()),
         generation_config: None,
+        pooling: None,
         chat_template: None,
         weights: &weights,
     };

@@ -17,6 +17,8 @@ use text::template::Template;
 use text::tokenizer::Tokenizer;
 use tokio::sync::mpsc;
 
+use crate::embeddings::Embedder;
+
 /// A sequence on its way into a queue.
 pub type Submitting<'a> = Pin<Box<dyn Future<Output = Result<Job, Busy>> + Send + 'a>>;
 
@@ -33,6 +35,11 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// When the queue is full.
     fn submit<'a>(&'a self, model: &'a ServedModel, request: Request) -> Submitting<'a>;
+
+    /// The models that make embeddings.
+    fn embedders(&self) -> Vec<Arc<dyn Embedder>> {
+        Vec::new()
+    }
 
     /// Why no request is taken now, where the machine's owner has stopped the work for a while.
     fn pause(&self) -> Option<Pause> {

@@ -14,6 +14,7 @@
 
 pub mod auth;
 pub mod backend;
+pub mod embeddings;
 pub mod error;
 pub mod limits;
 pub mod metrics;

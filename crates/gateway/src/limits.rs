@@ -13,6 +13,11 @@ pub const BODY_SIZE_MAX: usize = 16 << 20;
 pub const BODIES_SIZE_MAX: usize = 256 << 20;
 /// Prompts times `n` in one request, at most. Each is one job in the backend's queue.
 pub const CHOICES_MAX: usize = 128;
+/// Texts in one request for embeddings, at most, as in the OpenAI API.
+pub const EMBEDDING_INPUTS_MAX: usize = 2048;
+/// Tokens of all texts in one request for embeddings, at most, as in the OpenAI API: about a minute of
+/// two cores.
+pub const EMBEDDING_TOKENS_MAX: usize = 300_000;
 /// Messages in one conversation, at most: as many as templates take.
 pub const MESSAGES_MAX: usize = text::template::MESSAGES_MAX;
 /// Tools in one request, at most, as in the OpenAI API.

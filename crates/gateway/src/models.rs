@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::backend::ServedModel;
 use crate::body::Id;
+use crate::embeddings;
 use crate::error::{ApiError, json_response};
 use crate::plan::find;
 use crate::router::Gateway;
@@ -19,7 +20,9 @@ use crate::router::Gateway;
 /// Lists what is served now.
 pub(crate) async fn list(State(gateway): State<Arc<Gateway>>) -> Response {
     let models = gateway.backend().models();
-    let data: Vec<Value> = models.iter().map(|model| describe(model)).collect();
+    let mut data: Vec<Value> = models.iter().map(|model| describe(model)).collect();
+    let encoders = gateway.backend().embedders();
+    data.extend(encoders.iter().map(|encoder| embeddings::describe(encoder.served())));
     json_response(StatusCode::OK, &json!({"object": "list", "data": data}))
 }
 
@@ -28,6 +31,9 @@ pub(crate) async fn one(
     State(gateway): State<Arc<Gateway>>,
     Id(id): Id,
 ) -> Result<Response, ApiError> {
+    if let Some(encoder) = embeddings::find(&gateway, &id) {
+        return Ok(json_response(StatusCode::OK, &embeddings::describe(encoder.served())));
+    }
     let model = find(&gateway.backend().models(), &id)?;
     Ok(json_response(StatusCode::OK, &describe(&model)))
 }

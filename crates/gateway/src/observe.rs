@@ -73,6 +73,7 @@ fn endpoint(path: &str) -> &'static str {
         _ if path == "/v1/responses" || path.starts_with("/v1/responses/") => "responses",
         "/tokenize" | "/detokenize" | "/tokenizer_info" => "tokens",
         "/openapi.json" => "openapi",
+        "/v1/embeddings" => "embeddings",
         "/livez" => "livez",
         "/readyz" => "readyz",
         "/metrics" => "metrics",

@@ -29,7 +29,7 @@ use crate::plan::Plan;
 use crate::responses::kept::Responses;
 use crate::responses::{self, Asked};
 use crate::shape::{Shape, Surface};
-use crate::{chat, completions, models, stream, tokens};
+use crate::{chat, completions, embeddings, models, stream, tokens};
 
 /// Seconds after which a client may ask again while the node cannot answer yet.
 const NOT_READY_RETRY: u32 = 5;
@@ -172,6 +172,7 @@ fn operations() -> Vec<(&'static str, MethodRouter<Arc<Gateway>>)> {
     vec![
         ("/v1/chat/completions", post(chat)),
         ("/v1/completions", post(completions)),
+        ("/v1/embeddings", post(embeddings::embeddings)),
         ("/v1/responses", post(responses::create)),
         ("/v1/responses/input_tokens", post(responses::count)),
         ("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete)),

@@ -69,7 +69,11 @@ pub struct SourceEntry {
     #[serde(deserialize_with = "cid")]
     pub cid: Cid,
     /// Who has it, in the order in which they are asked.
+    #[serde(default)]
     pub mirrors: Vec<Mirror>,
+    /// The files of a directory: then the source is the list of them, and only they have mirrors.
+    #[serde(default)]
+    pub files: Vec<SourceEntry>,
 }
 
 /// What a source is imported into.
@@ -207,16 +211,26 @@ impl Entry {
         }
         self.text("the family", &self.family, is_word)?;
         self.text("the licence's address", &self.licence_url, is_url)?;
-        self.text("the file name", &self.source.file, is_word)?;
-        let size = self.source.size;
+        self.check_source(&self.source)?;
+        let nested = |file: &&SourceEntry| !file.files.is_empty();
+        match self.source.files.iter().find(nested) {
+            Some(file) => self.text("the file of files", &file.file, |_| false),
+            None => self.source.files.iter().try_for_each(|file| self.check_source(file)),
+        }
+    }
+
+    fn check_source(&self, source: &SourceEntry) -> Result<(), CatalogueRefusal> {
+        self.text("the file name", &source.file, is_word)?;
+        let size = source.size;
         // The size bounds every read and every file that fetching the source makes.
         if size == 0 || size > SOURCE_SIZE_MAX {
             return Err(CatalogueRefusal::Size { model: self.name.clone(), size });
         }
-        if self.source.mirrors.is_empty() {
+        // A source is fetched as one file or as several, from whoever has those.
+        if source.mirrors.is_empty() != !source.files.is_empty() {
             return Err(CatalogueRefusal::NoMirror { model: self.name.clone() });
         }
-        self.source.mirrors.iter().try_for_each(|mirror| self.check_mirror(mirror))
+        source.mirrors.iter().try_for_each(|mirror| self.check_mirror(mirror))
     }
 
     fn check_mirror(&self, mirror: &Mirror) -> Result<(), CatalogueRefusal> {

@@ -23,6 +23,7 @@ use engine::request::{Output, Request};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use gateway::backend::{Backend, Broken, Busy, Job, Pause, ReceiptSlot, ServedModel, Submitting};
+use gateway::embeddings::Embedder;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use types::id::Hash;
@@ -69,6 +70,8 @@ struct Inner {
     peers: Arc<Peers>,
     /// Who keeps the receipts of answers, if someone does.
     receipts: Option<Arc<Receipts>>,
+    /// The models that make embeddings, which this node computes itself.
+    embedders: Vec<Arc<dyn Embedder>>,
     table: Mutex<Table>,
     /// Tokens a second of this node: prompt, answer.
     speed: Mutex<(u32, u32)>,
@@ -147,9 +150,10 @@ impl Fleet {
         here: Option<Arc<Worker>>,
         peers: Arc<Peers>,
         receipts: Option<Arc<Receipts>>,
+        embedders: Vec<Arc<dyn Embedder>>,
     ) -> Fleet {
         let (table, speed) = (Mutex::new(Table::default()), Mutex::new(UNMEASURED));
-        Fleet(Arc::new(Inner { served, here, peers, receipts, table, speed }))
+        Fleet(Arc::new(Inner { served, here, peers, receipts, embedders, table, speed }))
     }
 
     /// What was seen of a worker.
@@ -171,6 +175,10 @@ impl Backend for Fleet {
 
     fn submit<'a>(&'a self, _model: &'a ServedModel, request: Request) -> Submitting<'a> {
         Box::pin(Inner::submit(self.0.clone(), request))
+    }
+
+    fn embedders(&self) -> Vec<Arc<dyn Embedder>> {
+        self.0.embedders.clone()
     }
 
     fn pause(&self) -> Option<Pause> {

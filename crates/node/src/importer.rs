@@ -8,7 +8,10 @@
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::artifact::strings;
+use engine::artifact::ArtifactError;
+use engine::artifact::config::Family;
+use engine::artifact::strings::{self, Strings};
+use engine::encoder::EncoderModel;
 use engine::import::assemble;
 use engine::import::{ImportError, Options};
 use engine::model::Model;
@@ -88,11 +91,11 @@ pub fn import(
 pub fn adopt(blobs: &Blobs, cid: &Cid, name: Option<&str>) -> Result<ModelRecord, ImporterError> {
     let terms = Terms { name: name.unwrap_or_default().to_owned(), ..Terms::default() };
     let mut record = record(blobs, cid, &terms, &Options::default())?;
-    let model = Model::open(blobs.map(cid)?).map_err(|what| ImporterError::Unsound {
+    let texts = describe(blobs, cid)?.map_err(|what| ImporterError::Unsound {
         model: cid.to_string(),
         what: what.to_string(),
     })?;
-    let text = |key: &str| model.strings().get(key).cloned().unwrap_or_default();
+    let text = |key: &str| texts.1.get(key).cloned().unwrap_or_default();
     if record.name.is_empty() {
         record.name = text(strings::NAME);
     }
@@ -108,24 +111,41 @@ fn record(
     terms: &Terms,
     options: &Options,
 ) -> Result<ModelRecord, ImporterError> {
-    let bytes = blobs.map(cid)?;
-    let size = bytes.len() as u64;
+    let size = blobs.map(cid)?.len() as u64;
     let unsound = |what: engine::artifact::ArtifactError| ImporterError::Unsound {
         model: terms.name.clone(),
         what: what.to_string(),
     };
-    let model = Model::open(bytes).map_err(unsound)?;
-    model.validate().map_err(unsound)?;
-    let text = |key: &str| model.strings().get(key).cloned().unwrap_or_default();
+    let (family, texts) = describe(blobs, cid)?.map_err(unsound)?;
+    let text = |key: &str| texts.get(key).cloned().unwrap_or_default();
     Ok(ModelRecord {
         name: terms.name.clone(),
         artifact: cid.to_string(),
         artifact_size: size,
         source: options.source_cid.clone(),
-        family: model.config().family.name().to_owned(),
+        family: family.name().to_owned(),
         bits: options.precision.name().to_owned(),
         licence: text(strings::LICENCE),
         licence_url: terms.licence_url.clone(),
         added: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
     })
+}
+
+/// The family and the texts of an artifact whose every weight was checked.
+fn describe(
+    blobs: &Blobs,
+    cid: &Cid,
+) -> Result<Result<(Family, Strings), ArtifactError>, StoreError> {
+    let bytes = blobs.map(cid)?;
+    let read = || -> Result<(Family, Strings), ArtifactError> {
+        if engine::encoder::is_encoder(&bytes)? {
+            let model = EncoderModel::open(bytes.clone())?;
+            model.validate()?;
+            return Ok((model.config().family, model.strings().clone()));
+        }
+        let model = Model::open(bytes.clone())?;
+        model.validate()?;
+        Ok((model.config().family, model.strings().clone()))
+    };
+    Ok(read())
 }

@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod config;
 pub mod control;
 pub mod copies;
+pub mod embedder;
 pub mod fetch;
 pub mod fleet;
 pub mod folder;

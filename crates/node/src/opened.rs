@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
+use engine::artifact::config::Config;
 use engine::artifact::strings;
+use engine::encoder::{EncoderModel, is_encoder};
 use engine::model::Model;
 use gateway::backend::ServedModel;
 use store::blobs::{Blobs, StoreError};
@@ -74,4 +76,17 @@ pub fn open(blobs: &Blobs, record: &ModelRecord) -> Result<Opened, OpenError> {
         tokenizer,
     };
     Ok(Opened { model, served })
+}
+
+/// The configuration of a record's model, whatever its family.
+///
+/// # Errors
+/// When the blob is missing or not an artifact.
+pub fn config(blobs: &Blobs, record: &ModelRecord) -> Result<Config, OpenError> {
+    let cid: Cid = record.artifact.parse()?;
+    let bytes = blobs.map(&cid)?;
+    match is_encoder(&bytes)? {
+        true => Ok(*EncoderModel::open(bytes)?.config()),
+        false => Ok(*Model::open(bytes)?.config()),
+    }
 }

@@ -10,6 +10,7 @@
 //!
 //! Not here: how a mirror is talked to; importing the source.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::mirror::file;
 use crate::mirror::http::{self, Patience};
 use crate::mirror::wheel::{self, PYTHONS, Wheels};
 use crate::mirror::{Delivery, MirrorError};
+use crate::source::{Source, SourceError};
 use crate::space;
 
 /// What happens while a source is fetched, for whoever shows it.
@@ -60,6 +62,19 @@ pub enum PullError {
     /// The blobs' folder is unusable, or another process fetches the source: no mirror can help.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The list of the files cannot be kept.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The files do not make the list that the catalogue names: a fault of the catalogue.
+    #[error("the files of {file} make the list {made}, and the catalogue names {cid}")]
+    List {
+        /// The source's usual name.
+        file: String,
+        /// What the catalogue names.
+        cid: store::cid::Cid,
+        /// What the files make.
+        made: store::cid::Cid,
+    },
     /// No mirror delivered.
     #[error("no mirror has delivered {file} ({cid}):{}", Failures(failures))]
     Nobody {
@@ -120,16 +135,44 @@ pub fn pull_source(
     staging: &Path,
     report: &mut dyn FnMut(Progress<'_>),
 ) -> Result<PathBuf, PullError> {
+    let wheels = Wheels { dir: staging.join(entry.cid.to_string()), pythons: &PYTHONS };
+    if entry.files.is_empty() {
+        let path = pull_file(blobs, entry, extra, &wheels, report)?;
+        // The packages have served; a leftover does no harm.
+        let _ = fs::remove_dir_all(&wheels.dir);
+        return Ok(path);
+    }
+    let mut files = BTreeMap::new();
+    for file in &entry.files {
+        // One package may hold several of the files, so packages stay until all are here.
+        pull_file(blobs, file, extra, &wheels, report)?;
+        files.insert(file.file.clone(), file.cid);
+    }
+    let _ = fs::remove_dir_all(&wheels.dir);
+    let cid = Source::keep_list(blobs, &files)?;
+    match cid == entry.cid {
+        true => Ok(blobs.path(&cid)),
+        false => Err(PullError::List { file: entry.file.clone(), cid: entry.cid, made: cid }),
+    }
+}
+
+/// Makes sure that one file is among the blobs, and tells where.
+fn pull_file(
+    blobs: &Blobs,
+    entry: &SourceEntry,
+    extra: Option<&Path>,
+    wheels: &Wheels<'_>,
+    report: &mut dyn FnMut(Progress<'_>),
+) -> Result<PathBuf, PullError> {
     if blobs.contains(&entry.cid) {
         return Ok(blobs.path(&entry.cid));
     }
-    let wheels = Wheels { dir: staging.join(entry.cid.to_string()), pythons: &PYTHONS };
     let listed = entry.mirrors.iter().map(Place::Listed);
     let mut failures = Vec::new();
     for place in extra.map(Place::Own).into_iter().chain(listed) {
         let name = place.to_string();
         report(Progress::Trying { mirror: &name });
-        match deliver(blobs, entry, &place, &wheels, report) {
+        match deliver(blobs, entry, &place, wheels, report) {
             Ok(()) => return Ok(blobs.path(&entry.cid)),
             Err(MirrorError::Store(error)) if !matches!(error, StoreError::Mismatch { .. }) => {
                 return Err(error.into());
@@ -161,11 +204,12 @@ fn deliver(
         match staged.commit() {
             // The wrong bytes are gone now, so this comes round once at most.
             Err(StoreError::Mismatch { .. }) if carried_over => {}
-            committed => {
-                // The packages have served, or are the wrong ones; a leftover does no harm.
+            Err(error) => {
+                // The packages are the wrong ones; a leftover does no harm.
                 let _ = fs::remove_dir_all(&wheels.dir);
-                return Ok(committed?);
+                return Err(error.into());
             }
+            Ok(_) => return Ok(()),
         }
     }
 }

@@ -15,6 +15,7 @@ use axum::Router;
 use consensus::start::Peer;
 use gateway::auth::Keys;
 use gateway::backend::ServedModel;
+use gateway::embeddings::Embedder;
 use gateway::router::{Gateway, Options};
 use network::membership::Offer;
 use store::blobs::{Blobs, StoreError};
@@ -96,6 +97,8 @@ pub struct Serving {
     pub supervisor: Option<Arc<Supervisor>>,
     /// Sequences that are computed here at once, at most.
     pub slots: u32,
+    /// The models that make embeddings.
+    pub embedders: Vec<Arc<dyn Embedder>>,
     /// How the API is served.
     pub options: Options,
 }
@@ -240,7 +243,13 @@ fn take_part(peers: Arc<Peers>, model: Option<Serving>, receipts: Option<Arc<Rec
         let (served, slots) = (serving.served, serving.slots);
         let worker = supervisor.as_ref().map(|it| it.worker().clone());
         peers.want(&served.cid);
-        let made = Arc::new(Fleet::new(served, worker.clone(), peers.clone(), receipts));
+        let made = Arc::new(Fleet::new(
+            served,
+            worker.clone(),
+            peers.clone(),
+            receipts,
+            serving.embedders,
+        ));
         router = gateway::router::router(Gateway::new(made.clone(), &serving.options));
         if let Some(worker) = worker {
             tokio::spawn(offer(worker, made.clone(), peers.clone(), slots));

@@ -33,6 +33,9 @@ const SIDE_FILES: [&str; 5] = [
     "chat_template.jinja",
 ];
 
+/// Where an encoder's directory says how rows are pooled, and the name of that file in the list.
+const POOLING: (&str, &str) = ("1_Pooling/config.json", "pooling.json");
+
 /// A source opened from the store.
 #[derive(Debug)]
 pub enum Source {
@@ -81,17 +84,28 @@ impl Source {
                 names.push(name);
             }
         }
-        names.sort();
         if names.len() > FILES_MAX || !names.iter().any(|name| name == "config.json") {
             let what = "is no model's directory: it needs config.json and at most 1024 files";
             return Err(SourceError::Unknown(format!("{} {what}", path.display())));
         }
-        let mut list = format!("{TITLE}\n");
-        for name in names {
-            let file = path.join(&name);
+        let mut files = BTreeMap::new();
+        let pooling = path.join(POOLING.0);
+        let pooling = pooling.is_file().then(|| (POOLING.1.to_owned(), pooling));
+        let beside = names.into_iter().map(|name| (name.clone(), path.join(name)));
+        for (name, file) in beside.chain(pooling) {
             let cid = blobs.put(File::open(&file).map_err(wrong(&file))?)?;
-            list.push_str(&format!("{cid} {name}\n"));
+            files.insert(name, cid);
         }
+        Source::keep_list(blobs, &files)
+    }
+
+    /// Keeps the list of files that the store has, by name.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn keep_list(blobs: &Blobs, files: &BTreeMap<String, Cid>) -> Result<Cid, SourceError> {
+        let mut list = format!("{TITLE}\n");
+        files.iter().for_each(|(name, cid)| list.push_str(&format!("{cid} {name}\n")));
         Ok(blobs.put(list.as_bytes())?)
     }
 
@@ -143,6 +157,7 @@ impl Source {
                     tokenizer_config: file("tokenizer_config.json"),
                     generation_config: file("generation_config.json"),
                     chat_template: file("chat_template.jinja"),
+                    pooling: file(POOLING.1),
                     weights: &weights,
                 };
                 with(&hugging_face::read(&files, options)?)

@@ -17,6 +17,7 @@ mod pretokenizer;
 mod sentencepiece;
 mod special;
 mod stream;
+mod wordpiece;
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -29,6 +30,7 @@ use self::sentencepiece::{Prefix, SentencePiece};
 use self::special::{Allowed, Fragment, Specials};
 pub use self::stream::StreamDecoder;
 use crate::grammar::{GrammarError, Grammars, TextGuide};
+use self::wordpiece::WordPiece;
 
 /// Turns text into token ids and back, for one vocabulary.
 #[derive(Debug)]
@@ -83,6 +85,7 @@ pub enum TokenizerError {
 enum Scheme {
     Bpe(Box<Bpe>),
     SentencePiece(Box<SentencePiece>),
+    WordPiece(Box<WordPiece>),
 }
 
 /// What each token is in output text, one after another.
@@ -101,11 +104,13 @@ impl Tokenizer {
     /// When the pre-tokenizer is not known, a score is not a number, or there are too many special
     /// tokens.
     pub fn new(vocabulary: &Vocabulary<'_>) -> Result<Tokenizer, TokenizerError> {
+        let unknown = || TokenizerError::PreTokenizer { name: vocabulary.pre().to_owned() };
         let scheme = match vocabulary.model() {
             VocabularyModel::Bpe => {
-                Scheme::Bpe(Box::new(Bpe::new(vocabulary).ok_or_else(|| {
-                    TokenizerError::PreTokenizer { name: vocabulary.pre().to_owned() }
-                })?))
+                Scheme::Bpe(Box::new(Bpe::new(vocabulary).ok_or_else(unknown)?))
+            }
+            VocabularyModel::WordPiece => {
+                Scheme::WordPiece(Box::new(WordPiece::new(vocabulary).ok_or_else(unknown)?))
             }
             VocabularyModel::SentencePiece => Scheme::SentencePiece(Box::new(
                 SentencePiece::new(vocabulary).map_err(|id| TokenizerError::Score { id })?,
@@ -139,6 +144,14 @@ impl Tokenizer {
     #[must_use]
     pub fn encode_prompt(&self, text: &str, special: SpecialTokens) -> Vec<u32> {
         self.begun(self.encode(text, special))
+    }
+
+    /// The ids of a text that an encoder reads: the beginning token, the text as a user wrote it, and
+    /// the token that ends it.
+    #[must_use]
+    pub fn encode_enclosed(&self, text: &str) -> Vec<u32> {
+        let ids = self.encode(text, SpecialTokens::Plain);
+        self.begin.into_iter().chain(ids).chain(self.ends.first().copied()).collect()
     }
 
     /// The bytes that a token stands for in output text: none for a control token. `None` outside
@@ -238,6 +251,7 @@ impl Tokenizer {
     fn encode_text(&self, text: &str, after_token: bool, ids: &mut Vec<u32>) {
         match &self.scheme {
             Scheme::Bpe(bpe) => bpe.encode(text, ids),
+            Scheme::WordPiece(scheme) => scheme.encode(text, ids),
             Scheme::SentencePiece(scheme) => {
                 let spaced = self.adds_space_prefix && after_token;
                 let prefix = if spaced { Prefix::Space } else { Prefix::Nothing };
@@ -299,6 +313,12 @@ fn piece(model: VocabularyModel, kind: TokenKind, written: &[u8]) -> Option<Vec<
         (TokenKind::Normal, VocabularyModel::SentencePiece) => {
             let text = String::from_utf8_lossy(written);
             Some(text.replace(sentencepiece::SPACE, " ").into_bytes())
+        }
+        (TokenKind::Normal, VocabularyModel::WordPiece) => {
+            Some(match written.strip_prefix(wordpiece::PREFIX) {
+                Some(rest) => rest.to_vec(),
+                None => [b" ", written].concat(),
+            })
         }
     }
 }

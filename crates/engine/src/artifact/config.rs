@@ -17,6 +17,8 @@ pub const COLUMNS_MAX: u64 = 65_536;
 pub const HEAD_SIZE_MAX: u64 = 512;
 /// Heads, at most.
 pub const HEADS_MAX: u64 = 1_024;
+/// Fraction bits of an encoder's rows, at most: 2^11 is left for a number, and normed ones are small.
+pub const ENCODER_FRACTION_MAX: u64 = 20;
 /// Positions in a context, at most: bounds the softmax's sums (`docs/spec/int-1.md`, section 7).
 pub const CONTEXT_MAX: u64 = 131_072;
 
@@ -31,6 +33,8 @@ pub enum Family {
     Qwen3 = 3,
     /// Gemma 3: norms on query and key heads and after each block, sliding windows.
     Gemma3 = 4,
+    /// BERT: an encoder, whose rows see the whole text (`encoder`).
+    Bert = 5,
 }
 
 impl Family {
@@ -42,21 +46,28 @@ impl Family {
             Family::Qwen2 => "qwen2",
             Family::Qwen3 => "qwen3",
             Family::Gemma3 => "gemma3",
+            Family::Bert => "bert",
         }
     }
 
     /// The family with this GGUF name, if it is supported.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Family> {
-        [Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gemma3]
+        [Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gemma3, Family::Bert]
             .into_iter()
             .find(|family| family.name() == name)
+    }
+
+    /// Whether the model turns text into an embedding, and generates none.
+    #[must_use]
+    pub fn is_encoder(self) -> bool {
+        self == Family::Bert
     }
 
     /// Whether query, key and value have biases.
     #[must_use]
     pub fn has_biases(self) -> bool {
-        self == Family::Qwen2
+        matches!(self, Family::Qwen2 | Family::Bert)
     }
 
     /// Whether each query and key head is normed.
@@ -79,6 +90,8 @@ pub enum Activation {
     Silu = 1,
     /// GELU, tanh form.
     Gelu = 2,
+    /// GELU, exact form.
+    GeluErf = 3,
 }
 
 /// The model's shape and constants.
@@ -104,7 +117,7 @@ pub struct Config {
     pub head_size: usize,
     /// Positions in the longest context.
     pub context_max: usize,
-    /// Fraction bits of the residual, 4 to 12.
+    /// Fraction bits of the residual, 4 to 12; of an encoder, whose rows are normed, to 20.
     pub residual_fraction: u32,
     /// Norm's epsilon, Q56.
     pub epsilon: u64,
@@ -181,13 +194,16 @@ impl Config {
             2 => Family::Qwen2,
             3 => Family::Qwen3,
             4 => Family::Gemma3,
+            5 => Family::Bert,
             other => return Err(alloc::format!("family number {other} is unknown")),
         };
         let activation = match words[1] {
             1 => Activation::Silu,
             2 => Activation::Gelu,
+            3 => Activation::GeluErf,
             other => return Err(alloc::format!("activation number {other} is unknown")),
         };
+        let fraction_max = if family.is_encoder() { ENCODER_FRACTION_MAX } else { 12 };
         let config = Config {
             family,
             activation,
@@ -199,7 +215,7 @@ impl Config {
             kv_heads: within("kv_heads", words[7], 1, words[6].min(HEADS_MAX))?,
             head_size: within("head_size", words[8], 16, HEAD_SIZE_MAX)?,
             context_max: within("context_max", words[9], 1, CONTEXT_MAX)?,
-            residual_fraction: within("residual_fraction", words[10], 4, 12)? as u32,
+            residual_fraction: within("residual_fraction", words[10], 4, fraction_max)? as u32,
             epsilon: wide("epsilon", words[11], 1 << 56)?,
             embedding_multiplier: wide("embedding_multiplier", words[12], 1 << 34)?,
             score_scale: wide("score_scale", words[13], 1 << 45)?,
@@ -216,6 +232,11 @@ impl Config {
             (self.head_size.is_multiple_of(16), "head_size is not a multiple of 16"),
             (self.query_width() as u64 <= COLUMNS_MAX, "heads * head_size is above the limit"),
             ((self.window == 0) == (self.window_period == 0), "window and period disagree"),
+            (!self.family.is_encoder() || self.window == 0, "an encoder has no window"),
+            (
+                self.family.is_encoder() == (self.activation == Activation::GeluErf),
+                "the exact form of GELU belongs to encoders",
+            ),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, broken)) => Err((*broken).to_string()),

@@ -175,8 +175,10 @@ fn sections<'a>(
         (global(Kind::Config), Section::Bytes(config.to_bytes())),
         (global(Kind::Strings), Section::Bytes(strings::to_bytes(&parts.strings))),
         (global(Kind::Vocabulary), Section::Bytes(vocabulary)),
-        (global(Kind::RopeGlobal), Section::Bytes(steps_to_bytes(&steps(false)?))),
     ];
+    if !config.family.is_encoder() {
+        sections.push((global(Kind::RopeGlobal), Section::Bytes(steps_to_bytes(&steps(false)?))));
+    }
     if config.window_period != 0 {
         sections.push((global(Kind::RopeLocal), Section::Bytes(steps_to_bytes(&steps(true)?))));
     }
@@ -191,7 +193,8 @@ fn sections<'a>(
             }
             None => {
                 let numbers = vector_numbers(&source, vector_length(config, id.kind))?;
-                Section::Bytes(vector(&source, numbers, powers.of_feeder(id), id.kind)?)
+                let fraction = bias_fraction(config, id.kind);
+                Section::Bytes(vector(&source, numbers, powers.of_feeder(id), fraction)?)
             }
         };
         sections.push((id, section));
@@ -228,7 +231,22 @@ fn vector_length(config: &Config, kind: Kind) -> usize {
         Kind::QueryBias => config.query_width(),
         Kind::KeyBias | Kind::ValueBias => config.kv_width(),
         Kind::QueryNorm | Kind::KeyNorm => config.head_size,
+        Kind::UpBias => config.hidden,
         _ => config.width,
+    }
+}
+
+/// Fraction bits of what is added to projections or rows; `None` for norms.
+fn bias_fraction(config: &Config, kind: Kind) -> Option<i32> {
+    match kind {
+        Kind::QueryBias | Kind::KeyBias | Kind::ValueBias | Kind::UpBias => Some(BIAS_FRACTION),
+        Kind::TokenType
+        | Kind::EmbeddingNormBias
+        | Kind::AttentionOutputBias
+        | Kind::AttentionNormBias
+        | Kind::DownBias
+        | Kind::MlpNormBias => Some(config.residual_fraction as i32),
+        _ => None,
     }
 }
 
@@ -248,19 +266,19 @@ pub(super) fn vector_numbers(source: &Source<'_>, length: usize) -> Result<Vec<f
     Ok((0..length).map(number).collect())
 }
 
-/// A norm or a bias in integers: norms with the finest common exponent, biases in Q16. Each number
-/// is divided by its power of two, where there are any.
+/// A norm or a bias in integers: norms with the finest common exponent, biases with their `fraction`
+/// bits. Each number is divided by its power of two, where there are any.
 fn vector(
     source: &Source<'_>,
     mut numbers: Vec<f64>,
     powers: &[f32],
-    kind: Kind,
+    fraction: Option<i32>,
 ) -> Result<Vec<u8>, ImportError> {
     numbers.iter_mut().zip(powers).for_each(|(number, &power)| *number /= f64::from(power));
-    let is_bias = matches!(kind, Kind::QueryBias | Kind::KeyBias | Kind::ValueBias);
-    let exponent = if is_bias { BIAS_FRACTION } else { finest_exponent(&numbers, NORM_WEIGHT_MAX) };
-    if is_bias && numbers.iter().any(|bias| bias.abs() >= BIAS_MAX) {
-        let (tensor, max) = (source.tensor.name.to_string(), BIAS_MAX as f32);
+    let exponent = fraction.unwrap_or_else(|| finest_exponent(&numbers, NORM_WEIGHT_MAX));
+    let bias_max = libm::scalbn(BIAS_MAX, BIAS_FRACTION - exponent);
+    if fraction.is_some() && numbers.iter().any(|bias| bias.abs() >= bias_max) {
+        let (tensor, max) = (source.tensor.name.to_string(), bias_max as f32);
         return Err(ImportError::TooLarge { tensor, row: 0, max });
     }
     let element = |&value: &f64| libm::rint(libm::scalbn(value, exponent)) as i32;

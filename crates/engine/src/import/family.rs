@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::artifact::config::{Activation, Config, Family};
+use crate::artifact::config::{Activation, Config, ENCODER_FRACTION_MAX, Family};
 use crate::numeric::KEY_MAX;
 
 /// log2(e).
@@ -72,7 +72,11 @@ impl Shape {
         let embedding = if gemma { libm::sqrt(self.width as f64) } else { 1.0 };
         let config = Config {
             family: self.family,
-            activation: if gemma { Activation::Gelu } else { Activation::Silu },
+            activation: match self.family {
+                Family::Gemma3 => Activation::Gelu,
+                Family::Bert => Activation::GeluErf,
+                _ => Activation::Silu,
+            },
             vocabulary: self.vocabulary,
             layers: self.layers,
             width: self.width,
@@ -81,7 +85,11 @@ impl Shape {
             kv_heads: self.kv_heads,
             head_size: self.head_size,
             context_max: self.context_max.min(crate::artifact::config::CONTEXT_MAX as usize),
-            residual_fraction: if gemma { RESIDUAL_FRACTION_GEMMA } else { RESIDUAL_FRACTION },
+            residual_fraction: match self.family {
+                Family::Gemma3 => RESIDUAL_FRACTION_GEMMA,
+                Family::Bert => ENCODER_FRACTION_MAX as u32,
+                _ => RESIDUAL_FRACTION,
+            },
             epsilon: fixed(self.epsilon, 56),
             embedding_multiplier: fixed(embedding, 24),
             score_scale: fixed(score, 60),

@@ -54,8 +54,9 @@ const END_TEXTS: [&str; 6] =
 /// When the family is not supported, a key or tensor is missing, or something is left over.
 pub fn read<'a>(gguf: &Gguf<'a>, options: &Options) -> Result<Parts<'a>, ImportError> {
     let name = gguf.text("general.architecture")?;
-    let family =
-        Family::from_name(name).ok_or_else(|| ImportError::Family { family: name.to_string() })?;
+    let family = Family::from_name(name).filter(|family| !family.is_encoder());
+    // An encoder is read from the files of its makers only.
+    let family = family.ok_or_else(|| ImportError::Family { family: name.to_string() })?;
     refuse_unsupported(gguf, name)?;
     let shape = shape(gguf, family)?;
     let tensors = tensors(gguf, family, &shape)?;

@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use serde_json::Value;
 
 use super::assemble::{Parts, Source};
+use super::bert;
 use super::family::Shape;
 use super::gguf_model::uses;
 use super::safetensors::Safetensors;
@@ -45,6 +46,8 @@ pub struct Files<'a> {
     pub generation_config: Option<&'a [u8]>,
     /// `chat_template.jinja`, where the template is a file of its own.
     pub chat_template: Option<&'a [u8]>,
+    /// `1_Pooling/config.json`, which says how an encoder's rows become one.
+    pub pooling: Option<&'a [u8]>,
     /// The files with weights.
     pub weights: &'a [Safetensors<'a>],
 }
@@ -95,6 +98,9 @@ const IMAGE_PARTS: [&str; 4] = [
 pub fn read<'a>(files: &Files<'a>, options: &Options) -> Result<Parts<'a>, ImportError> {
     let outer = json("config.json", files.config)?;
     let family = family(&outer)?;
+    if family.is_encoder() {
+        return bert::read(files, &outer, options);
+    }
     let config = Config { family, value: outer.get("text_config").unwrap_or(&outer) };
     config.refuse_unsupported()?;
     let found = all_tensors(files.weights)?;
@@ -105,15 +111,15 @@ pub fn read<'a>(files: &Files<'a>, options: &Options) -> Result<Parts<'a>, Impor
     Ok(Parts { shape, vocabulary, strings: texts.strings(options), tensors })
 }
 
-fn json(file: &'static str, bytes: &[u8]) -> Result<Value, ImportError> {
+pub(super) fn json(file: &'static str, bytes: &[u8]) -> Result<Value, ImportError> {
     super::json::parse(bytes).map_err(|what| wrong(file, &what))
 }
 
-fn wrong(file: &'static str, what: &str) -> ImportError {
+pub(super) fn wrong(file: &'static str, what: &str) -> ImportError {
     ImportError::HuggingFace { file, what: what.to_string() }
 }
 
-fn unsupported(what: &str) -> ImportError {
+pub(super) fn unsupported(what: &str) -> ImportError {
     ImportError::Unsupported { what: what.to_string() }
 }
 
@@ -124,6 +130,7 @@ fn family(config: &Value) -> Result<Family, ImportError> {
         "mistral" => (Family::Llama, ["MistralForCausalLM", ""]),
         "qwen2" => (Family::Qwen2, ["Qwen2ForCausalLM", ""]),
         "qwen3" => (Family::Qwen3, ["Qwen3ForCausalLM", ""]),
+        "bert" => (Family::Bert, ["BertModel", ""]),
         "gemma3" | "gemma3_text" => {
             (Family::Gemma3, ["Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"])
         }
@@ -139,14 +146,14 @@ fn family(config: &Value) -> Result<Family, ImportError> {
 }
 
 /// The texts beside the weights.
-struct Texts {
+pub(super) struct Texts {
     tokenizer_config: Value,
     generation_config: Value,
     chat_template: Option<String>,
 }
 
 impl Texts {
-    fn read(files: &Files<'_>) -> Result<Texts, ImportError> {
+    pub(super) fn read(files: &Files<'_>) -> Result<Texts, ImportError> {
         let optional = |file, bytes: Option<&[u8]>| match bytes {
             Some(bytes) => json(file, bytes),
             None => Ok(Value::Null),
@@ -177,7 +184,7 @@ impl Texts {
         }
     }
 
-    fn strings(&self, options: &Options) -> Strings {
+    pub(super) fn strings(&self, options: &Options) -> Strings {
         let texts = [
             (strings::NAME, options.name.as_deref()),
             (strings::LICENCE, options.licence.as_deref()),
@@ -193,9 +200,13 @@ impl Texts {
     }
 }
 
-type Found<'a> = BTreeMap<&'a str, Tensor<'a>>;
+pub(super) type Found<'a> = BTreeMap<&'a str, Tensor<'a>>;
 
-fn all_tensors<'a>(files: &'a [Safetensors<'a>]) -> Result<Found<'a>, ImportError> {
+pub(super) fn all_tensors<'a>(files: &'a [Safetensors<'a>]) -> Result<Found<'a>, ImportError> {
+    let is_weight = |name: &&str| !name.ends_with("embeddings.position_ids");
+    if let Some(name) = files.iter().flat_map(Safetensors::whole_numbers).find(is_weight) {
+        return Err(unsupported(&format!("tensor {name:?} of whole numbers")));
+    }
     let mut found = BTreeMap::new();
     for tensor in files.iter().flat_map(Safetensors::tensors) {
         if found.insert(tensor.name, tensor).is_some() {
@@ -268,7 +279,7 @@ fn prefix(found: &Found<'_>) -> Result<(&'static str, &'static str), ImportError
     known.ok_or_else(|| ImportError::Missing { name: name(PREFIXES[0].0) })
 }
 
-fn need<'a>(found: &Found<'a>, name: &str) -> Result<Tensor<'a>, ImportError> {
+pub(super) fn need<'a>(found: &Found<'a>, name: &str) -> Result<Tensor<'a>, ImportError> {
     found.get(name).copied().ok_or_else(|| ImportError::Missing { name: name.to_string() })
 }
 

@@ -34,7 +34,8 @@ pub struct Safetensors<'a> {
 
 #[derive(Debug)]
 struct Entry {
-    encoding: Encoding,
+    /// `None` for whole numbers, which are no weights.
+    encoding: Option<Encoding>,
     rows: usize,
     columns: usize,
     from: usize,
@@ -108,19 +109,25 @@ impl<'a> Safetensors<'a> {
     #[must_use]
     pub fn tensor<'s>(&'s self, name: &str) -> Option<Tensor<'s>> {
         let (name, entry) = self.entries.get_key_value(name)?;
-        Some(entry.tensor(name, self.data))
+        entry.tensor(name, self.data)
     }
 
-    /// All tensors, by name.
+    /// All tensors of weights, by name.
     pub fn tensors<'s>(&'s self) -> impl Iterator<Item = Tensor<'s>> {
-        self.entries.iter().map(|(name, entry)| entry.tensor(name, self.data))
+        self.entries.iter().filter_map(|(name, entry)| entry.tensor(name, self.data))
+    }
+
+    /// Names of the tensors of whole numbers.
+    pub fn whole_numbers(&self) -> impl Iterator<Item = &str> {
+        let whole = self.entries.iter().filter(|(_, entry)| entry.encoding.is_none());
+        whole.map(|(name, _)| name.as_str())
     }
 }
 
 impl Entry {
-    fn tensor<'s>(&self, name: &'s str, data: &'s [u8]) -> Tensor<'s> {
+    fn tensor<'s>(&self, name: &'s str, data: &'s [u8]) -> Option<Tensor<'s>> {
         let &Entry { encoding, rows, columns, from, to } = self;
-        Tensor { name, rows, columns, encoding, data: &data[from..to] }
+        encoding.map(|encoding| Tensor { name, rows, columns, encoding, data: &data[from..to] })
     }
 }
 
@@ -150,9 +157,11 @@ fn entries(
 
 fn entry(value: &Value, size: usize) -> Result<Entry, String> {
     let (encoding, width) = match value.get("dtype").and_then(Value::as_str) {
-        Some("F32") => (Encoding::F32, 4),
-        Some("F16") => (Encoding::F16, 2),
-        Some("BF16") => (Encoding::Bf16, 2),
+        Some("F32") => (Some(Encoding::F32), 4),
+        Some("F16") => (Some(Encoding::F16), 2),
+        Some("BF16") => (Some(Encoding::Bf16), 2),
+        // The numbers of positions, which older libraries stored beside the weights.
+        Some("I64") => (None, 8),
         Some(other) => return Err(format!("dtype {other:?} is not supported")),
         None => return Err("has no dtype".to_string()),
     };

@@ -4,7 +4,8 @@
 //! tiles, pages and the order of segments cannot change a bit (`docs/spec/int-1.md`, sections 6, 7).
 //!
 //! Invariants:
-//! - A row reads only positions up to its own, of its own sequence, within the layer's window.
+//! - A row reads only its own sequence: positions up to its own within the layer's window, or, in an
+//!   encoder's layer, all.
 //!
 //! Not here: the projections around it (`forward`).
 #![expect(unsafe_code, reason = "threads write disjoint positions of pages and heads of rows")]
@@ -43,6 +44,8 @@ pub struct Layer<'a> {
     pub heads: usize,
     /// Positions that a row sees, or `None` for all.
     pub window: Option<usize>,
+    /// Whether a row sees the positions after its own too, as an encoder's do; then there is no window.
+    pub whole: bool,
     /// `Config::score_scale`.
     pub score_scale: u64,
     /// Norms of the query and key heads, if the family has them.
@@ -268,6 +271,7 @@ fn check(
     assert!(projected.key.len().min(projected.value.len()) >= rows * kv_stride, "room for keys");
     assert!(projected.out.len() >= rows * query_width, "room for results");
     assert!(layer.rotation.0.len() >= rows * shape.head_size / 2, "a rotation for each row");
+    assert!(!layer.whole || layer.window.is_none(), "a window ends at the row");
     for segment in segments {
         let last = segment.position + segment.rows.len();
         assert!(segment.pages.len() * PAGE >= last, "a page for each position");
@@ -374,8 +378,12 @@ impl Shared<'_> {
         let position = |row: usize| segment.position + row - segment.rows.start;
         let window = self.layer.window.unwrap_or(usize::MAX);
         let first = |row: usize| (position(row) + 1).saturating_sub(window);
+        let end = |row: usize| match self.layer.whole {
+            true => segment.position + segment.rows.len(),
+            false => position(row) + 1,
+        };
         let page_from = first(item.from) / PAGE;
-        let pages = &segment.pages[page_from..position(item.to - 1) / PAGE + 1];
+        let pages = &segment.pages[page_from..end(item.to - 1).div_ceil(PAGE)];
         let (rows, size) = ((item.to - item.from) * self.group, self.head_size);
         let width = pages.len() * PAGE;
         room(&mut scratch.scores, rows * width);
@@ -394,7 +402,7 @@ impl Shared<'_> {
             let scale = unsafe { *self.query_scales.start().add(start + row) };
             let seen = SoftmaxRow {
                 from: first(token) - page_from * PAGE,
-                to: position(token) + 1 - page_from * PAGE,
+                to: end(token) - page_from * PAGE,
                 mantissa: scale.mantissa,
                 exponent: scale.exponent as u32,
             };

@@ -16,8 +16,8 @@ use super::per_isa;
 use crate::artifact::config::Activation;
 use crate::artifact::matrix::{BAND, BLOCK};
 use crate::numeric::{
-    ACTIVATION_MAX, Scale, WEIGHT_MAX, bit_length, exp2_q16, gelu_q16, round_shift, saturate,
-    silu_q16,
+    ACTIVATION_MAX, Scale, WEIGHT_MAX, bit_length, exp2_q16, gelu_erf_q16, gelu_q16, round_shift,
+    saturate, silu_q16,
 };
 
 per_isa! {
@@ -66,6 +66,11 @@ fn gated_body(activation: Activation, gate: &[i32], up: &[i32], terms: &mut [i64
         Activation::Silu => {
             for ((term, &gate), &up) in terms.iter_mut().zip(gate).zip(up) {
                 *term = i64::from(silu_q16(gate)) * i64::from(up);
+            }
+        }
+        Activation::GeluErf => {
+            for ((term, &gate), &up) in terms.iter_mut().zip(gate).zip(up) {
+                *term = i64::from(gelu_erf_q16(gate)) * i64::from(up);
             }
         }
         Activation::Gelu => {
@@ -235,6 +240,37 @@ per_isa! {
 fn add_body(residual: &mut [i32], output: &[i32]) {
     for (residual, &output) in residual.iter_mut().zip(output) {
         *residual = residual.saturating_add(output);
+    }
+}
+
+per_isa! {
+    /// The exact form of GELU of a row with its bias added (section 3.1), Q16.
+    pub fn gelu_terms = gelu_terms_body(x: &[i32], bias: &[i32], terms: &mut [i64])
+}
+
+#[inline(always)]
+fn gelu_terms_body(x: &[i32], bias: &[i32], terms: &mut [i64]) {
+    for ((term, &x), &bias) in terms.iter_mut().zip(x).zip(bias) {
+        *term = i64::from(gelu_erf_q16(x.saturating_add(bias)));
+    }
+}
+
+per_isa! {
+    /// Takes a row's mean from each of its elements (section 4.5).
+    pub fn centre = centre_body(row: &mut [i32])
+}
+
+#[inline(always)]
+fn centre_body(row: &mut [i32]) {
+    let count = row.len() as i64;
+    let mut sum = 0i64;
+    for &element in row.iter() {
+        sum += i64::from(element);
+    }
+    // The sum of 65,536 numbers of 32 bits is below 2^47.
+    let mean = (2 * sum + count).div_euclid(2 * count);
+    for element in row.iter_mut() {
+        *element = saturate(i64::from(*element) - mean);
     }
 }
 

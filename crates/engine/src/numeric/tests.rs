@@ -75,3 +75,20 @@ fn rounding_goes_half_up() {
     assert_eq!(rounded, [-1, -1, 0, 0, 1, 1, 2]);
     assert_eq!(round_shift(7, 0), 7);
 }
+
+#[test]
+fn the_exact_form_of_gelu_follows_the_integral() {
+    for (g, expected) in [
+        (0, 0),
+        (65_536, 55_138),
+        (-65_536, -10_398),
+        (131_072, 128_090),
+        (-131_072, -2_982),
+        (-400_000, 0),
+        (i32::MAX, i32::MAX),
+        (i32::MIN, 0),
+    ] {
+        let found = gelu_erf_q16(g);
+        assert!((i64::from(found) - expected as i64).abs() <= 4, "{g}: {found}, not {expected}");
+    }
+}

@@ -135,6 +135,7 @@ fn config(family: Family) -> Value {
         Family::Qwen2 => ("qwen2", "Qwen2ForCausalLM"),
         Family::Qwen3 => ("qwen3", "Qwen3ForCausalLM"),
         Family::Gemma3 => ("gemma3_text", "Gemma3ForCausalLM"),
+        Family::Bert => ("bert", "BertModel"),
     };
     let mut config = json!({
         "model_type": model,
@@ -191,7 +192,7 @@ fn tokenizer(gguf: &Gguf<'_>, family: Family) -> Value {
         Family::Qwen2 | Family::Qwen3 => {
             (json!({"type": "NFC"}), pattern(r"\p{N}"), json!({"type": "ByteLevel"}))
         }
-        Family::Gemma3 => (replaced, Value::Null, begins),
+        Family::Gemma3 | Family::Bert => (replaced, Value::Null, begins),
     };
     json!({
         "added_tokens": added,

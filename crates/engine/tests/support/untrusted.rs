@@ -82,6 +82,7 @@ pub(crate) fn import_stored(files: &[Vec<u8>; 4], options: &Options) -> Result<(
         tokenizer,
         tokenizer_config: Some(tokenizer_config),
         generation_config: None,
+        pooling: None,
         chat_template: None,
         weights: &weights,
     };

@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod document;
 mod edges;
+mod embeddings;
 mod metrics;
 mod properties;
 mod refusals;

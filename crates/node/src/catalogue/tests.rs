@@ -28,6 +28,16 @@ fn parts_keep_their_order() {
 }
 
 #[test]
+fn a_source_of_several_files_has_mirrors_for_each_and_none_itself() {
+    let catalogue = Catalogue::embedded();
+    let source = &catalogue.find("minilm").unwrap().source;
+    assert!(source.mirrors.is_empty() && source.files.len() == 4);
+    assert!(source.files.iter().all(|file| file.mirrors.len() == 1));
+    let refusal = changed("[[model.source.files.mirrors]]", "[[model.source.mirrors]]");
+    assert_eq!(refusal, CatalogueRefusal::NoMirror { model: "minilm".to_owned() });
+}
+
+#[test]
 fn a_name_means_one_model() {
     let refusal = changed("\"gemma3-270m\"", "\"SmolLM2\"");
     assert_eq!(refusal, CatalogueRefusal::NameTaken { name: "SmolLM2".to_owned() });

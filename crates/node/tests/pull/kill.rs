@@ -59,6 +59,7 @@ fn pull(dir: &Path, url: &str, cid: Cid, report: &mut dyn FnMut(Progress<'_>)) {
         size: SIZE as u64,
         cid,
         mirrors: vec![Mirror::Http { url: url.to_owned() }],
+        files: Vec::new(),
     };
     let blobs = Blobs::open(dir.join("blobs")).unwrap();
     pull_source(&blobs, &entry, None, &dir.join("staging"), report).unwrap();

@@ -39,6 +39,7 @@ impl Place {
             size: SIZE as u64,
             cid: self.cid(),
             mirrors: mirrors.collect(),
+            files: Vec::new(),
         };
         let mut failures = Vec::new();
         let mut report = |progress: Progress<'_>| {
@@ -180,7 +181,13 @@ fn what_the_disk_has_no_room_for_is_not_begun() {
     let server = Server::new(place.file.clone(), Behaviour::Honest);
     let mirrors = vec![Mirror::Http { url: server.url.clone() }];
     let size = u64::MAX;
-    let entry = SourceEntry { file: "model.gguf".to_owned(), size, cid: place.cid(), mirrors };
+    let entry = SourceEntry {
+        file: "model.gguf".to_owned(),
+        size,
+        cid: place.cid(),
+        mirrors,
+        files: Vec::new(),
+    };
     let staging = place.dir.path().join("staging");
     let error = pull_source(&place.blobs, &entry, None, &staging, &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("bytes of room are needed"), "{error}");
