@@ -33,6 +33,7 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
         prompts: vec![Prompt { tokens: tokens.into(), echo: None }],
         n: common.n,
         sampling: common.sampling,
+        seeding: common.seeding,
         tokens_max,
         stops: common.stops,
         logprobs,

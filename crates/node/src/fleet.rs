@@ -22,7 +22,9 @@ use std::time::Duration;
 use engine::request::{Output, Request};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use gateway::backend::{Backend, Broken, Busy, Job, Pause, ReceiptSlot, ServedModel, Submitting};
+use gateway::backend::{
+    Backend, Broken, Busy, Job, Pause, ReceiptSlot, Seeding, ServedModel, Submitting,
+};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use types::id::Hash;
@@ -31,7 +33,8 @@ use crate::peers::{Peers, now};
 use crate::receipts::Receipts;
 use crate::remote::{Fault, Heard, QUIET_TIME, Remote};
 use crate::route::{Candidate, Ended, Standing, Table, WorkerId};
-use crate::worker::{Class, Worker};
+use crate::seeding::{SeedOf, Wanted};
+use crate::worker::Worker;
 
 /// How long a request may look for a worker before it is refused as busy.
 const SUBMIT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -50,6 +53,9 @@ const AHEAD_MAX: usize = 256;
 /// How long a worker waits for such a client before it is let go. Its past positions stay in its cache
 /// as long as nobody else needs the room.
 const WAIT_TIME_MAX: Duration = Duration::from_millis(250);
+/// How long a worker may take to end an answer of which nobody wants more: a step of the engine and the
+/// way there and back.
+const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Seconds after which a client that found every machine busy may come back.
 const RETRY_AFTER: u32 = 2;
 /// What this node is taken to compute in a second, until it is measured.
@@ -79,6 +85,8 @@ struct Inner {
 struct Attempt {
     place: Place,
     source: Source,
+    /// Who has chosen the seed with which it computes.
+    seed: SeedOf,
     /// Tokens of the answer that the worker was given.
     given: usize,
     /// When the first and the last token came, and how many did.
@@ -105,7 +113,8 @@ enum Source {
 /// One answer, from its first worker to its last.
 struct Run {
     inner: Arc<Inner>,
-    request: Request,
+    /// The answer so far, and its seed: that which the first worker has a part in stays.
+    wanted: Wanted,
     prompted: bool,
     outputs: Outputs,
     /// Where the client is told of the receipt.
@@ -169,8 +178,13 @@ impl Backend for Fleet {
         vec![self.0.served.clone()]
     }
 
-    fn submit<'a>(&'a self, _model: &'a ServedModel, request: Request) -> Submitting<'a> {
-        Box::pin(Inner::submit(self.0.clone(), request))
+    fn submit<'a>(
+        &'a self,
+        _model: &'a ServedModel,
+        request: Request,
+        seeding: Seeding,
+    ) -> Submitting<'a> {
+        Box::pin(Inner::submit(self.0.clone(), Wanted::of(request, seeding)))
     }
 
     fn pause(&self) -> Option<Pause> {
@@ -221,10 +235,10 @@ impl Inner {
         order.iter().filter_map(|worker| found.get(worker).copied()).collect()
     }
 
-    async fn submit(self: Arc<Inner>, request: Request) -> Result<Job, Busy> {
+    async fn submit(self: Arc<Inner>, wanted: Wanted) -> Result<Job, Busy> {
         let busy = Busy { retry_after: RETRY_AFTER };
         let (outputs, job) = Job::bounded(AHEAD_MAX);
-        let first = match timeout(SUBMIT_TIME_MAX, self.clone().first(&request)).await {
+        let first = match timeout(SUBMIT_TIME_MAX, self.clone().first(&wanted)).await {
             Ok(Ok(first)) => first,
             Ok(Err(Fault::Busy(_) | Fault::Stranger(_) | Fault::Failed(_))) | Err(_) => {
                 return Err(busy);
@@ -237,15 +251,15 @@ impl Inner {
         };
         let name = first.place.worker.unwrap_or_else(|| self.peers.me()).to_string();
         let receipt = job.receipt().clone();
-        tokio::spawn(Run::new(self, request, (outputs, receipt), first).follow());
+        tokio::spawn(Run::new(self, wanted, (outputs, receipt), first).follow());
         Ok(job.by(name))
     }
 
     /// Looks for the first worker. One that is lost as it is asked is no reason to refuse: others may
     /// be about to come back.
-    async fn first(self: Arc<Inner>, request: &Request) -> Result<Attempt, Fault> {
+    async fn first(self: Arc<Inner>, wanted: &Wanted) -> Result<Attempt, Fault> {
         loop {
-            match self.clone().round(request.clone(), None).await {
+            match self.clone().round(wanted.clone(), None).await {
                 Err(Fault::Failed(_)) => sleep(ROUND_PAUSE).await,
                 found => return found,
             }
@@ -256,7 +270,7 @@ impl Inner {
     /// the next is asked as well, and the first to take the work has it.
     async fn round(
         self: Arc<Inner>,
-        request: Request,
+        wanted: Wanted,
         except: Option<WorkerId>,
     ) -> Result<Attempt, Fault> {
         let mut worst = Fault::Busy("no machine runs the model now".to_owned());
@@ -264,10 +278,10 @@ impl Inner {
         let (mut asked, mut waiting) = (FuturesUnordered::new(), Vec::new());
         loop {
             // Those who came back meanwhile are among them.
-            let order = self.order(&request).into_iter();
+            let order = self.order(&wanted.request).into_iter();
             if let Some(worker) = order.map(|it| it.worker).find(|it| !tried.contains(it)) {
-                let (inner, request) = (&self, &request);
-                asked.push(async move { (worker, inner.start(worker, request).await) });
+                let (inner, wanted) = (&self, &wanted);
+                asked.push(async move { (worker, inner.start(worker, wanted).await) });
                 tried.push(worker);
                 waiting.push(worker);
             }
@@ -302,13 +316,13 @@ impl Inner {
     /// where there is nobody else.
     async fn search(
         self: Arc<Inner>,
-        request: Request,
+        wanted: Wanted,
         lost: Option<WorkerId>,
     ) -> Result<Attempt, Fault> {
         let until = Instant::now() + RESUME_TIME_MAX;
         let mut except = lost;
         loop {
-            let why = match self.clone().round(request.clone(), except).await {
+            let why = match self.clone().round(wanted.clone(), except).await {
                 Ok(attempt) => return Ok(attempt),
                 Err(Fault::Never(why)) => return Err(Fault::Never(why)),
                 Err(Fault::Busy(why) | Fault::Stranger(why) | Fault::Failed(why)) => why,
@@ -321,36 +335,40 @@ impl Inner {
         }
     }
 
-    async fn start(
-        self: &Arc<Inner>,
-        worker: WorkerId,
-        request: &Request,
-    ) -> Result<Attempt, Fault> {
+    async fn start(self: &Arc<Inner>, worker: WorkerId, wanted: &Wanted) -> Result<Attempt, Fault> {
         self.table().began(worker);
         let place = Place { worker, inner: self.clone(), ended: false };
-        let source = match worker {
-            None => Source::Here(self.start_here(request)?),
-            Some(node) => Source::There(self.start_there(node, request).await?),
+        let (source, seed) = match worker {
+            None => {
+                let wanted = wanted.clone().seeded_here();
+                let seed = wanted.seed;
+                (Source::Here(self.start_here(wanted)?), seed)
+            }
+            Some(node) => {
+                let remote = self.start_there(node, wanted).await?;
+                let seed = remote.seed();
+                (Source::There(remote), seed)
+            }
         };
-        let given = request.said.len();
-        Ok(Attempt { place, source, given, first: None, last: None, tokens: 0 })
+        let given = wanted.request.said.len();
+        Ok(Attempt { place, source, seed, given, first: None, last: None, tokens: 0 })
     }
 
-    fn start_here(&self, request: &Request) -> Result<Job, Fault> {
+    fn start_here(&self, wanted: Wanted) -> Result<Job, Fault> {
         let none = || Fault::Busy("this node does not compute".to_owned());
         let here = self.here.as_ref().ok_or_else(none)?;
         here.ready().map_err(Fault::Failed)?;
-        here.submit_for(Class::Own, request.clone()).map_err(|not| Fault::Busy(not.reason))
+        here.submit_own(wanted).map_err(|not| Fault::Busy(not.reason))
     }
 
-    async fn start_there(&self, node: Hash, request: &Request) -> Result<Remote, Fault> {
+    async fn start_there(&self, node: Hash, wanted: &Wanted) -> Result<Remote, Fault> {
         let none = || Fault::Failed("there is no network".to_owned());
         let network = self.peers.network().ok_or_else(none)?;
-        match Remote::ask(network, node, &self.served.cid, request).await {
+        match Remote::ask(network, node, &self.served.cid, wanted).await {
             // Its announcement was here before this node's was there.
             Err(Fault::Stranger(_)) => {
                 self.peers.say_hello_to(network, node).await;
-                Remote::ask(network, node, &self.served.cid, request).await
+                Remote::ask(network, node, &self.served.cid, wanted).await
             }
             asked => asked,
         }
@@ -368,6 +386,7 @@ impl Attempt {
             Source::Here(job) => match job.next().await {
                 Some(Ok(output)) => Heard::Output(output),
                 Some(Err(Broken(why))) => return Err(Fault::Never(why)),
+                None if job.stop().is_raised() => Heard::Stopped,
                 None => return Err(Fault::Failed("the engine has stopped".to_owned())),
             },
         };
@@ -380,9 +399,17 @@ impl Attempt {
         Ok(heard)
     }
 
-    /// The id of the receipt of an answer that it has computed to its end. What another machine has
-    /// stated is kept here, if it is right.
-    fn receipt(&self, answer: &Request) -> Option<String> {
+    /// Asks for no more than there is.
+    fn stop(&self) {
+        match &self.source {
+            Source::Here(job) => job.stop().raise(),
+            Source::There(remote) => remote.stop(),
+        }
+    }
+
+    /// The id of the receipt of an answer that it has ended. What another machine has stated is kept
+    /// here, if it is right.
+    fn receipt(&self, answer: &Wanted) -> Option<String> {
         match &self.source {
             Source::Here(job) => job.receipt().said().map(str::to_owned),
             Source::There(remote) => {
@@ -429,18 +456,19 @@ impl Drop for Place {
 impl Run {
     fn new(
         inner: Arc<Inner>,
-        request: Request,
+        wanted: Wanted,
         (outputs, receipt): (Outputs, ReceiptSlot),
         first: Attempt,
     ) -> Run {
-        let candidates = inner.candidates(&request);
+        let wanted = wanted.with(first.seed);
+        let candidates = inner.candidates(&wanted.request);
         let candidate = candidates.iter().find(|it| it.worker == first.place.worker);
-        let prompt = request.prompt.len();
+        let prompt = wanted.request.prompt.len();
         let expected = candidate.map_or(0, |it| inner.table().patience(it, prompt, now()));
         let late = Duration::from_millis(expected.saturating_mul(HEDGE_FACTOR)).max(HEDGE_MIN);
         let (lead, late) = (Some(first), Some(Instant::now() + late));
         let (prompted, quiet, spare, asking, losses) = (false, false, None, None, 0);
-        Run { inner, request, prompted, outputs, receipt, lead, quiet, late, spare, asking, losses }
+        Run { inner, wanted, prompted, outputs, receipt, lead, quiet, late, spare, asking, losses }
     }
 
     /// Passes on what the workers say, until the answer has ended or nobody wants it.
@@ -495,6 +523,9 @@ impl Run {
                 return Ok(self.pass_on(output).await);
             }
             Event::Spare(Ok(Heard::Quiet)) => {}
+            // Nobody has asked it to.
+            Event::Lead(Ok(Heard::Stopped)) => self.lose(Fault::Failed("it stopped".to_owned()))?,
+            Event::Spare(Ok(Heard::Stopped)) => self.spare = None,
             Event::Lead(Err(Fault::Never(why)))
             | Event::Spare(Err(Fault::Never(why)))
             | Event::Asked(Err(Fault::Never(why))) => return Err(why),
@@ -512,6 +543,7 @@ impl Run {
             }
             Event::Unwanted => {
                 self.remember();
+                self.wind_up().await;
                 return Ok(Stage::Over);
             }
         }
@@ -542,7 +574,7 @@ impl Run {
             return Ok(());
         };
         let why = lead.end_of(fault);
-        let said = self.request.said.len();
+        let said = self.wanted.request.said.len();
         tracing::info!(worker = %name(lead.place.worker), said, why, "an answer goes to another worker");
         self.losses += 1;
         if self.losses > LOSSES_MAX {
@@ -560,9 +592,9 @@ impl Run {
     }
 
     /// What is left to compute.
-    fn rest(&self) -> Request {
-        let mut rest = self.request.clone();
-        rest.prompt_logprobs &= !self.prompted;
+    fn rest(&self) -> Wanted {
+        let mut rest = self.wanted.clone();
+        rest.request.prompt_logprobs &= !self.prompted;
         rest
     }
 
@@ -576,11 +608,10 @@ impl Run {
                 return Stage::Goes;
             }
             Output::Prompt { .. } => {}
-            Output::Token { token, .. } => self.request.said.push(*token),
+            Output::Token { token, .. } => self.wanted.request.said.push(*token),
             Output::Finished(_) => {
                 self.remember();
-                let receipt = self.lead.as_ref().and_then(|lead| lead.receipt(&self.request));
-                receipt.into_iter().for_each(|id| self.receipt.say(id));
+                self.say_receipt();
                 self.lead.take().into_iter().for_each(|mut lead| lead.end_well());
                 last = true;
             }
@@ -609,10 +640,37 @@ impl Run {
         Some(())
     }
 
+    /// Ends the work where it is, since nobody wants more, and keeps the receipt of what there is.
+    async fn wind_up(&mut self) {
+        (self.spare, self.asking) = (None, None);
+        let (Some(lead), said) = (&mut self.lead, &mut self.wanted.request.said) else { return };
+        lead.stop();
+        let rest = async {
+            loop {
+                match lead.next().await {
+                    Ok(Heard::Output(Output::Token { token, .. })) => said.push(token),
+                    Ok(Heard::Output(Output::Finished(_)) | Heard::Stopped) => return true,
+                    Ok(Heard::Output(Output::Prompt { .. }) | Heard::Quiet) => {}
+                    Err(_) => return false,
+                }
+            }
+        };
+        if let Ok(true) = timeout(STOP_TIME_MAX, rest).await {
+            self.say_receipt();
+        }
+    }
+
+    /// Says the id of the receipt of what the lead has computed, if there is one.
+    fn say_receipt(&self) {
+        let receipt = self.lead.as_ref().and_then(|lead| lead.receipt(&self.wanted));
+        receipt.into_iter().for_each(|id| self.receipt.say(id));
+    }
+
     /// The lead's cache has the conversation so far.
     fn remember(&self) {
         if let Some(lead) = self.lead.as_ref().filter(|it| it.tokens > 0) {
-            let tokens = [self.request.prompt.as_slice(), &self.request.said].concat();
+            let request = &self.wanted.request;
+            let tokens = [request.prompt.as_slice(), &request.said].concat();
             self.inner.table().remember(&tokens, lead.place.worker, now());
         }
     }

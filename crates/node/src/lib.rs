@@ -23,6 +23,7 @@ pub mod remembered;
 pub mod remote;
 pub mod route;
 pub mod routing;
+pub mod seeding;
 pub mod sensors;
 pub mod service;
 pub mod source;

@@ -17,16 +17,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use audit::commitment::{Leaves, blind, prompt_hash};
-use audit::receipt::{Asked, Identity, Payload, Receipt, Seeding, SignedReceipt, Terms};
+use audit::receipt::{Asked, Identity, Payload, Receipt, Seeding, SignedReceipt, Terms, numbers};
 use audit::verify::{Known, Wrong, verify};
 use engine::model::Model;
-use engine::request::Request;
 use types::bounded::List;
 use types::codec::{Malformed, encode};
 use types::id::{Cid, Hash};
 use types::node_key::NodeSecret;
 
 use crate::remote::Stated;
+use crate::seeding::{Nonces, SeedOf, Wanted, random};
 
 /// Receipts that are kept, at most: as many answers as one person asks for in days, in memory alone.
 pub const RECEIPTS_MAX: usize = 1_024;
@@ -67,7 +67,7 @@ struct Kept {
 enum NoReceipt {
     /// The machine has no randomness.
     #[error("no randomness: {0}")]
-    Random(getrandom::Error),
+    Random(#[from] getrandom::Error),
     /// The request is larger than a payload may be.
     #[error("the request is larger than a payload: {0}")]
     Size(#[from] Malformed),
@@ -92,24 +92,24 @@ impl Receipts {
     pub(crate) fn state(
         &self,
         gateway: Option<Hash>,
-        request: Request,
+        wanted: Wanted,
         chosen: &[u32],
         leaves: &Leaves,
     ) -> Option<Hash> {
         let gateway = gateway.unwrap_or_else(|| self.secret.key());
-        self.keep(self.make(gateway, request, chosen, leaves))
+        self.keep(self.make(gateway, wanted, chosen, leaves))
     }
 
-    /// Keeps what a worker has stated of an answer, if it is right; gives the receipt's id. The request
-    /// is that of the whole answer, of which the worker was given so many tokens.
+    /// Keeps what a worker has stated of an answer, if it is right; gives the receipt's id. What was
+    /// wanted is the whole answer, of which the worker was given so many tokens.
     pub(crate) fn take_in(
         &self,
         stated: &Stated,
         worker: Hash,
-        request: Request,
+        wanted: Wanted,
         given: usize,
     ) -> Option<Hash> {
-        self.keep(self.check(stated, worker, request, given))
+        self.keep(self.check(stated, worker, wanted, given))
     }
 
     fn keep(&self, made: Result<(Hash, Statement), NoReceipt>) -> Option<Hash> {
@@ -143,14 +143,16 @@ impl Receipts {
         &self,
         stated: &Stated,
         worker: Hash,
-        request: Request,
+        wanted: Wanted,
         given: usize,
     ) -> Result<(Hash, Statement), NoReceipt> {
         let signed = SignedReceipt::decode(&stated.receipt)?;
-        let (nonce, output) = (signed.receipt.terms.nonce, List::new(request.said.clone())?);
+        let nonce = signed.receipt.terms.nonce;
+        let output = List::new(wanted.request.said.clone())?;
+        let (asked, worker_nonce) = asked(wanted)?;
         let payload = Payload {
-            asked: asked(request)?,
-            worker_nonce: Hash::default(),
+            asked,
+            worker_nonce,
             // At most as many as there are positions.
             said: given as u32,
             output,
@@ -168,22 +170,18 @@ impl Receipts {
     fn make(
         &self,
         gateway: Hash,
-        request: Request,
+        wanted: Wanted,
         chosen: &[u32],
         leaves: &Leaves,
     ) -> Result<(Hash, Statement), NoReceipt> {
         let [nonce, blinding] = [random()?, random()?];
+        let request = &wanted.request;
         let root = leaves.root(&prompt_hash(&request.prompt));
         // A request has at most as many tokens as there are positions.
         let said = request.said.len() as u32;
         let output = List::new([request.said.as_slice(), chosen].concat())?;
-        let payload = Payload {
-            asked: asked(request)?,
-            worker_nonce: Hash::default(),
-            said,
-            output,
-            blinding: Some(blinding),
-        };
+        let (asked, worker_nonce) = asked(wanted)?;
+        let payload = Payload { asked, worker_nonce, said, output, blinding: Some(blinding) };
         let nodes = (self.secret.key(), gateway);
         let terms = Terms::unpaid(self.network, &self.identity, nodes, nonce);
         let blinded = Hash(blind(&root, &blinding.0));
@@ -214,36 +212,32 @@ impl Kept {
     }
 }
 
-/// What was asked, as a payload has it. Each of several choices reaches the engine as a request with a
-/// seed of its own, so that each is the first choice of its own request.
-fn asked(request: Request) -> Result<Asked, Malformed> {
+/// What was asked, as a payload has it, and the worker's nonce. Each of several choices reaches the
+/// engine as a request with a seed of its own, so that each is the first choice of its own request.
+fn asked(wanted: Wanted) -> Result<(Asked, Hash), Malformed> {
+    let Wanted { request, seed } = wanted;
     let sampling = request.sampling;
-    Ok(Asked {
+    let (seeding, client_nonce, worker_nonce) = match seed {
+        SeedOf::Both(Nonces { client, worker }) => (Seeding::Joint, client, worker),
+        SeedOf::Caller | SeedOf::Nobody => (Seeding::Fixed, Hash(sampling.seed.0), Hash::default()),
+    };
+    let asked = Asked {
         prompt: List::new(request.prompt)?,
         tokens_max: request.tokens_max,
         end_tokens: List::new(request.end_tokens)?,
-        temperature: sampling.temperature,
-        top_k: sampling.top_k,
-        top_p: sampling.top_p,
-        min_p: sampling.min_p,
-        repetition_penalty: sampling.repetition_penalty,
-        presence_penalty: sampling.presence_penalty,
-        frequency_penalty: sampling.frequency_penalty,
+        numbers: numbers(&sampling),
         biases: List::new(sampling.logit_bias)?,
-        seeding: Seeding::Fixed,
-        client_nonce: Hash(sampling.seed.0),
+        seeding,
+        client_nonce,
         choice: 0,
-    })
-}
-
-fn random() -> Result<Hash, NoReceipt> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(NoReceipt::Random)?;
-    Ok(Hash(bytes))
+    };
+    Ok((asked, worker_nonce))
 }
 
 #[cfg(test)]
 mod tests {
+    use engine::request::Request;
+
     use super::*;
 
     fn statement(size: usize) -> Statement {
@@ -263,33 +257,41 @@ mod tests {
         Receipts { secret, network, identity, kept: Mutex::default() }
     }
 
-    /// The request for an answer, of which these tokens are there.
-    fn request(said: Vec<u32>) -> Request {
-        Request { said, ..engine::fingerprint::standard_request(vec![1, 2], 3) }
+    /// An answer with a joint seed, of which these tokens are there.
+    fn wanted(said: Vec<u32>) -> Wanted {
+        let request = Request { said, ..engine::fingerprint::standard_request(vec![1, 2], 3) };
+        let nonces = Nonces { client: Hash([4; 32]), worker: Hash([5; 32]) };
+        Wanted { request, seed: SeedOf::Nobody }.with(SeedOf::Both(nonces))
     }
 
     #[test]
     fn a_gateway_keeps_what_is_right_and_the_worker_gives_it_once() {
         let (worker, gateway) = (receipts(1), receipts(2));
         let (key, leaves) = (worker.secret.key(), Leaves::default());
-        let id = worker.state(Some(gateway.secret.key()), request(vec![5]), &[6, 7], &leaves);
+        let id = worker.state(Some(gateway.secret.key()), wanted(vec![5]), &[6, 7], &leaves);
         let id = id.unwrap();
         let stated = worker.give(&id).unwrap();
         assert!(worker.give(&id).is_none() && worker.get(&id).is_none());
 
-        let whole = request(vec![5, 6, 7]);
+        let whole = wanted(vec![5, 6, 7]);
         assert_eq!(gateway.take_in(&stated, key, whole.clone(), 1), Some(id));
         assert_eq!(gateway.get(&id).unwrap().receipt, stated.receipt);
 
         let other = receipts(3);
         assert_eq!(other.take_in(&stated, key, whole.clone(), 1), None, "made for another");
-        let none = |stated: &Stated, worker: Hash, answer: &Request, given: usize| {
+        let none = |stated: &Stated, worker: Hash, answer: &Wanted, given: usize| {
             gateway.take_in(stated, worker, answer.clone(), given).is_none()
         };
         assert!(none(&stated, other.secret.key(), &whole, 1), "another's receipt");
         assert!(none(&stated, key, &whole, 0), "it was given more");
-        assert!(none(&stated, key, &request(vec![5, 6, 8]), 1), "another token");
-        assert!(none(&stated, key, &Request { prompt: vec![1], ..whole.clone() }, 1));
+        assert!(none(&stated, key, &wanted(vec![5, 6, 8]), 1), "another token");
+        let mut other = whole.clone();
+        other.request.prompt = vec![1];
+        assert!(none(&stated, key, &other, 1), "another prompt");
+        let nonces = Nonces { client: Hash([4; 32]), worker: Hash([6; 32]) };
+        assert!(none(&stated, key, &whole.clone().with(SeedOf::Both(nonces)), 1), "another nonce");
+        let caller = Wanted { seed: SeedOf::Caller, ..whole.clone() };
+        assert!(none(&stated, key, &caller, 1), "the seed as if the caller had chosen it");
         for at in 0..stated.receipt.len() {
             let mut altered = stated.clone();
             altered.receipt[at] ^= 1;

@@ -23,7 +23,9 @@ use engine::fingerprint::{standard_prompt, standard_request};
 use engine::model::Model;
 use engine::request::{Output, Request, SequenceId};
 use engine::trace::Observer;
-use gateway::backend::{Backend, Broken, Busy, Job, Pause, ReceiptSlot, ServedModel, Submitting};
+use gateway::backend::{
+    Backend, Broken, Busy, Job, Pause, ReceiptSlot, Seeding, ServedModel, StopSign, Submitting,
+};
 use gateway::limits::CHOICES_MAX;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -31,6 +33,7 @@ use types::id::Hash;
 
 use crate::preferences::{Gate, RETRY_AFTER_MAX, Rule, Verdict};
 use crate::receipts::Receipts;
+use crate::seeding::{SeedOf, Wanted};
 use crate::unfinished::Unfinished;
 
 /// Seconds after which a client that met a full queue may come back.
@@ -153,6 +156,7 @@ struct Terms {
 struct Held {
     class: Class,
     outputs: Outputs,
+    stop: StopSign,
     /// What its receipt is to be about, if there is to be one.
     account: Option<Box<Account>>,
     _seat: Seat,
@@ -163,7 +167,7 @@ struct Account {
     receipts: Arc<Receipts>,
     /// Who has asked; none for this node's own API.
     gateway: Option<Hash>,
-    request: Request,
+    wanted: Wanted,
     /// Tokens that the engine has chosen.
     chosen: Vec<u32>,
     slot: ReceiptSlot,
@@ -178,14 +182,23 @@ impl Account {
 
     /// States what was answered, if all of it was committed to.
     fn close(self, leaves: Option<Leaves>) {
-        let Account { receipts, gateway, request, chosen, slot } = self;
-        let id = leaves.and_then(|leaves| receipts.state(gateway, request, &chosen, &leaves));
+        let Account { receipts, gateway, wanted, chosen, slot } = self;
+        let id = leaves.and_then(|leaves| receipts.state(gateway, wanted, &chosen, &leaves));
         id.into_iter().for_each(|id| slot.say(id.to_string()));
+    }
+
+    /// States what there is of an answer that was stopped. Where no token was chosen, or not all were
+    /// committed to, nothing was done that anyone could check.
+    fn close_early(self, leaves: Leaves) {
+        let count = self.wanted.request.said.len() + self.chosen.len();
+        if !self.chosen.is_empty() && leaves.as_slice().len() == count {
+            self.close(Some(leaves));
+        }
     }
 }
 
 /// A request's place in the load, until it is dropped.
-struct Seat {
+pub(crate) struct Seat {
     load: watch::Sender<Load>,
     class: Class,
     memory: u64,
@@ -271,16 +284,34 @@ impl Worker {
     /// When the queue is full, or the owner's preferences do not let it run now.
     pub fn submit_for(&self, class: Class, request: Request) -> Result<Job, NotTaken> {
         let receipts = self.receipts.as_ref().filter(|_| class == Class::Own);
-        self.submit_with(class, request, receipts.map(|receipts| (receipts, None)))
+        let seat = self.place(class, &request)?;
+        let wanted = Wanted { request, seed: SeedOf::Caller };
+        self.submit_with(seat, wanted, receipts.map(|receipts| (receipts, None)))
     }
 
-    /// Queues one sequence of another node, which is to have the receipt.
+    /// Queues one sequence of this node's own API, and makes its seed where it is open.
     ///
     /// # Errors
     /// As `submit_for`.
-    pub(crate) fn submit_from(&self, gateway: Hash, request: Request) -> Result<Job, NotTaken> {
+    pub(crate) fn submit_own(&self, wanted: Wanted) -> Result<Job, NotTaken> {
+        let seat = self.place(Class::Own, &wanted.request)?;
+        let receipts = self.receipts.as_ref().map(|receipts| (receipts, None));
+        self.submit_with(seat, wanted.seeded_here(), receipts)
+    }
+
+    /// Queues one sequence of another node, for which there is a place. That node is to have the
+    /// receipt.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub(crate) fn submit_from(
+        &self,
+        seat: Seat,
+        gateway: Hash,
+        wanted: Wanted,
+    ) -> Result<Job, NotTaken> {
         let receipts = self.receipts.as_ref().map(|receipts| (receipts, Some(gateway)));
-        self.submit_with(Class::Others, request, receipts)
+        self.submit_with(seat, wanted, receipts)
     }
 
     /// Who makes receipts of what it computes, if someone does.
@@ -288,16 +319,15 @@ impl Worker {
         self.receipts.as_ref()
     }
 
-    fn submit_with(
-        &self,
-        class: Class,
-        request: Request,
-        receipts: Option<(&Arc<Receipts>, Option<Hash>)>,
-    ) -> Result<Job, NotTaken> {
+    /// Keeps a place for a sequence.
+    ///
+    /// # Errors
+    /// As `submit_for`.
+    pub(crate) fn place(&self, class: Class, request: &Request) -> Result<Seat, NotTaken> {
         let memory_max = self.check(class)?;
         let memory = match class {
             Class::Own => 0,
-            Class::Others => Engine::kv_size(&self.model, &request) as u64,
+            Class::Others => Engine::kv_size(&self.model, request) as u64,
         };
         if let Some(max) = memory_max.filter(|max| memory > *max) {
             let reason = format!(
@@ -308,18 +338,28 @@ impl Worker {
             let code = Rule::Memory.code();
             return Err(NotTaken { code, reason, retry_after: RETRY_AFTER_MAX });
         }
-        let seat = self.seat(class, memory, memory_max)?;
+        self.seat(class, memory, memory_max)
+    }
+
+    fn submit_with(
+        &self,
+        seat: Seat,
+        wanted: Wanted,
+        receipts: Option<(&Arc<Receipts>, Option<Hash>)>,
+    ) -> Result<Job, NotTaken> {
         let (outputs, job) = Job::channel();
+        let request = wanted.request.clone();
         let account = receipts.map(|(receipts, gateway)| {
             Box::new(Account {
                 receipts: Arc::clone(receipts),
                 gateway,
-                request: request.clone(),
+                wanted,
                 chosen: Vec::new(),
                 slot: job.receipt().clone(),
             })
         });
-        let held = Held { class, outputs, account, _seat: seat };
+        let (class, stop) = (seat.class, job.stop().clone());
+        let held = Held { class, outputs, stop, account, _seat: seat };
         let sent = self.messages.send(Message::Take(held, request));
         sent.map_err(|_| NotTaken::busy("the engine has stopped"))?;
         Ok(job)
@@ -386,8 +426,13 @@ impl Backend for Worker {
         vec![self.served.clone()]
     }
 
-    fn submit<'a>(&'a self, _model: &'a ServedModel, request: Request) -> Submitting<'a> {
-        let taken = self.submit_for(Class::Own, request);
+    fn submit<'a>(
+        &'a self,
+        _model: &'a ServedModel,
+        request: Request,
+        seeding: Seeding,
+    ) -> Submitting<'a> {
+        let taken = self.submit_own(Wanted::of(request, seeding));
         Box::pin(std::future::ready(taken.map_err(|it| Busy { retry_after: it.retry_after })))
     }
 
@@ -422,7 +467,9 @@ impl Worker {
     async fn measure_run(&self, prompt: Vec<u32>) -> Option<(u32, u32)> {
         let started = Instant::now();
         let request = standard_request(prompt, 1 + MEASURED_ANSWER);
-        let mut job = self.submit_with(Class::Own, request, None).ok()?;
+        let seat = self.place(Class::Own, &request).ok()?;
+        let wanted = Wanted { request, seed: SeedOf::Caller };
+        let mut job = self.submit_with(seat, wanted, None).ok()?;
         let (mut first, mut last) = (None, started);
         loop {
             match job.next().await?.ok()? {
@@ -495,7 +542,7 @@ impl Loop {
                 match self.engine.submit_with(request, held.class.priority()) {
                     Ok(id) => {
                         if let Some(account) = &held.account {
-                            let Request { prompt, said, .. } = &account.request;
+                            let Request { prompt, said, .. } = &account.wanted.request;
                             let known = self.unfinished.take(prompt, said);
                             self.engine.skip_shown(id, known.as_slice().len());
                             // One too many has no receipt.
@@ -562,9 +609,11 @@ impl Loop {
         });
     }
 
-    /// Cancels the sequences whose clients have gone.
+    /// Cancels the sequences whose clients have gone, and ends those of which no more is wanted.
     fn drop_abandoned(&mut self) {
-        let gone = |(id, held): (&SequenceId, &Held)| held.outputs.is_closed().then_some(*id);
+        let gone = |(id, held): (&SequenceId, &Held)| {
+            (held.outputs.is_closed() || held.stop.is_raised()).then_some(*id)
+        };
         let gone: Vec<SequenceId> = self.held.iter().filter_map(gone).collect();
         for id in gone {
             drop(self.leave(id));
@@ -596,8 +645,12 @@ impl Loop {
         let leaves = self.committer.take(id);
         let mut held = self.held.remove(&id)?;
         if let (Some(leaves), Some(account)) = (leaves, held.account.take()) {
-            let output = [account.request.said.as_slice(), &account.chosen].concat();
-            self.unfinished.keep(account.request.prompt, output, leaves);
+            let request = &account.wanted.request;
+            let output = [request.said.as_slice(), &account.chosen].concat();
+            self.unfinished.keep(request.prompt.clone(), output, leaves.clone());
+            if held.stop.is_raised() {
+                account.close_early(leaves);
+            }
         }
         Some(held)
     }

@@ -19,6 +19,7 @@ use types::bounded::List;
 use types::codec::{decode, encode};
 use types::id::{Address, Cid, Hash};
 use types::node_key::NodeSecret;
+use types::sampling::SamplingNumbers;
 
 use crate::{alone, model, options, tokens};
 
@@ -54,13 +55,15 @@ fn asked() -> Asked {
         prompt: List::new(tokens(21, 6)).unwrap(),
         tokens_max: 12,
         end_tokens: List::new(vec![149]).unwrap(),
-        temperature: 1 << 16,
-        top_k: 40,
-        top_p: 62_000,
-        min_p: 100,
-        repetition_penalty: 70_000,
-        presence_penalty: -5,
-        frequency_penalty: 6,
+        numbers: SamplingNumbers {
+            temperature: 1 << 16,
+            top_k: 40,
+            top_p: 62_000,
+            min_p: 100,
+            repetition_penalty: 70_000,
+            presence_penalty: -5,
+            frequency_penalty: 6,
+        },
         biases: List::new(vec![(3, -70_000), (5, 9)]).unwrap(),
         seeding: Seeding::Joint,
         client_nonce: Hash([12; 32]),
@@ -167,13 +170,13 @@ const ALTERATIONS: [(&str, Alter); 40] = [
     ("channel", |it| it.terms.channel = 99),
     ("sequence", |it| it.terms.sequence = 99),
     ("nonce", |it| it.terms.nonce = Hash([99; 32])),
-    ("temperature", |it| it.choosing.temperature = 99),
-    ("top_k", |it| it.choosing.top_k = 99),
-    ("top_p", |it| it.choosing.top_p = 99),
-    ("min_p", |it| it.choosing.min_p = 99),
-    ("repetition_penalty", |it| it.choosing.repetition_penalty = 99),
-    ("presence_penalty", |it| it.choosing.presence_penalty = 99),
-    ("frequency_penalty", |it| it.choosing.frequency_penalty = 99),
+    ("temperature", |it| it.choosing.numbers.temperature = 99),
+    ("top_k", |it| it.choosing.numbers.top_k = 99),
+    ("top_p", |it| it.choosing.numbers.top_p = 99),
+    ("min_p", |it| it.choosing.numbers.min_p = 99),
+    ("repetition_penalty", |it| it.choosing.numbers.repetition_penalty = 99),
+    ("presence_penalty", |it| it.choosing.numbers.presence_penalty = 99),
+    ("frequency_penalty", |it| it.choosing.numbers.frequency_penalty = 99),
     ("biases", |it| it.choosing.biases = Hash([99; 32])),
     ("seeding", |it| it.choosing.seeding = Seeding::Fixed),
     ("client_nonce", |it| it.choosing.client_nonce = Hash([99; 32])),
@@ -266,7 +269,10 @@ fn a_worker_that_lies_consistently_is_found_by_the_replay_or_by_the_rules() {
     let found = wrong(&state(&more), &more, &replay_of(&more));
     assert_eq!(found, "output_tokens", "more than was asked for");
 
-    let asked = Asked { top_p: 0, ..payload.asked.clone() };
+    let asked = Asked {
+        numbers: SamplingNumbers { top_p: 0, ..payload.asked.numbers.clone() },
+        ..payload.asked.clone()
+    };
     let none = Payload { asked, ..payload.clone() };
     assert_eq!(wrong(&state(&none), &none, &replay_of(&payload)), "top_p", "no such sampling");
 

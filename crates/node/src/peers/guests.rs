@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use engine::request::Request;
 use futures_util::{AsyncReadExt as _, AsyncWriteExt as _};
-use gateway::backend::Job;
 use network::frame;
 use network::membership::{PASS_TIME, PASSES_MAX, Passes, SignedPass};
 use network::messages::{KNOCK_SIZE_MAX, Knock, Reply, Welcome, words};
@@ -25,9 +24,9 @@ use types::bounded::List;
 use types::id::Hash;
 
 use super::{HELLO_TIME_MAX, Peers, now};
-use crate::remote;
+use crate::remote::serving::{self, Begin, Refusal};
 use crate::supervisor::Supervisor;
-use crate::worker::Worker;
+use crate::worker::{Class, NotTaken, Worker};
 
 /// Streams of one purpose that are served at once, at most.
 const STREAMS_MAX: usize = 256;
@@ -74,10 +73,10 @@ pub(super) fn receive(
         let supervisor = supervisor.clone();
         async move {
             let worker = supervisor.as_ref().map(|it| it.worker().as_ref());
-            let submit = |model: &str, request| peers.submit(worker, &node, model, request);
+            let admit = |model: &str, request: &Request| peers.admit(worker, node, model, request);
             let traffic = supervisor.as_ref().map(|it| it.traffic()).unwrap_or_default();
             let state = |id: &str| worker?.receipts()?.give(&Hash::parse(id)?);
-            remote::serve(traffic.counted(stream), submit, state).await;
+            serving::serve(traffic.counted(stream), admit, state).await;
         }
     })
 }
@@ -149,15 +148,15 @@ impl Peers {
         })
     }
 
-    /// Queues a sequence for another member.
-    fn submit(
+    /// Keeps a place for a sequence of another member.
+    fn admit<'a>(
         &self,
-        worker: Option<&Worker>,
-        node: &Hash,
+        worker: Option<&'a Worker>,
+        node: Hash,
         model: &str,
-        request: Request,
-    ) -> Result<Job, (Cause, String)> {
-        if !self.state().is_member(node, now()) {
+        request: &Request,
+    ) -> Result<Begin<'a>, Refusal> {
+        if !self.state().is_member(&node, now()) {
             let why = "say hello first: no announcement of yours counts here and now";
             return Err((Cause::Stranger, why.to_owned()));
         }
@@ -167,11 +166,14 @@ impl Peers {
         if worker.served().cid != model {
             return Err((Cause::Model, format!("this node runs {}", worker.served().cid)));
         }
-        worker.submit_from(*node, request).map_err(|not| {
-            let cause = if not.status() == 429 { Cause::Busy } else { Cause::Paused };
-            (cause, format!("{} ({}); come back in {} s", not.reason, not.code, not.retry_after))
-        })
+        let seat = worker.place(Class::Others, request).map_err(refusal)?;
+        Ok(Box::new(move |wanted| worker.submit_from(seat, node, wanted).map_err(refusal)))
     }
+}
+
+fn refusal(not: NotTaken) -> Refusal {
+    let cause = if not.status() == 429 { Cause::Busy } else { Cause::Paused };
+    (cause, format!("{} ({}); come back in {} s", not.reason, not.code, not.retry_after))
 }
 
 /// Carries bytes between a stream and an address until either side has ended.
