@@ -217,6 +217,9 @@ pub(crate) struct VerifyArguments {
     /// is computed again
     #[arg(long, value_name = "FILE")]
     pub(crate) payload: Option<PathBuf>,
+    /// The key of the machine whose signature is expected, as `mashaa peers` shows it
+    #[arg(long, value_name = "KEY")]
+    pub(crate) worker: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ use node::receipts::Receipts;
 use node::service::{self, Roles, Serving};
 use node::supervisor::Supervisor;
 use node::worker::Worker;
+use types::id::Cid;
 
 use crate::context::Context;
 use crate::network;
@@ -32,8 +33,11 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let slots = u32::try_from(options.sequences_max).unwrap_or(u32::MAX);
     let ledger = network::settings(context)?;
     let cid = &opened.served.cid;
-    let receipts = Receipts::new(ledger.secret.clone(), ledger.genesis.hash(), cid, &opened.model);
-    let receipts = Arc::new(receipts.with_context(|| format!("{cid} is no CID"))?);
+    let of = Cid::parse(cid).with_context(|| format!("{cid} is no CID"))?;
+    let (folder, secret) = (context.home.receipts(), ledger.secret.clone());
+    let shown = folder.display().to_string();
+    let receipts = Receipts::open(folder, secret, ledger.genesis.hash(), (of, &opened.model));
+    let receipts = Arc::new(receipts.context(shown)?);
     let (served, supervisor) = match peers::is_yes(context, "compute")? {
         true => {
             let worker = Arc::new(Worker::start(

@@ -6,6 +6,7 @@
 //! models/       one small file a model: which blobs it is
 //! ledger/       genesis, node key, blocks and state
 //! wallets/      one keystore a wallet, and the passphrases of those that need no person
+//! receipts/     receipts of the last answers, and what they are about
 //! worker/       a pause that lasts, and the month's traffic for others
 //! copies/       who keeps copies of pins, and what is kept for others
 //! work/         files that are not complete
@@ -117,6 +118,12 @@ impl Home {
     #[must_use]
     pub fn wallets(&self) -> PathBuf {
         self.path.join("wallets")
+    }
+
+    /// Receipts of answers.
+    #[must_use]
+    pub fn receipts(&self) -> PathBuf {
+        self.path.join("receipts")
     }
 
     /// What a worker remembers.

@@ -1,20 +1,23 @@
 //! The receipts of answers, and their payloads.
 //!
-//! Of an answer that this node computes to its end there is a receipt that its key has signed, also
-//! where another node has asked for it, which then keeps it. Nobody pays yet, and the receipt says so
+//! Of an answer that this node computes there is a receipt that its key has signed, also where another
+//! node has asked for it, which then keeps it. Nobody pays yet, and the receipt says so
 //! (`docs/spec/receipt.md`, section 1.1).
 //!
 //! Invariants:
 //! - What another node has stated is kept only if it is right, as far as can be told without computing
 //!   the answer again.
-//! - At most `RECEIPTS_MAX` are kept, with at most `PAYLOADS_SIZE_MAX` bytes of payloads; the oldest
-//!   go first.
+//! - What was made for another node waits in memory until it is given away, at most `GIVEN_MAX`.
 //! - Without randomness there is no receipt: its root could be guessed.
 //!
-//! Not here: a receipt's bytes (`audit::receipt`), who may read what (`control`).
+//! Not here: the files (`kept`), a receipt's bytes (`audit::receipt`), who may read what (`control`).
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+mod kept;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use audit::commitment::{Leaves, blind, prompt_hash};
 use audit::receipt::{Asked, Identity, Payload, Receipt, Seeding, SignedReceipt, Terms, numbers};
@@ -25,13 +28,12 @@ use types::codec::{Malformed, encode};
 use types::id::{Cid, Hash};
 use types::node_key::NodeSecret;
 
+use self::kept::Kept;
 use crate::remote::Stated;
 use crate::seeding::{Nonces, SeedOf, Wanted, random};
 
-/// Receipts that are kept, at most: as many answers as one person asks for in days, in memory alone.
-pub const RECEIPTS_MAX: usize = 1_024;
-/// Bytes of their payloads, at most: some sixty of the longest context, thousands of usual ones.
-pub const PAYLOADS_SIZE_MAX: usize = 64 << 20;
+/// Receipts that wait to be given away, at most: one for each stream on which others ask.
+const GIVEN_MAX: usize = 256;
 
 /// Makes receipts, and keeps the last.
 #[derive(Debug)]
@@ -40,26 +42,19 @@ pub struct Receipts {
     network: Hash,
     identity: Identity,
     kept: Mutex<Kept>,
+    /// For other nodes, the oldest first.
+    given: Mutex<VecDeque<(Hash, Stated)>>,
 }
 
 /// A signed receipt and what it is about, as bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Statement {
+    /// What it says.
+    pub signed: SignedReceipt,
     /// The signed receipt.
     pub receipt: Vec<u8>,
     /// The payload.
     pub payload: Vec<u8>,
-    /// What hides the root, which is in the payload as well.
-    blinding: Hash,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    statements: BTreeMap<Hash, Arc<Statement>>,
-    /// The oldest first.
-    order: VecDeque<Hash>,
-    /// Bytes of the payloads.
-    size: usize,
 }
 
 /// Why there is no receipt of an answer.
@@ -77,18 +72,29 @@ enum NoReceipt {
     /// What another node has stated is wrong.
     #[error(transparent)]
     Wrong(#[from] Wrong),
+    /// It cannot be kept.
+    #[error("the disk: {0}")]
+    Disk(#[from] io::Error),
 }
 
 impl Receipts {
-    /// Those of a node of a network that computes with this model. None where the name is no CID.
-    #[must_use]
-    pub fn new(secret: NodeSecret, network: Hash, cid: &str, model: &Model) -> Option<Receipts> {
-        let identity = Identity::of(Cid::parse(cid)?, model);
-        Some(Receipts { secret, network, identity, kept: Mutex::default() })
+    /// Those of a node of a network that computes with this model, and those that its folder has.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn open(
+        folder: PathBuf,
+        secret: NodeSecret,
+        network: Hash,
+        (cid, model): (Cid, &Model),
+    ) -> io::Result<Receipts> {
+        let kept = Mutex::new(Kept::open(folder)?);
+        let (identity, given) = (Identity::of(cid, model), Mutex::default());
+        Ok(Receipts { secret, network, identity, kept, given })
     }
 
-    /// States what was answered to a gateway, or to this node's own API; keeps it, and gives the
-    /// receipt's id. `chosen` are the tokens that the engine has chosen.
+    /// States what was answered to a gateway, to which it is given then, or to this node's own API, and
+    /// keeps that; gives the receipt's id. `chosen` are the tokens that the engine has chosen.
     pub(crate) fn state(
         &self,
         gateway: Option<Hash>,
@@ -96,8 +102,15 @@ impl Receipts {
         chosen: &[u32],
         leaves: &Leaves,
     ) -> Option<Hash> {
-        let gateway = gateway.unwrap_or_else(|| self.secret.key());
-        self.keep(self.make(gateway, wanted, chosen, leaves))
+        let (node, is_own) = (gateway.unwrap_or_else(|| self.secret.key()), gateway.is_none());
+        let made = self.make(node, wanted, chosen, leaves);
+        self.told(made.and_then(|(id, statement, blinding)| {
+            match is_own {
+                true => self.kept().keep(id, &statement)?,
+                false => self.leave(id, Stated { receipt: statement.receipt, blinding }),
+            }
+            Ok(id)
+        }))
     }
 
     /// Keeps what a worker has stated of an answer, if it is right; gives the receipt's id. What was
@@ -109,34 +122,50 @@ impl Receipts {
         wanted: Wanted,
         given: usize,
     ) -> Option<Hash> {
-        self.keep(self.check(stated, worker, wanted, given))
+        let checked = self.check(stated, worker, wanted, given);
+        self.told(checked.and_then(|(id, statement)| {
+            self.kept().keep(id, &statement)?;
+            Ok(id)
+        }))
     }
 
-    fn keep(&self, made: Result<(Hash, Statement), NoReceipt>) -> Option<Hash> {
-        match made {
-            Ok((id, statement)) => {
-                self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(id, statement);
-                Some(id)
-            }
-            Err(why) => {
-                tracing::warn!(%why, "an answer has no receipt");
-                None
-            }
+    /// Says in the log why there is none.
+    fn told(&self, made: Result<Hash, NoReceipt>) -> Option<Hash> {
+        made.inspect_err(|why| tracing::warn!(%why, "an answer has no receipt")).ok()
+    }
+
+    /// Leaves what another node is to be given.
+    fn leave(&self, id: Hash, stated: Stated) {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.len() >= GIVEN_MAX {
+            given.pop_front();
         }
+        given.push_back((id, stated));
     }
 
     /// Gives away what was stated to another node, which keeps it itself.
     pub(crate) fn give(&self, id: &Hash) -> Option<Stated> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let statement = kept.remove(id)?;
-        Some(Stated { receipt: statement.receipt.clone(), blinding: statement.blinding })
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = given.iter().position(|(it, _)| it == id)?;
+        given.remove(at).map(|(_, stated)| stated)
     }
 
     /// A receipt that is still kept.
     #[must_use]
-    pub fn get(&self, id: &Hash) -> Option<Arc<Statement>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.statements.get(id).cloned()
+    pub fn get(&self, id: &Hash) -> Option<Statement> {
+        self.kept().get(id)
+    }
+
+    /// The last receipts that are kept, the latest first.
+    #[must_use]
+    pub fn last(&self, count: usize) -> Vec<Receipt> {
+        let kept = self.kept();
+        let last = kept.last(count).into_iter().filter_map(|id| kept.get(&id));
+        last.map(|statement| statement.signed.receipt).collect()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check(
@@ -163,8 +192,7 @@ impl Receipts {
         let known = Known { terms: Some(&terms), payload: Some(&payload), ..Known::default() };
         verify(&signed, known)?;
         let (receipt, payload) = (stated.receipt.clone(), encode(&payload));
-        let id = signed.receipt.id();
-        Ok((id, Statement { receipt, payload, blinding: stated.blinding }))
+        Ok((signed.receipt.id(), Statement { signed, receipt, payload }))
     }
 
     fn make(
@@ -173,7 +201,7 @@ impl Receipts {
         wanted: Wanted,
         chosen: &[u32],
         leaves: &Leaves,
-    ) -> Result<(Hash, Statement), NoReceipt> {
+    ) -> Result<(Hash, Statement, Hash), NoReceipt> {
         let [nonce, blinding] = [random()?, random()?];
         let request = &wanted.request;
         let root = leaves.root(&prompt_hash(&request.prompt));
@@ -187,28 +215,8 @@ impl Receipts {
         let blinded = Hash(blind(&root, &blinding.0));
         let receipt = Receipt::of(terms, &payload, blinded).ok_or(NoReceipt::Counts)?;
         let (id, signed) = (receipt.id(), receipt.sign(&self.secret));
-        Ok((id, Statement { receipt: encode(&signed), payload: encode(&payload), blinding }))
-    }
-}
-
-impl Kept {
-    fn keep(&mut self, id: Hash, statement: Statement) {
-        self.size += statement.payload.len();
-        self.statements.insert(id, Arc::new(statement));
-        self.order.push_back(id);
-        while self.order.len() > RECEIPTS_MAX || self.size > PAYLOADS_SIZE_MAX {
-            let Some(oldest) = self.order.front().copied() else { return };
-            self.remove(&oldest);
-        }
-    }
-
-    fn remove(&mut self, id: &Hash) -> Option<Arc<Statement>> {
-        // Those that leave early are among the last.
-        let at = self.order.iter().rposition(|it| it == id)?;
-        self.order.remove(at);
-        let gone = self.statements.remove(id)?;
-        self.size -= gone.payload.len();
-        Some(gone)
+        let (receipt, payload) = (encode(&signed), encode(&payload));
+        Ok((id, Statement { signed, receipt, payload }, blinding))
     }
 }
 
@@ -237,24 +245,24 @@ fn asked(wanted: Wanted) -> Result<(Asked, Hash), Malformed> {
 #[cfg(test)]
 mod tests {
     use engine::request::Request;
+    use tempfile::{TempDir, tempdir};
 
     use super::*;
 
-    fn statement(size: usize) -> Statement {
-        Statement { receipt: Vec::new(), payload: vec![0; size], blinding: Hash::default() }
+    /// A receipt and its payload.
+    pub(super) fn statement(of: u8) -> (Hash, Statement) {
+        let made = receipts(of).0.make(Hash([of; 32]), wanted(vec![]), &[5], &Leaves::default());
+        let (id, statement, _) = made.unwrap();
+        (id, statement)
     }
 
-    fn id(number: usize) -> Hash {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&number.to_le_bytes());
-        Hash(bytes)
-    }
-
-    fn receipts(of: u8) -> Receipts {
+    fn receipts(of: u8) -> (Receipts, TempDir) {
         let (zero, model) = (Hash::default(), Cid::raw(Hash([3; 32])));
         let identity = Identity { model, tokenizer: zero, template: zero, profile: 1 };
         let (secret, network) = (NodeSecret::new([of; 32]), Hash([9; 32]));
-        Receipts { secret, network, identity, kept: Mutex::default() }
+        let folder = tempdir().unwrap();
+        let kept = Mutex::new(Kept::open(folder.path().to_path_buf()).unwrap());
+        (Receipts { secret, network, identity, kept, given: Mutex::default() }, folder)
     }
 
     /// An answer with a joint seed, of which these tokens are there.
@@ -266,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_gateway_keeps_what_is_right_and_the_worker_gives_it_once() {
-        let (worker, gateway) = (receipts(1), receipts(2));
+        let ((worker, _one), (gateway, _two)) = (receipts(1), receipts(2));
         let (key, leaves) = (worker.secret.key(), Leaves::default());
         let id = worker.state(Some(gateway.secret.key()), wanted(vec![5]), &[6, 7], &leaves);
         let id = id.unwrap();
@@ -277,7 +285,7 @@ mod tests {
         assert_eq!(gateway.take_in(&stated, key, whole.clone(), 1), Some(id));
         assert_eq!(gateway.get(&id).unwrap().receipt, stated.receipt);
 
-        let other = receipts(3);
+        let (other, _three) = receipts(3);
         assert_eq!(other.take_in(&stated, key, whole.clone(), 1), None, "made for another");
         let none = |stated: &Stated, worker: Hash, answer: &Wanted, given: usize| {
             gateway.take_in(stated, worker, answer.clone(), given).is_none()
@@ -300,25 +308,13 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_receipts_go_first() {
-        let mut kept = Kept::default();
-        for number in 0..=RECEIPTS_MAX {
-            kept.keep(id(number), statement(1));
-        }
-        assert_eq!((kept.statements.len(), kept.size), (RECEIPTS_MAX, RECEIPTS_MAX));
-        assert!(!kept.statements.contains_key(&id(0)) && kept.statements.contains_key(&id(1)));
-    }
-
-    #[test]
-    fn payloads_take_no_more_memory_than_they_may() {
-        let mut kept = Kept::default();
-        for number in 0..5 {
-            kept.keep(id(number), statement(PAYLOADS_SIZE_MAX / 4));
-        }
-        assert_eq!((kept.statements.len(), kept.size), (4, PAYLOADS_SIZE_MAX));
-        kept.keep(id(5), statement(PAYLOADS_SIZE_MAX));
-        assert_eq!((kept.order.len(), kept.size), (1, PAYLOADS_SIZE_MAX));
-        kept.keep(id(6), statement(PAYLOADS_SIZE_MAX + 1));
-        assert_eq!((kept.statements.len(), kept.size), (0, 0));
+    fn no_more_waits_to_be_given_away_than_may() {
+        let (worker, _folder) = receipts(1);
+        let stated = Stated { receipt: vec![], blinding: Hash::default() };
+        let id = |number: usize| Hash([u8::try_from(number).unwrap_or(255); 32]);
+        (0..GIVEN_MAX).for_each(|number| worker.leave(id(number), stated.clone()));
+        worker.leave(Hash([9; 32]), stated.clone());
+        assert_eq!(worker.give(&id(0)), None, "the oldest went");
+        assert_eq!(worker.give(&id(1)), Some(stated));
     }
 }

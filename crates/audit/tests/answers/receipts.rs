@@ -104,6 +104,7 @@ fn wrong(signed: &SignedReceipt, payload: &Payload, replayed: &Replayed) -> &'st
     let terms = terms();
     let known = Known {
         terms: Some(&terms),
+        worker: None,
         payload: Some(payload),
         replayed: Some(replayed),
         identity: Some(&terms.identity()),
@@ -121,12 +122,15 @@ fn an_answer_is_verified_whether_it_is_long_or_one_token() {
         let terms = terms();
         let all = Known {
             terms: Some(&terms),
+            worker: None,
             identity: Some(&terms.identity()),
             payload: Some(&payload),
             replayed: Some(&replayed),
         };
         let report = verify(&signed, all).unwrap();
-        use Check::{Answer, Artifact, Choices, Due, Request, Root, Seed, Signature, Terms};
+        use Check::{
+            Answer, Artifact, Choices, Due, Request, Root, Seed, Signature, Terms, Worker,
+        };
         let checks = [Terms, Artifact, Request, Answer, Seed, Due, Choices, Root, Signature];
         assert_eq!(report, Report { checked: checks.to_vec(), unchecked: vec![] });
 
@@ -134,6 +138,7 @@ fn an_answer_is_verified_whether_it_is_long_or_one_token() {
         assert_eq!(file_only.checked, [Seed, Due, Signature]);
         let missing = [
             (Terms, Missing::Terms),
+            (Worker, Missing::Worker),
             (Artifact, Missing::Artifact),
             (Request, Missing::Payload),
             (Answer, Missing::Payload),
@@ -211,6 +216,9 @@ fn every_field_altered_in_turn_is_named() {
         // Whoever knows nothing else still sees that it was changed after it was signed.
         assert_eq!(verify(&forged, Known::default()).is_err(), is_changed, "{field}");
     }
+    let expected = |worker| verify(&signed, Known { worker, ..Known::default() });
+    assert!(expected(Some(secret().key())).unwrap().checked.contains(&Check::Worker));
+    assert_eq!(expected(Some(Hash([1; 32]))).unwrap_err().field, "worker_key");
     let mut forged = signed.clone();
     forged.signature.0[5] ^= 1;
     assert_eq!(wrong(&forged, &payload, &replayed), "signature");
@@ -282,7 +290,7 @@ fn a_worker_that_lies_consistently_is_found_by_the_replay_or_by_the_rules() {
     let known = Known { payload: Some(&payload), replayed: Some(&replayed), ..Known::default() };
     let report = verify(&fast, known).unwrap();
     let missing = [Check::Choices, Check::Root].map(|check| (check, Missing::Promise));
-    assert_eq!(report.unchecked[2..], missing);
+    assert_eq!(report.unchecked[3..], missing);
 }
 
 #[test]
