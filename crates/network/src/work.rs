@@ -11,10 +11,12 @@
 
 use std::time::Duration;
 
+use types::amount::{Amount, Epoch};
 use types::bounded::{List, Text};
 use types::codec::{Canonical, Malformed, Reader};
 use types::id::Hash;
 use types::sampling::SamplingNumbers;
+use types::signature::Signature;
 
 use crate::membership::NAME_SIZE_MAX;
 use crate::messages::Words;
@@ -63,6 +65,22 @@ types::record! {
         logprobs: Option<u8>,
         /// Whether the prompt's own scores are told.
         prompt_logprobs: bool,
+        /// How it is paid for, if it is.
+        payment: Option<Payment>,
+    }
+}
+
+types::record! {
+    /// How an answer is paid for (`docs/spec/receipt.md`, section 1.2).
+    Payment {
+        /// The number of the channel that pays.
+        channel: u64,
+        /// For a million tokens, of the prompt and of the answer alike.
+        price: Amount,
+        /// In which the answer is given.
+        epoch: Epoch,
+        /// Used once by the gateway.
+        nonce: Hash,
     }
 }
 
@@ -90,6 +108,9 @@ pub enum Note {
     Nonce(Hash),
     /// 1: no more tokens are wanted; what there is ends with its receipt.
     Stop,
+    /// 2: what the gateway grants of the channel in all, and its signature of that voucher; after the
+    /// receipt of an answer that is paid for.
+    Voucher(Amount, Signature),
 }
 
 types::record! {
@@ -123,6 +144,8 @@ types::words! {
         5 Request = "request",
         /// Its engine failed.
         6 Failed = "failed",
+        /// It is not paid for as it should be.
+        7 Unpaid = "unpaid",
     }
 }
 
@@ -197,6 +220,11 @@ impl Canonical for Note {
                 nonce.write(out);
             }
             Note::Stop => out.push(1),
+            Note::Voucher(cumulative, signature) => {
+                out.push(2);
+                cumulative.write(out);
+                signature.write(out);
+            }
         }
     }
 
@@ -204,6 +232,7 @@ impl Canonical for Note {
         match u8::read(reader)? {
             0 => Ok(Note::Nonce(Hash::read(reader)?)),
             1 => Ok(Note::Stop),
+            2 => Ok(Note::Voucher(Amount::read(reader)?, Signature::read(reader)?)),
             number => Err(Malformed::UnknownVariant { number }),
         }
     }

@@ -13,12 +13,14 @@ use network::membership::{Announcement, Offer, SignedAnnouncement, SignedPass};
 use network::messages::{Hello, Knock, Reply, Revoked, Welcome, words};
 use network::revocation::{Revocation, SignedRevocation};
 use network::ticket::Ticket;
-use network::work::{Ask, Cause, End, Note, Score, SeedSource, Tell};
+use network::work::{Ask, Cause, End, Note, Payment, Score, SeedSource, Tell};
+use types::amount::{Amount, Epoch};
 use types::bounded::{List, Text};
 use types::codec::{Canonical, decode, encode};
 use types::id::{Cid, Hash};
 use types::node_key::NodeSecret;
 use types::sampling::SamplingNumbers;
+use types::signature::Signature;
 
 const NETWORK: Hash = Hash([1; 32]);
 
@@ -95,6 +97,7 @@ fn ask() -> Ask {
         seed: SeedSource::Fixed(Hash([16; 32])),
         logprobs: Some(17),
         prompt_logprobs: true,
+        payment: None,
     }
 }
 
@@ -156,7 +159,11 @@ fn every_message_has_the_bytes_that_are_written_down() {
     check(&mut out, "ask-joint", &Ask { seed: joint, ..ask() });
     check(&mut out, "ask-made", &Ask { seed: SeedSource::Made { client, worker }, ..ask() });
     check(&mut out, "nonce", &Note::Nonce(client));
+    let price = Amount::new(250_000).unwrap();
+    let payment = Payment { channel: 21, price, epoch: Epoch(22), nonce: Hash([23; 32]) };
+    check(&mut out, "ask-paid", &Ask { payment: Some(payment), ..ask() });
     check(&mut out, "stop", &Note::Stop);
+    check(&mut out, "voucher", &Note::Voucher(price, Signature([24; 65])));
     check(&mut out, "taken", &Tell::Taken(None));
     check(&mut out, "taken-joint", &Tell::Taken(Some(worker)));
     check(&mut out, "alive", &Tell::Alive);

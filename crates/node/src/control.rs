@@ -32,9 +32,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use types::id::Hash;
 
+use crate::books;
 use crate::copies::Copies;
 use crate::copies::plan::NoPlan;
+use crate::earn::Earned;
 use crate::ledger::Ledger;
+use crate::pay::Payer;
 use crate::peers::Peers;
 use crate::peers::revoke::RevokeError;
 use crate::preferences::{Conditions, Finding, Gate, Mode, PAUSE_MAX, Verdict};
@@ -66,6 +69,10 @@ pub struct Control {
     pub copies: Option<Arc<Copies>>,
     /// The receipts of its own answers.
     pub receipts: Option<Arc<Receipts>>,
+    /// What it has earned.
+    pub earned: Option<Arc<Earned>>,
+    /// Who pays the workers that it uses.
+    pub payer: Option<Arc<Payer>>,
     /// What opens all this; without any, this machine may.
     pub keys: Keys,
     /// Since when it runs.
@@ -281,6 +288,8 @@ pub fn router(control: Control) -> Router {
         .route("/node/copies/plan", get(plan))
         .route("/node/stores/{node}", post(store))
         .route("/node/receipts", get(receipts))
+        .route("/node/earned", get(earned))
+        .route("/node/spent", get(spent))
         .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
         .layer(from_fn_with_state(Arc::clone(&control), guard))
         .route("/v1/receipts/{id}", get(receipt))
@@ -315,6 +324,26 @@ async fn receipts(State(control): State<Arc<Control>>) -> Answer {
         .await
         .map_err(|error| ApiError::new(Code::Internal, "the look broke off").because(&error))?;
     Ok(Json(json!({"receipts": last.iter().map(show_receipt).collect::<Vec<_>>()})))
+}
+
+async fn earned(State(control): State<Arc<Control>>) -> Answer {
+    let Some(earned) = control.earned.clone() else { return Ok(Json(books::none())) };
+    looked(tokio::task::spawn_blocking(move || books::earned(&earned))).await
+}
+
+async fn spent(State(control): State<Arc<Control>>) -> Answer {
+    let (Some(payer), Some(receipts)) = (control.payer.clone(), control.receipts.clone()) else {
+        return Ok(Json(books::none()));
+    };
+    let channels = payer.channels().await;
+    looked(tokio::task::spawn_blocking(move || books::spent(&channels, &receipts.dated()))).await
+}
+
+async fn looked(look: tokio::task::JoinHandle<Value>) -> Answer {
+    let broken = |error: tokio::task::JoinError| {
+        ApiError::new(Code::Internal, "the look broke off").because(&error)
+    };
+    look.await.map(Json).map_err(broken)
 }
 
 async fn store(State(control): State<Arc<Control>>, Path(node): Path<String>) -> Answer {

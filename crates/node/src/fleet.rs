@@ -27,8 +27,10 @@ use gateway::backend::{
 };
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use types::amount::Amount;
 use types::id::Hash;
 
+use crate::pay::{Payer, Reserved};
 use crate::peers::{Peers, now};
 use crate::receipts::Receipts;
 use crate::remote::{Fault, Heard, QUIET_TIME, Remote};
@@ -75,6 +77,8 @@ struct Inner {
     peers: Arc<Peers>,
     /// Who keeps the receipts of answers, if someone does.
     receipts: Option<Arc<Receipts>>,
+    /// Who pays workers that ask for something, if someone does.
+    payer: Option<Arc<Payer>>,
     table: Mutex<Table>,
     /// Tokens a second of this node: prompt, answer.
     speed: Mutex<(u32, u32)>,
@@ -87,6 +91,8 @@ struct Attempt {
     source: Source,
     /// Who has chosen the seed with which it computes.
     seed: SeedOf,
+    /// How it is paid for, if it is.
+    deal: Option<Box<Reserved>>,
     /// Tokens of the answer that the worker was given.
     given: usize,
     /// When the first and the last token came, and how many did.
@@ -156,9 +162,10 @@ impl Fleet {
         here: Option<Arc<Worker>>,
         peers: Arc<Peers>,
         receipts: Option<Arc<Receipts>>,
+        payer: Option<Arc<Payer>>,
     ) -> Fleet {
         let (table, speed) = (Mutex::new(Table::default()), Mutex::new(UNMEASURED));
-        Fleet(Arc::new(Inner { served, here, peers, receipts, table, speed }))
+        Fleet(Arc::new(Inner { served, here, peers, receipts, payer, table, speed }))
     }
 
     /// What was seen of a worker.
@@ -218,7 +225,9 @@ impl Inner {
             since: 0,
         });
         let room = request.prompt.len().saturating_add(request.tokens_max as usize);
+        let price_max = self.payer.as_ref().map_or(Amount::ZERO, |payer| payer.price_max());
         let offers = self.peers.offers(&self.served.cid).into_iter();
+        let offers = offers.filter(|(_, _, offer)| offer.price <= price_max.millionths());
         let there = offers.filter_map(|(node, since, offer)| {
             Candidate::of(node, since, &offer, &self.served.cid, room)
         });
@@ -338,20 +347,19 @@ impl Inner {
     async fn start(self: &Arc<Inner>, worker: WorkerId, wanted: &Wanted) -> Result<Attempt, Fault> {
         self.table().began(worker);
         let place = Place { worker, inner: self.clone(), ended: false };
-        let (source, seed) = match worker {
+        let (source, seed, deal) = match worker {
             None => {
                 let wanted = wanted.clone().seeded_here();
                 let seed = wanted.seed;
-                (Source::Here(self.start_here(wanted)?), seed)
+                (Source::Here(self.start_here(wanted)?), seed, None)
             }
             Some(node) => {
-                let remote = self.start_there(node, wanted).await?;
-                let seed = remote.seed();
-                (Source::There(remote), seed)
+                let (remote, seed, deal) = self.start_there(node, wanted).await?;
+                (Source::There(remote), seed, deal)
             }
         };
         let given = wanted.request.said.len();
-        Ok(Attempt { place, source, seed, given, first: None, last: None, tokens: 0 })
+        Ok(Attempt { place, source, seed, deal, given, first: None, last: None, tokens: 0 })
     }
 
     fn start_here(&self, wanted: Wanted) -> Result<Job, Fault> {
@@ -361,16 +369,43 @@ impl Inner {
         here.submit_own(wanted).map_err(|not| Fault::Busy(not.reason))
     }
 
-    async fn start_there(&self, node: Hash, wanted: &Wanted) -> Result<Remote, Fault> {
+    async fn start_there(
+        &self,
+        node: Hash,
+        wanted: &Wanted,
+    ) -> Result<(Remote, SeedOf, Option<Box<Reserved>>), Fault> {
+        let deal = self.agree(node, &wanted.request).await?;
+        let payment = deal.as_ref().map(|it| it.deal.payment());
         let none = || Fault::Failed("there is no network".to_owned());
         let network = self.peers.network().ok_or_else(none)?;
-        match Remote::ask(network, node, &self.served.cid, wanted).await {
+        let asked = Remote::ask(network, node, &self.served.cid, wanted, payment.clone()).await;
+        let (remote, seed) = match asked {
             // Its announcement was here before this node's was there.
             Err(Fault::Stranger(_)) => {
                 self.peers.say_hello_to(network, node).await;
-                Remote::ask(network, node, &self.served.cid, wanted).await
+                Remote::ask(network, node, &self.served.cid, wanted, payment).await?
             }
-            asked => asked,
+            asked => asked?,
+        };
+        Ok((remote, seed, deal))
+    }
+
+    /// Agrees with a worker on its price, if it asks for one.
+    async fn agree(&self, node: Hash, request: &Request) -> Result<Option<Box<Reserved>>, Fault> {
+        let offers = self.peers.offers(&self.served.cid);
+        let price = offers.iter().find(|(it, ..)| *it == node).map_or(0, |(_, _, it)| it.price);
+        let price = Amount::new(price).unwrap_or_default();
+        match &self.payer {
+            Some(payer) if price > Amount::ZERO => {
+                // Whatever is missing is on this side.
+                payer.agree(node, price, request).await.map(|it| Some(Box::new(it))).map_err(
+                    |why| {
+                        tracing::warn!(%node, why, "a worker is not paid, and so not asked");
+                        Fault::Busy(why)
+                    },
+                )
+            }
+            _ => Ok(None),
         }
     }
 }
@@ -409,15 +444,27 @@ impl Attempt {
 
     /// The id of the receipt of an answer that it has ended. What another machine has stated is kept
     /// here, if it is right.
-    fn receipt(&self, answer: &Wanted) -> Option<String> {
+    async fn receipt(&self, answer: &Wanted) -> Option<String> {
         match &self.source {
             Source::Here(job) => job.receipt().said().map(str::to_owned),
             Source::There(remote) => {
                 let receipts = self.place.inner.receipts.as_ref()?;
                 let (stated, worker) = (remote.stated()?, self.place.worker?);
-                let id = receipts.take_in(stated, worker, answer.clone(), self.given)?;
+                let deal = self.deal.as_ref().map(|it| &it.deal);
+                let (wanted, given) = (answer.clone(), self.given);
+                let (id, due) = receipts.take_in(stated, worker, wanted, given, deal)?;
+                self.pay(remote, due).await;
                 Some(id.to_string())
             }
+        }
+    }
+
+    /// Vouches for what is due.
+    async fn pay(&self, remote: &Remote, due: Amount) {
+        let (Some(payer), Some(it)) = (&self.place.inner.payer, &self.deal) else { return };
+        match payer.vouch(&it.deal, due).await {
+            Ok((cumulative, signature)) => remote.vouch(cumulative, signature),
+            Err(why) => tracing::warn!(channel = it.deal.channel, why, "nothing is vouched for"),
         }
     }
 
@@ -611,7 +658,7 @@ impl Run {
             Output::Token { token, .. } => self.wanted.request.said.push(*token),
             Output::Finished(_) => {
                 self.remember();
-                self.say_receipt();
+                self.say_receipt().await;
                 self.lead.take().into_iter().for_each(|mut lead| lead.end_well());
                 last = true;
             }
@@ -656,13 +703,14 @@ impl Run {
             }
         };
         if let Ok(true) = timeout(STOP_TIME_MAX, rest).await {
-            self.say_receipt();
+            self.say_receipt().await;
         }
     }
 
     /// Says the id of the receipt of what the lead has computed, if there is one.
-    fn say_receipt(&self) {
-        let receipt = self.lead.as_ref().and_then(|lead| lead.receipt(&self.wanted));
+    async fn say_receipt(&mut self) {
+        let Some(lead) = &self.lead else { return };
+        let receipt = lead.receipt(&self.wanted).await;
         receipt.into_iter().for_each(|id| self.receipt.say(id));
     }
 

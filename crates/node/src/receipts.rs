@@ -1,8 +1,8 @@
 //! The receipts of answers, and their payloads.
 //!
 //! Of an answer that this node computes there is a receipt that its key has signed, also where another
-//! node has asked for it, which then keeps it. Nobody pays yet, and the receipt says so
-//! (`docs/spec/receipt.md`, section 1.1).
+//! node has asked for it, which then keeps it. Where nobody pays the receipt says so
+//! (`docs/spec/receipt.md`, section 1.1), and one that was paid for is kept here as well (`earn`).
 //!
 //! Invariants:
 //! - What another node has stated is kept only if it is right, as far as can be told without computing
@@ -12,23 +12,26 @@
 //!
 //! Not here: the files (`kept`), a receipt's bytes (`audit::receipt`), who may read what (`control`).
 
-mod kept;
+pub(crate) mod kept;
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use audit::commitment::{Leaves, blind, prompt_hash};
 use audit::receipt::{Asked, Identity, Payload, Receipt, Seeding, SignedReceipt, Terms, numbers};
 use audit::verify::{Known, Wrong, verify};
 use engine::model::Model;
+use types::amount::Amount;
 use types::bounded::List;
 use types::codec::{Malformed, encode};
 use types::id::{Cid, Hash};
 use types::node_key::NodeSecret;
 
 use self::kept::Kept;
+use crate::deal::Deal;
+use crate::earn::Earned;
 use crate::remote::Stated;
 use crate::seeding::{Nonces, SeedOf, Wanted, random};
 
@@ -43,7 +46,27 @@ pub struct Receipts {
     identity: Identity,
     kept: Mutex<Kept>,
     /// For other nodes, the oldest first.
-    given: Mutex<VecDeque<(Hash, Stated)>>,
+    given: Mutex<VecDeque<Given>>,
+    /// What was earned, where work is paid for.
+    earned: Option<Arc<Earned>>,
+}
+
+/// Another node that has asked for an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    /// Which.
+    pub(crate) gateway: Hash,
+    /// How it pays, if it does.
+    pub(crate) deal: Option<Deal>,
+}
+
+/// A receipt that another node is to be given.
+#[derive(Debug)]
+struct Given {
+    id: Hash,
+    stated: Stated,
+    /// The same to be kept here, where it is paid for.
+    earned: Option<Statement>,
 }
 
 /// A signed receipt and what it is about, as bytes.
@@ -90,64 +113,86 @@ impl Receipts {
     ) -> io::Result<Receipts> {
         let kept = Mutex::new(Kept::open(folder)?);
         let (identity, given) = (Identity::of(cid, model), Mutex::default());
-        Ok(Receipts { secret, network, identity, kept, given })
+        Ok(Receipts { secret, network, identity, kept, given, earned: None })
+    }
+
+    /// The same, and what is earned besides.
+    #[must_use]
+    pub fn with_earned(self, earned: Arc<Earned>) -> Receipts {
+        Receipts { earned: Some(earned), ..self }
+    }
+
+    /// What was earned, where work is paid for.
+    pub(crate) fn earned(&self) -> Option<&Earned> {
+        self.earned.as_deref()
     }
 
     /// States what was answered to a gateway, to which it is given then, or to this node's own API, and
     /// keeps that; gives the receipt's id. `chosen` are the tokens that the engine has chosen.
     pub(crate) fn state(
         &self,
-        gateway: Option<Hash>,
+        asker: Option<Asker>,
         wanted: Wanted,
         chosen: &[u32],
         leaves: &Leaves,
     ) -> Option<Hash> {
-        let (node, is_own) = (gateway.unwrap_or_else(|| self.secret.key()), gateway.is_none());
-        let made = self.make(node, wanted, chosen, leaves);
+        let made = self.make(asker.as_ref(), wanted, chosen, leaves);
         self.told(made.and_then(|(id, statement, blinding)| {
-            match is_own {
-                true => self.kept().keep(id, &statement)?,
-                false => self.leave(id, Stated { receipt: statement.receipt, blinding }),
-            }
+            let Some(asker) = asker else {
+                self.kept().keep(id, &statement)?;
+                return Ok(id);
+            };
+            let stated = Stated { receipt: statement.receipt.clone(), blinding };
+            let earned = asker.deal.map(|_| statement);
+            self.leave(Given { id, stated, earned });
             Ok(id)
         }))
     }
 
-    /// Keeps what a worker has stated of an answer, if it is right; gives the receipt's id. What was
-    /// wanted is the whole answer, of which the worker was given so many tokens.
+    /// Keeps what a worker has stated of an answer, if it is right; gives the receipt's id, and what is
+    /// due. What was wanted is the whole answer, of which the worker was given so many tokens.
     pub(crate) fn take_in(
         &self,
         stated: &Stated,
         worker: Hash,
         wanted: Wanted,
         given: usize,
-    ) -> Option<Hash> {
-        let checked = self.check(stated, worker, wanted, given);
+        deal: Option<&Deal>,
+    ) -> Option<(Hash, Amount)> {
+        let checked = self.check(stated, worker, wanted, given, deal);
         self.told(checked.and_then(|(id, statement)| {
             self.kept().keep(id, &statement)?;
-            Ok(id)
+            Ok((id, statement.signed.receipt.due))
         }))
     }
 
     /// Says in the log why there is none.
-    fn told(&self, made: Result<Hash, NoReceipt>) -> Option<Hash> {
+    fn told<T>(&self, made: Result<T, NoReceipt>) -> Option<T> {
         made.inspect_err(|why| tracing::warn!(%why, "an answer has no receipt")).ok()
     }
 
     /// Leaves what another node is to be given.
-    fn leave(&self, id: Hash, stated: Stated) {
+    fn leave(&self, it: Given) {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         if given.len() >= GIVEN_MAX {
             given.pop_front();
         }
-        given.push_back((id, stated));
+        given.push_back(it);
     }
 
-    /// Gives away what was stated to another node, which keeps it itself.
+    /// Gives away what was stated to another node, which keeps it itself; what is paid for is kept here
+    /// first, and not given away if it cannot be.
     pub(crate) fn give(&self, id: &Hash) -> Option<Stated> {
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = given.iter().position(|(it, _)| it == id)?;
-        given.remove(at).map(|(_, stated)| stated)
+        let Given { stated, earned, .. } = {
+            let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = given.iter().position(|it| it.id == *id)?;
+            given.remove(at)?
+        };
+        if let (Some(statement), Some(all)) = (earned, &self.earned) {
+            let kept = all.keep(*id, &statement).map_err(NoReceipt::from);
+            self.told(kept)?;
+        }
+        Some(stated)
     }
 
     /// A receipt that is still kept.
@@ -164,6 +209,12 @@ impl Receipts {
         last.map(|statement| statement.signed.receipt).collect()
     }
 
+    /// The receipts that are kept, and when each was made, in seconds since 1970.
+    #[must_use]
+    pub fn dated(&self) -> Vec<(Receipt, u64)> {
+        self.kept().dated()
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,9 +225,10 @@ impl Receipts {
         worker: Hash,
         wanted: Wanted,
         given: usize,
+        deal: Option<&Deal>,
     ) -> Result<(Hash, Statement), NoReceipt> {
         let signed = SignedReceipt::decode(&stated.receipt)?;
-        let nonce = signed.receipt.terms.nonce;
+        let Terms { nonce, sequence, .. } = signed.receipt.terms;
         let output = List::new(wanted.request.said.clone())?;
         let (asked, worker_nonce) = asked(wanted)?;
         let payload = Payload {
@@ -188,7 +240,11 @@ impl Receipts {
             blinding: Some(stated.blinding),
         };
         let nodes = (worker, self.secret.key());
-        let terms = Terms::unpaid(self.network, &self.identity, nodes, nonce);
+        // The worker counts its receipts. One that counts wrongly cannot redeem them.
+        let terms = match deal {
+            Some(deal) => deal.terms(self.network, &self.identity, nodes, sequence),
+            None => Terms::unpaid(self.network, &self.identity, nodes, nonce),
+        };
         let known = Known { terms: Some(&terms), payload: Some(&payload), ..Known::default() };
         verify(&signed, known)?;
         let (receipt, payload) = (stated.receipt.clone(), encode(&payload));
@@ -197,12 +253,14 @@ impl Receipts {
 
     fn make(
         &self,
-        gateway: Hash,
+        asker: Option<&Asker>,
         wanted: Wanted,
         chosen: &[u32],
         leaves: &Leaves,
     ) -> Result<(Hash, Statement, Hash), NoReceipt> {
         let [nonce, blinding] = [random()?, random()?];
+        let me = self.secret.key();
+        let nodes = (me, asker.map_or(me, |asker| asker.gateway));
         let request = &wanted.request;
         let root = leaves.root(&prompt_hash(&request.prompt));
         // A request has at most as many tokens as there are positions.
@@ -210,10 +268,15 @@ impl Receipts {
         let output = List::new([request.said.as_slice(), chosen].concat())?;
         let (asked, worker_nonce) = asked(wanted)?;
         let payload = Payload { asked, worker_nonce, said, output, blinding: Some(blinding) };
-        let nodes = (self.secret.key(), gateway);
-        let terms = Terms::unpaid(self.network, &self.identity, nodes, nonce);
         let blinded = Hash(blind(&root, &blinding.0));
-        let receipt = Receipt::of(terms, &payload, blinded).ok_or(NoReceipt::Counts)?;
+        let of = |terms| Receipt::of(terms, &payload, blinded).ok_or(NoReceipt::Counts);
+        let receipt = match (asker.and_then(|it| it.deal.as_ref()), &self.earned) {
+            (Some(deal), Some(earned)) => earned.state(deal, |sequence| {
+                let receipt = of(deal.terms(self.network, &self.identity, nodes, sequence))?;
+                Ok::<_, NoReceipt>((receipt.due, receipt))
+            })?,
+            _ => of(Terms::unpaid(self.network, &self.identity, nodes, nonce))?,
+        };
         let (id, signed) = (receipt.id(), receipt.sign(&self.secret));
         let (receipt, payload) = (encode(&signed), encode(&payload));
         Ok((id, Statement { signed, receipt, payload }, blinding))
@@ -243,7 +306,7 @@ fn asked(wanted: Wanted) -> Result<(Asked, Hash), Malformed> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use engine::request::Request;
     use tempfile::{TempDir, tempdir};
 
@@ -251,9 +314,20 @@ mod tests {
 
     /// A receipt and its payload.
     pub(super) fn statement(of: u8) -> (Hash, Statement) {
-        let made = receipts(of).0.make(Hash([of; 32]), wanted(vec![]), &[5], &Leaves::default());
+        let made = receipts(of).0.make(None, wanted(vec![]), &[5], &Leaves::default());
         let (id, statement, _) = made.unwrap();
         (id, statement)
+    }
+
+    /// The same of an answer that is paid for.
+    pub(crate) fn paid_statement(deal: &Deal, sequence: u64) -> (Hash, Statement) {
+        let (worker, _folder) = receipts(1);
+        let (_, Statement { payload, .. }) = statement(1);
+        let nodes = (worker.secret.key(), Hash([2; 32]));
+        let terms = deal.terms(worker.network, &worker.identity, nodes, sequence);
+        let about = types::codec::decode(&payload).unwrap();
+        let signed = Receipt::of(terms, &about, Hash::default()).unwrap().sign(&worker.secret);
+        (signed.receipt.id(), Statement { receipt: encode(&signed), payload, signed })
     }
 
     fn receipts(of: u8) -> (Receipts, TempDir) {
@@ -262,7 +336,8 @@ mod tests {
         let (secret, network) = (NodeSecret::new([of; 32]), Hash([9; 32]));
         let folder = tempdir().unwrap();
         let kept = Mutex::new(Kept::open(folder.path().to_path_buf()).unwrap());
-        (Receipts { secret, network, identity, kept, given: Mutex::default() }, folder)
+        let given = Mutex::default();
+        (Receipts { secret, network, identity, kept, given, earned: None }, folder)
     }
 
     /// An answer with a joint seed, of which these tokens are there.
@@ -276,19 +351,24 @@ mod tests {
     fn a_gateway_keeps_what_is_right_and_the_worker_gives_it_once() {
         let ((worker, _one), (gateway, _two)) = (receipts(1), receipts(2));
         let (key, leaves) = (worker.secret.key(), Leaves::default());
-        let id = worker.state(Some(gateway.secret.key()), wanted(vec![5]), &[6, 7], &leaves);
+        let id = worker.state(
+            Some(Asker { gateway: gateway.secret.key(), deal: None }),
+            wanted(vec![5]),
+            &[6, 7],
+            &leaves,
+        );
         let id = id.unwrap();
         let stated = worker.give(&id).unwrap();
         assert!(worker.give(&id).is_none() && worker.get(&id).is_none());
 
         let whole = wanted(vec![5, 6, 7]);
-        assert_eq!(gateway.take_in(&stated, key, whole.clone(), 1), Some(id));
+        assert_eq!(gateway.take_in(&stated, key, whole.clone(), 1, None), Some((id, Amount::ZERO)));
         assert_eq!(gateway.get(&id).unwrap().receipt, stated.receipt);
 
         let (other, _three) = receipts(3);
-        assert_eq!(other.take_in(&stated, key, whole.clone(), 1), None, "made for another");
+        assert_eq!(other.take_in(&stated, key, whole.clone(), 1, None), None, "made for another");
         let none = |stated: &Stated, worker: Hash, answer: &Wanted, given: usize| {
-            gateway.take_in(stated, worker, answer.clone(), given).is_none()
+            gateway.take_in(stated, worker, answer.clone(), given, None).is_none()
         };
         assert!(none(&stated, other.secret.key(), &whole, 1), "another's receipt");
         assert!(none(&stated, key, &whole, 0), "it was given more");
@@ -312,8 +392,9 @@ mod tests {
         let (worker, _folder) = receipts(1);
         let stated = Stated { receipt: vec![], blinding: Hash::default() };
         let id = |number: usize| Hash([u8::try_from(number).unwrap_or(255); 32]);
-        (0..GIVEN_MAX).for_each(|number| worker.leave(id(number), stated.clone()));
-        worker.leave(Hash([9; 32]), stated.clone());
+        let given = |id| Given { id, stated: stated.clone(), earned: None };
+        (0..GIVEN_MAX).for_each(|number| worker.leave(given(id(number))));
+        worker.leave(given(Hash([9; 32])));
         assert_eq!(worker.give(&id(0)), None, "the oldest went");
         assert_eq!(worker.give(&id(1)), Some(stated));
     }

@@ -18,14 +18,16 @@ use std::time::Duration;
 
 use audit::receipt::nonce_commitment;
 use engine::request::{Finish, Logprobs, Output, Request};
-use futures_util::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use futures_util::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use network::frame::{self, FrameError};
 use network::network::{Network, Purpose, Stream};
-use network::work::{Ask, Cause, End, Note, SeedSource, TELL_SIZE_MAX, Tell};
+use network::work::{Ask, Cause, End, Note, Payment, SeedSource, TELL_SIZE_MAX, Tell};
 use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
+use types::amount::Amount;
 use types::id::Hash;
+use types::signature::Signature;
 
 use crate::seeding::{Nonces, SeedOf, Wanted, random};
 use translate::{ask_of, logprobs};
@@ -46,7 +48,7 @@ const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 const ASK_TIME_MAX: Duration = Duration::from_secs(20);
 /// Messages of a worker that wait for the gateway, at most; then the stream waits.
 const TELLS_MAX: usize = 64;
-/// Notes for a worker that wait, at most: its nonce and the wish to stop, each once.
+/// Notes for a worker that wait, at most: its nonce, the wish to stop and the voucher, each once.
 const NOTES_MAX: usize = 4;
 
 /// Why a worker gives no answer, or none to its end.
@@ -88,11 +90,10 @@ pub struct Remote {
     heard: mpsc::Receiver<Result<Heard, Fault>>,
     notes: mpsc::Sender<Note>,
     stated: Arc<OnceLock<Stated>>,
-    seed: SeedOf,
 }
 
 impl Remote {
-    /// Asks a node for a sequence; ready once it has taken it, and the seed is made.
+    /// Asks a node for a sequence; ready once it has taken it. Says who has chosen the seed, too.
     ///
     /// # Errors
     /// When the node cannot be reached, or does not take it.
@@ -101,7 +102,8 @@ impl Remote {
         node: Hash,
         model: &str,
         wanted: &Wanted,
-    ) -> Result<Remote, Fault> {
+        payment: Option<Payment>,
+    ) -> Result<(Remote, SeedOf), Fault> {
         // One for each worker that is asked: whoever is refused by another must not know it.
         let client = random().map_err(|error| broke(&error))?;
         let request = &wanted.request;
@@ -110,7 +112,7 @@ impl Remote {
             SeedOf::Caller => SeedSource::Fixed(Hash(request.sampling.seed.0)),
             SeedOf::Both(Nonces { client, worker }) => SeedSource::Made { client, worker },
         };
-        let ask = ask_of(model, request, source);
+        let ask = ask_of(model, request, source, payment);
         let ask = ask.map_err(|error| Fault::Never(error.to_string()))?;
         let late = |_| Fault::Failed(format!("no answer in {} s", TAKE_TIME_MAX.as_secs()));
         let taken = timeout(TAKE_TIME_MAX, take(network, node, &ask)).await;
@@ -133,19 +135,19 @@ impl Remote {
         let (sender, heard) = mpsc::channel(TELLS_MAX);
         let stated = Arc::default();
         tokio::spawn(listen(reader, sender, Arc::clone(&stated), Limits::of(request)));
-        Ok(Remote { heard, notes, stated, seed })
-    }
-
-    /// Who has chosen the answer's seed.
-    #[must_use]
-    pub fn seed(&self) -> SeedOf {
-        self.seed
+        Ok((Remote { heard, notes, stated }, seed))
     }
 
     /// Asks the worker to end where it is, and to state what there is.
     pub fn stop(&self) {
         // Where no more can be said, the worker has gone.
         let _ = self.notes.try_send(Note::Stop);
+    }
+
+    /// Hands the worker a voucher: what is granted in all, and the signature of that.
+    pub fn vouch(&self, cumulative: Amount, signature: Signature) {
+        // A worker that has gone finds what it is granted in the next one.
+        let _ = self.notes.try_send(Note::Voucher(cumulative, signature));
     }
 
     /// What the worker has stated; there before the answer's end is heard, if it states anything.
@@ -183,7 +185,7 @@ async fn take(network: &Network, node: Hash, ask: &Ask) -> Result<(Stream, Optio
     }
 }
 
-/// Says notes until there are no more, or nobody hears them.
+/// Says notes until there are no more, or nobody hears them; then the stream ends, behind the last one.
 async fn say(writer: &mut (impl AsyncWrite + Unpin), mut notes: mpsc::Receiver<Note>) {
     while let Some(note) = notes.recv().await {
         let said = timeout(WRITE_TIME_MAX, frame::write(writer, &note)).await;
@@ -191,6 +193,8 @@ async fn say(writer: &mut (impl AsyncWrite + Unpin), mut notes: mpsc::Receiver<N
             return;
         }
     }
+    // Whoever does not hear it hears that the connection ends.
+    let _ = timeout(WRITE_TIME_MAX, writer.close()).await;
 }
 
 fn broke(error: &dyn std::fmt::Display) -> Fault {
@@ -203,7 +207,7 @@ fn fault(cause: Cause, why: &str) -> Fault {
         Cause::Busy | Cause::Paused => Fault::Busy(why),
         Cause::Request => Fault::Never(why),
         Cause::Stranger => Fault::Stranger(why),
-        Cause::Model | Cause::Failed => Fault::Failed(why),
+        Cause::Model | Cause::Failed | Cause::Unpaid => Fault::Failed(why),
     }
 }
 

@@ -29,10 +29,9 @@ use gateway::backend::{
 use gateway::limits::CHOICES_MAX;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
-use types::id::Hash;
 
 use crate::preferences::{Gate, RETRY_AFTER_MAX, Rule, Verdict};
-use crate::receipts::Receipts;
+use crate::receipts::{Asker, Receipts};
 use crate::seeding::{SeedOf, Wanted};
 use crate::unfinished::Unfinished;
 
@@ -166,7 +165,7 @@ struct Held {
 struct Account {
     receipts: Arc<Receipts>,
     /// Who has asked; none for this node's own API.
-    gateway: Option<Hash>,
+    asker: Option<Asker>,
     wanted: Wanted,
     /// Tokens that the engine has chosen.
     chosen: Vec<u32>,
@@ -182,8 +181,8 @@ impl Account {
 
     /// States what was answered, if all of it was committed to.
     fn close(self, leaves: Option<Leaves>) {
-        let Account { receipts, gateway, wanted, chosen, slot } = self;
-        let id = leaves.and_then(|leaves| receipts.state(gateway, wanted, &chosen, &leaves));
+        let Account { receipts, asker, wanted, chosen, slot } = self;
+        let id = leaves.and_then(|leaves| receipts.state(asker, wanted, &chosen, &leaves));
         id.into_iter().for_each(|id| slot.say(id.to_string()));
     }
 
@@ -307,10 +306,10 @@ impl Worker {
     pub(crate) fn submit_from(
         &self,
         seat: Seat,
-        gateway: Hash,
+        asker: Asker,
         wanted: Wanted,
     ) -> Result<Job, NotTaken> {
-        let receipts = self.receipts.as_ref().map(|receipts| (receipts, Some(gateway)));
+        let receipts = self.receipts.as_ref().map(|receipts| (receipts, Some(asker)));
         self.submit_with(seat, wanted, receipts)
     }
 
@@ -345,14 +344,14 @@ impl Worker {
         &self,
         seat: Seat,
         wanted: Wanted,
-        receipts: Option<(&Arc<Receipts>, Option<Hash>)>,
+        receipts: Option<(&Arc<Receipts>, Option<Asker>)>,
     ) -> Result<Job, NotTaken> {
         let (outputs, job) = Job::channel();
         let request = wanted.request.clone();
-        let account = receipts.map(|(receipts, gateway)| {
+        let account = receipts.map(|(receipts, asker)| {
             Box::new(Account {
                 receipts: Arc::clone(receipts),
-                gateway,
+                asker,
                 wanted,
                 chosen: Vec::new(),
                 slot: job.receipt().clone(),

@@ -7,7 +7,7 @@
 //! Not here: the computation (`worker`), the passes' rules (`network::membership`).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use engine::request::Request;
 use futures_util::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -15,15 +15,21 @@ use network::frame;
 use network::membership::{PASS_TIME, PASSES_MAX, Passes, SignedPass};
 use network::messages::{KNOCK_SIZE_MAX, Knock, Reply, Welcome, words};
 use network::network::{Incoming, Network, NetworkError, Purpose, Stream};
-use network::work::Cause;
+use network::work::{Ask, Cause};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use types::amount::Amount;
 use types::bounded::List;
 use types::id::Hash;
+use types::signature::Signature;
 
 use super::{HELLO_TIME_MAX, Peers, now};
+use crate::deal::Deal;
+use crate::earn::Earned;
+use crate::receipts::Asker;
+use crate::remote::Stated;
 use crate::remote::serving::{self, Begin, Refusal};
 use crate::supervisor::Supervisor;
 use crate::worker::{Class, NotTaken, Worker};
@@ -73,10 +79,10 @@ pub(super) fn receive(
         let supervisor = supervisor.clone();
         async move {
             let worker = supervisor.as_ref().map(|it| it.worker().as_ref());
-            let admit = |model: &str, request: &Request| peers.admit(worker, node, model, request);
             let traffic = supervisor.as_ref().map(|it| it.traffic()).unwrap_or_default();
-            let state = |id: &str| worker?.receipts()?.give(&Hash::parse(id)?);
-            serving::serve(traffic.counted(stream), admit, state).await;
+            let (deal, peers) = (OnceLock::new(), &*peers);
+            let guest = Guest { peers, worker, node, deal };
+            serving::serve(traffic.counted(stream), &guest).await;
         }
     })
 }
@@ -147,27 +153,62 @@ impl Peers {
             known: self.introductions(),
         })
     }
+}
 
-    /// Keeps a place for a sequence of another member.
-    fn admit<'a>(
-        &self,
-        worker: Option<&'a Worker>,
-        node: Hash,
-        model: &str,
-        request: &Request,
-    ) -> Result<Begin<'a>, Refusal> {
-        if !self.state().is_member(&node, now()) {
+/// Another node that asks for one sequence.
+pub(crate) struct Guest<'a> {
+    peers: &'a Peers,
+    worker: Option<&'a Worker>,
+    node: Hash,
+    /// What it pays, once it is admitted.
+    deal: OnceLock<Deal>,
+}
+
+impl<'a> Guest<'a> {
+    /// Keeps a place for its sequence.
+    pub(crate) fn admit(&self, ask: &Ask, request: &Request) -> Result<Begin<'a>, Refusal> {
+        if !self.peers.state().is_member(&self.node, now()) {
             let why = "say hello first: no announcement of yours counts here and now";
             return Err((Cause::Stranger, why.to_owned()));
         }
-        let Some(worker) = worker else {
+        let Some(worker) = self.worker else {
             return Err((Cause::Paused, "this node does not work for others".to_owned()));
         };
-        if worker.served().cid != model {
+        if worker.served().cid != ask.model.as_str() {
             return Err((Cause::Model, format!("this node runs {}", worker.served().cid)));
         }
+        let deal = match self.earned() {
+            Some(earned) => earned.admit(ask.payment.as_ref(), &self.peers.me(), request),
+            None if ask.payment.is_some() => Err("this node works for nothing".to_owned()),
+            None => Ok(None),
+        };
+        let deal = deal.map_err(|why| (Cause::Unpaid, why))?;
+        deal.iter().for_each(|deal| drop(self.deal.set(deal.clone())));
         let seat = worker.place(Class::Others, request).map_err(refusal)?;
-        Ok(Box::new(move |wanted| worker.submit_from(seat, node, wanted).map_err(refusal)))
+        let asker = Asker { gateway: self.node, deal };
+        Ok(Box::new(move |wanted| worker.submit_from(seat, asker, wanted).map_err(refusal)))
+    }
+
+    /// What is stated of an answer by its receipt's id.
+    pub(crate) fn stated(&self, id: &str) -> Option<Stated> {
+        self.worker?.receipts()?.give(&Hash::parse(id)?)
+    }
+
+    /// Whether its sequence is paid for.
+    pub(crate) fn is_paid(&self) -> bool {
+        self.deal.get().is_some()
+    }
+
+    /// Takes what it vouches for.
+    pub(crate) fn vouched(&self, cumulative: Amount, signature: Signature) {
+        let (Some(earned), Some(deal)) = (self.earned(), self.deal.get()) else { return };
+        if let Err(why) = earned.vouched(deal.channel, cumulative, signature) {
+            tracing::warn!(channel = deal.channel, why, "a voucher does not count");
+        }
+    }
+
+    fn earned(&self) -> Option<&'a Earned> {
+        self.worker?.receipts()?.earned()
     }
 }
 

@@ -18,8 +18,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
-use audit::receipt::{SIZE, SignedReceipt};
+use audit::receipt::{Receipt, SIZE, SignedReceipt};
 use types::id::Hash;
 
 use super::Statement;
@@ -35,7 +36,7 @@ const PART: &str = "part";
 
 /// What is kept, by id and by age.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     folder: PathBuf,
     numbers: BTreeMap<Hash, u64>,
     /// By number: whose, and how many bytes.
@@ -45,7 +46,7 @@ pub(super) struct Kept {
 
 impl Kept {
     /// What there is in a folder, which is made if it is not there.
-    pub(super) fn open(folder: PathBuf) -> io::Result<Kept> {
+    pub(crate) fn open(folder: PathBuf) -> io::Result<Kept> {
         fs::create_dir_all(&folder)?;
         let (numbers, files) = (BTreeMap::new(), BTreeMap::new());
         let mut kept = Kept { folder, numbers, files, size: 0 };
@@ -64,7 +65,7 @@ impl Kept {
     }
 
     /// Keeps one more; the oldest go for it.
-    pub(super) fn keep(&mut self, id: Hash, statement: &Statement) -> io::Result<()> {
+    pub(crate) fn keep(&mut self, id: Hash, statement: &Statement) -> io::Result<()> {
         let bytes = [statement.receipt.as_slice(), &statement.payload].concat();
         let number = self.files.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
         let part = self.folder.join(PART);
@@ -79,7 +80,7 @@ impl Kept {
     }
 
     /// What is kept by this id.
-    pub(super) fn get(&self, id: &Hash) -> Option<Statement> {
+    pub(crate) fn get(&self, id: &Hash) -> Option<Statement> {
         let number = self.numbers.get(id)?;
         let bytes = fs::read(self.path(*number, id)).ok()?;
         let (receipt, payload) = bytes.split_at_checked(SIZE)?;
@@ -88,8 +89,24 @@ impl Kept {
     }
 
     /// The ids of the last ones, the latest first.
-    pub(super) fn last(&self, count: usize) -> Vec<Hash> {
+    pub(crate) fn last(&self, count: usize) -> Vec<Hash> {
         self.files.values().rev().take(count).map(|(id, _)| *id).collect()
+    }
+
+    /// All receipts, the oldest first.
+    pub(crate) fn all(&self) -> Vec<Receipt> {
+        let ids = self.files.values();
+        ids.filter_map(|(id, _)| Some(self.get(id)?.signed.receipt)).collect()
+    }
+
+    /// The same, and when each was written, in seconds since 1970.
+    pub(crate) fn dated(&self) -> Vec<(Receipt, u64)> {
+        let dated = |(number, (id, _)): (&u64, &(Hash, u64))| {
+            let receipt = self.get(id)?.signed.receipt;
+            let at = fs::metadata(self.path(*number, id)).ok()?.modified().ok()?;
+            Some((receipt, at.duration_since(UNIX_EPOCH).ok()?.as_secs()))
+        };
+        self.files.iter().filter_map(dated).collect()
     }
 
     fn path(&self, number: u64, id: &Hash) -> PathBuf {

@@ -8,7 +8,7 @@
 //! Not here: whether it is done (`peers::guests`), the computation (`worker`).
 
 use audit::receipt::nonce_commitment;
-use engine::request::{Finish, Output, Request};
+use engine::request::{Finish, Output};
 use futures_util::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use gateway::backend::{Broken, Job};
 use network::frame::{self, FrameError};
@@ -22,6 +22,7 @@ use types::bounded::List;
 
 use super::translate::{request_of, score};
 use super::{ASK_TIME_MAX, Stated, WRITE_TIME_MAX};
+use crate::peers::guests::Guest;
 use crate::seeding::{Nonces, SeedOf, Wanted, random};
 use crate::worker::is_given_back;
 
@@ -29,23 +30,27 @@ use crate::worker::is_given_back;
 /// for it: several ways there and back by way of a relay.
 const NONCE_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// How long a gateway may take to vouch for an answer once it has the receipt: a write to its disk, and
+/// the way there and back by way of a relay.
+const VOUCHER_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+/// Notes that come after an answer's end, at most: the wish to stop, which was too late, and the voucher.
+const NOTES_AFTER_MAX: usize = 2;
+
 /// Why something is not done, as a gateway is told it.
 pub(crate) type Refusal = (Cause, String);
 /// Begins a sequence for which a place is kept.
 pub(crate) type Begin<'a> = Box<dyn FnOnce(Wanted) -> Result<Job, Refusal> + Send + 'a>;
 
-/// What this node computes for another: reads what it wants, and tells it. `admit` keeps a place for a
-/// request for a model, and `state` gives what is stated of an answer by its receipt's id.
-pub(crate) async fn serve<'a>(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    admit: impl Fn(&str, &Request) -> Result<Begin<'a>, Refusal>,
-    state: impl Fn(&str) -> Option<Stated>,
+/// What this node computes for another: reads what it wants, and tells it.
+pub(crate) async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    guest: &Guest<'_>,
 ) {
     let (mut reader, mut writer) = stream.split();
     let asked = timeout(ASK_TIME_MAX, frame::read::<Ask>(&mut reader, ASK_SIZE_MAX)).await;
     let Ok(Ok(ask)) = asked else { return };
     let request = request_of(&ask);
-    let begun = match admit(ask.model.as_str(), &request) {
+    let begun = match guest.admit(&ask, &request) {
         Ok(begin) => match take(&mut reader, &mut writer, &ask.seed).await {
             Ok(Some(seed)) => begin(Wanted { request, seed: SeedOf::Nobody }.with(seed)),
             Ok(None) => return,
@@ -54,7 +59,7 @@ pub(crate) async fn serve<'a>(
         Err(refusal) => Err(refusal),
     };
     match begun {
-        Ok(job) => follow(job, reader, writer, state).await,
+        Ok(job) => follow(job, reader, writer, guest).await,
         Err((cause, why)) => {
             // It hears it, or has gone.
             let _ = tell(&mut writer, &Tell::Refused(cause, words(&why))).await;
@@ -92,21 +97,25 @@ async fn take(
 }
 
 /// The next note, and what it was read from.
-async fn next_note<R: AsyncRead + Unpin>(mut reader: R) -> (R, Result<Note, FrameError>) {
-    let note = frame::read(&mut reader, NOTE_SIZE_MAX).await;
-    (reader, note)
+type Noting<R> = std::pin::Pin<Box<dyn Future<Output = (R, Result<Note, FrameError>)> + Send>>;
+
+fn next_note<R: AsyncRead + Unpin + Send + 'static>(mut reader: R) -> Noting<R> {
+    Box::pin(async move {
+        let note = frame::read(&mut reader, NOTE_SIZE_MAX).await;
+        (reader, note)
+    })
 }
 
 /// Tells what comes of a sequence until its end, or until nobody wants to know.
 async fn follow(
     mut job: Job,
-    reader: impl AsyncRead + Unpin,
+    reader: impl AsyncRead + Unpin + Send + 'static,
     mut writer: impl AsyncWrite + Unpin,
-    state: impl Fn(&str) -> Option<Stated>,
+    guest: &Guest<'_>,
 ) {
     let mut alive = interval(ALIVE_INTERVAL);
     // Half a note may be read, so the same future goes on.
-    let mut note = Box::pin(next_note(reader));
+    let mut note = next_note(reader);
     loop {
         let said = tokio::select! {
             output = job.next() => {
@@ -115,7 +124,7 @@ async fn follow(
                 let stopped = output.is_none() && job.stop().is_raised();
                 let ended = stopped || matches!(output, Some(Ok(Output::Finished(_))));
                 let id = job.receipt().said().filter(|_| ended);
-                let heard = match id.and_then(&state).and_then(receipt) {
+                let heard = match id.and_then(|id| guest.stated(id)).and_then(receipt) {
                     Some(receipt) => tell(&mut writer, &receipt).await,
                     None => true,
                 };
@@ -129,17 +138,41 @@ async fn follow(
             (reader, heard) = &mut note => match heard {
                 Ok(Note::Stop) => {
                     job.stop().raise();
-                    note = Box::pin(next_note(reader));
+                    note = next_note(reader);
                     true
                 }
                 // Nothing more is to be said by whoever asked: it has gone, or breaks the protocol.
-                Ok(Note::Nonce(_)) | Err(_) => false,
+                Ok(Note::Nonce(_) | Note::Voucher(..)) | Err(_) => return,
             },
         };
         if !said {
-            return;
+            break;
         }
     }
+    if guest.is_paid() {
+        await_voucher(note, guest).await;
+    }
+}
+
+/// Takes what the gateway vouches for, once it has the receipt. Another note may still be on its way.
+async fn await_voucher<R: AsyncRead + Unpin + Send + 'static>(
+    mut note: Noting<R>,
+    guest: &Guest<'_>,
+) {
+    let heard = async {
+        for _ in 0..NOTES_AFTER_MAX {
+            match note.await {
+                (_, Ok(Note::Voucher(cumulative, signature))) => {
+                    guest.vouched(cumulative, signature);
+                    return;
+                }
+                (reader, Ok(Note::Stop)) => note = next_note(reader),
+                (_, Ok(Note::Nonce(_)) | Err(_)) => return,
+            }
+        }
+    };
+    // Whoever does not vouch gets no more work, in the end.
+    let _ = timeout(VOUCHER_TIME_MAX, heard).await;
 }
 
 /// The message that states a receipt.

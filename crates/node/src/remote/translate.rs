@@ -5,12 +5,17 @@
 use audit::receipt::{numbers, sampling};
 use engine::request::{Logprobs, Request};
 use engine::sampling::Seed;
-use network::work::{Ask, Score, SeedSource};
+use network::work::{Ask, Payment, Score, SeedSource};
 use types::bounded::{List, Text};
 use types::codec::Malformed;
 
 /// The question for a sequence.
-pub(super) fn ask_of(model: &str, request: &Request, seed: SeedSource) -> Result<Ask, Malformed> {
+pub(super) fn ask_of(
+    model: &str,
+    request: &Request,
+    seed: SeedSource,
+    payment: Option<Payment>,
+) -> Result<Ask, Malformed> {
     Ok(Ask {
         model: Text::new(model)?,
         prompt: List::new(request.prompt.clone())?,
@@ -22,6 +27,7 @@ pub(super) fn ask_of(model: &str, request: &Request, seed: SeedSource) -> Result
         seed,
         logprobs: request.logprobs,
         prompt_logprobs: request.prompt_logprobs,
+        payment,
     })
 }
 
@@ -89,6 +95,6 @@ mod tests {
             prompt_logprobs: true,
         };
         let seed = SeedSource::Fixed(Hash(request.sampling.seed.0));
-        assert_eq!(request_of(&ask_of("bafy", &request, seed).unwrap()), request);
+        assert_eq!(request_of(&ask_of("bafy", &request, seed, None).unwrap()), request);
     }
 }
