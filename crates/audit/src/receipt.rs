@@ -20,6 +20,7 @@ use types::bounded::List;
 use types::codec::{Canonical, Malformed, Reader};
 use types::id::{Address, Cid, Hash};
 use types::node_key::{NodeSecret, NodeSignature, NodeSigned};
+use types::sampling::SamplingNumbers;
 
 use crate::commitment::{TOKENS_MAX, output_hash, prompt_hash};
 use crate::digest::tagged;
@@ -121,20 +122,8 @@ types::record! {
 types::record! {
     /// How tokens were chosen, in the integers of `docs/spec/int-1.md`, section 9.
     Choosing {
-        /// Temperature, Q16.
-        temperature: u32,
-        /// Tokens to choose among; 0: all.
-        top_k: u32,
-        /// Share to choose among, Q16.
-        top_p: u32,
-        /// Least share of the likeliest, Q16.
-        min_p: u32,
-        /// Repetition penalty, Q16.
-        repetition_penalty: u32,
-        /// Presence penalty, Q16.
-        presence_penalty: i32,
-        /// Frequency penalty, Q16.
-        frequency_penalty: i32,
+        /// Temperature and the numbers beside it.
+        numbers: SamplingNumbers,
         /// Hash of the biases.
         biases: Hash,
         /// Who chose the seed.
@@ -189,20 +178,8 @@ types::record! {
         tokens_max: u32,
         /// Tokens that end the answer.
         end_tokens: List<u32, END_TOKENS_MAX>,
-        /// Temperature, Q16.
-        temperature: u32,
-        /// Tokens to choose among; 0: all.
-        top_k: u32,
-        /// Share to choose among, Q16.
-        top_p: u32,
-        /// Least share of the likeliest, Q16.
-        min_p: u32,
-        /// Repetition penalty, Q16.
-        repetition_penalty: u32,
-        /// Presence penalty, Q16.
-        presence_penalty: i32,
-        /// Frequency penalty, Q16.
-        frequency_penalty: i32,
+        /// Temperature and the numbers beside it.
+        numbers: SamplingNumbers,
         /// Added to logits: token, Q16; ascending by token.
         biases: List<(u32, i32), BIASES_MAX>,
         /// Who chooses the seed.
@@ -386,13 +363,7 @@ impl Asked {
     pub fn choosing(&self, worker_nonce: &Hash) -> Choosing {
         let seed = seed(self.seeding, &self.client_nonce, worker_nonce).choice(self.choice);
         Choosing {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repetition_penalty: self.repetition_penalty,
-            presence_penalty: self.presence_penalty,
-            frequency_penalty: self.frequency_penalty,
+            numbers: self.numbers.clone(),
             biases: biases_hash(self.biases.as_slice()),
             seeding: self.seeding,
             client_nonce: self.client_nonce,
@@ -405,17 +376,8 @@ impl Asked {
     /// The same for the engine.
     #[must_use]
     pub fn sampling(&self, worker_nonce: &Hash) -> Sampling {
-        Sampling {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repetition_penalty: self.repetition_penalty,
-            presence_penalty: self.presence_penalty,
-            frequency_penalty: self.frequency_penalty,
-            logit_bias: self.biases.as_slice().to_vec(),
-            seed: seed(self.seeding, &self.client_nonce, worker_nonce).choice(self.choice),
-        }
+        let seed = seed(self.seeding, &self.client_nonce, worker_nonce).choice(self.choice);
+        sampling(&self.numbers, self.biases.as_slice().to_vec(), seed)
     }
 }
 
@@ -432,6 +394,36 @@ impl Payload {
         } else {
             Ending::Stopped
         }
+    }
+}
+
+/// The numbers of an engine's sampling.
+#[must_use]
+pub fn numbers(sampling: &Sampling) -> SamplingNumbers {
+    SamplingNumbers {
+        temperature: sampling.temperature,
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        min_p: sampling.min_p,
+        repetition_penalty: sampling.repetition_penalty,
+        presence_penalty: sampling.presence_penalty,
+        frequency_penalty: sampling.frequency_penalty,
+    }
+}
+
+/// An engine's sampling of these numbers.
+#[must_use]
+pub fn sampling(numbers: &SamplingNumbers, logit_bias: Vec<(u32, i32)>, seed: Seed) -> Sampling {
+    Sampling {
+        temperature: numbers.temperature,
+        top_k: numbers.top_k,
+        top_p: numbers.top_p,
+        min_p: numbers.min_p,
+        repetition_penalty: numbers.repetition_penalty,
+        presence_penalty: numbers.presence_penalty,
+        frequency_penalty: numbers.frequency_penalty,
+        logit_bias,
+        seed,
     }
 }
 

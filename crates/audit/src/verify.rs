@@ -23,6 +23,8 @@ use crate::replay::{Replayed, WrongToken};
 pub struct Known<'a> {
     /// What was agreed on.
     pub terms: Option<&'a Terms>,
+    /// The node key whose signature is expected.
+    pub worker: Option<Hash>,
     /// What the artifact with the model's CID has.
     pub identity: Option<&'a Identity>,
     /// What was asked and answered.
@@ -36,6 +38,8 @@ pub struct Known<'a> {
 pub enum Check {
     /// The terms are those that were agreed on.
     Terms,
+    /// The worker key is the one that is expected.
+    Worker,
     /// Where nobody pays: nothing in the terms says that somebody does.
     Unpaid,
     /// Tokenizer, template and profile are those of the artifact that the receipt names.
@@ -61,6 +65,8 @@ pub enum Check {
 pub enum Missing {
     /// The terms are not known.
     Terms,
+    /// Nobody has said whose signature is expected.
+    Worker,
     /// The artifact is not here.
     Artifact,
     /// The payload is not known.
@@ -92,6 +98,11 @@ pub struct Wrong {
     pub what: String,
 }
 
+/// What is expected of the signature.
+struct Pinned {
+    worker_key: Hash,
+}
+
 /// Compares fields by name; the first that differs is the answer.
 macro_rules! equal {
     ($found:expr, $right:expr, $($field:ident),+ $(,)?) => {
@@ -114,6 +125,16 @@ pub fn verify(signed: &SignedReceipt, known: Known<'_>) -> Result<Report, Wrong>
             report.checked.push(Check::Terms);
         }
         None => report.miss(Check::Terms, Missing::Terms),
+    }
+    match (known.worker, known.terms) {
+        (Some(worker_key), _) => {
+            let right = Pinned { worker_key };
+            equal!(receipt.terms, right, worker_key);
+            report.checked.push(Check::Worker);
+        }
+        // They say it too.
+        (None, Some(_)) => {}
+        (None, None) => report.miss(Check::Worker, Missing::Worker),
     }
     if receipt.terms.is_unpaid() {
         unpaid(receipt)?;
@@ -155,6 +176,7 @@ impl Check {
     pub const fn meaning(self) -> &'static str {
         match self {
             Check::Terms => "the terms are those that were agreed on",
+            Check::Worker => "the worker key is the one that is expected",
             Check::Unpaid => "nobody pays, and nothing in the terms says otherwise",
             Check::Artifact => "tokenizer, template and profile are those of the artifact",
             Check::Request => "prompt, limits and sampling are those of the payload",
@@ -172,6 +194,7 @@ impl Check {
     pub const fn word(self) -> &'static str {
         match self {
             Check::Terms => "terms",
+            Check::Worker => "worker",
             Check::Unpaid => "unpaid",
             Check::Artifact => "artifact",
             Check::Request => "request",
@@ -191,6 +214,7 @@ impl Missing {
     pub const fn meaning(self) -> &'static str {
         match self {
             Missing::Terms => "what was agreed on is not known",
+            Missing::Worker => "whose signature is expected was not said",
             Missing::Artifact => "the model is not here",
             Missing::Payload => "there is no payload",
             Missing::Replay => "the answer was not computed again",
@@ -288,8 +312,8 @@ fn request(receipt: &Receipt, payload: &Payload) -> Result<(), Wrong> {
     let Asked { prompt, .. } = &payload.asked;
     let right = expected(receipt, payload)?;
     equal!(
-        receipt.choosing,
-        right.choosing,
+        receipt.choosing.numbers,
+        right.choosing.numbers,
         temperature,
         top_k,
         top_p,
@@ -297,6 +321,10 @@ fn request(receipt: &Receipt, payload: &Payload) -> Result<(), Wrong> {
         repetition_penalty,
         presence_penalty,
         frequency_penalty,
+    );
+    equal!(
+        receipt.choosing,
+        right.choosing,
         biases,
         seeding,
         client_nonce,

@@ -17,7 +17,9 @@ pub(crate) use ledger::{
     MemberCommand, NodeCommand, NodeFlag, ProposeArguments, RegisterArguments, RegistryCommand,
     ReplayArguments, SendArguments, SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
 };
-pub(crate) use money::{ChannelCommand, CreditsCommand, SessionCommand};
+pub(crate) use money::{
+    ChannelCommand, CreditsCommand, EarnArguments, EarnCommand, SessionCommand,
+};
 pub(crate) use peers::{InviteArguments, JoinArguments, PeersArguments, PeersCommand};
 pub(crate) use store::{FromFlag, StoreCommand};
 pub(crate) use work::{WorkCommand, WorkFlags};
@@ -97,6 +99,10 @@ pub(crate) enum Command {
     /// Set credits aside for someone who takes them against vouchers
     #[command(subcommand)]
     Channel(ChannelCommand),
+    /// Show what this machine has earned, and take what was vouched for
+    Earn(EarnArguments),
+    /// Show what this machine has paid to others
+    Spend(NodeFlag),
     /// Give credits to a fund; as the cashier, issue and withdraw them
     #[command(subcommand)]
     Credits(CreditsCommand),
@@ -217,6 +223,9 @@ pub(crate) struct VerifyArguments {
     /// is computed again
     #[arg(long, value_name = "FILE")]
     pub(crate) payload: Option<PathBuf>,
+    /// The key of the machine whose signature is expected, as `mashaa peers` shows it
+    #[arg(long, value_name = "KEY")]
+    pub(crate) worker: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -25,6 +25,7 @@ mod money;
 mod network;
 mod order;
 mod outcome;
+mod payments;
 mod peers;
 mod progress;
 mod random;
@@ -106,6 +107,8 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Status(node) => work::status(&context, &node),
         Command::Session(command) => money::session(&context, &command),
         Command::Channel(command) => money::channel(&context, &command),
+        Command::Earn(arguments) => payments::earn(&context, &arguments),
+        Command::Spend(node) => payments::spend(&context, &node),
         Command::Credits(command) => money::credits(&context, &command),
         Command::Delay(delay) => order::delay(&context, &delay),
         Command::Testnet(testnet) => testnet::run(&context, &testnet),

@@ -14,10 +14,12 @@ use node::receipts::Receipts;
 use node::service::{self, Roles, Serving};
 use node::supervisor::Supervisor;
 use node::worker::Worker;
+use types::id::Cid;
 
 use crate::context::Context;
 use crate::network;
 use crate::outcome::Outcome;
+use crate::payments;
 use crate::peers;
 
 /// Serves until the process is asked to end.
@@ -37,8 +39,15 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let slots = u32::try_from(options.sequences_max).unwrap_or(u32::MAX);
     let ledger = network::settings(context)?;
     let cid = &opened.served.cid;
-    let receipts = Receipts::new(ledger.secret.clone(), ledger.genesis.hash(), cid, &opened.model);
-    let receipts = Arc::new(receipts.with_context(|| format!("{cid} is no CID"))?);
+    let of = Cid::parse(cid).with_context(|| format!("{cid} is no CID"))?;
+    let (folder, secret) = (context.home.receipts(), ledger.secret.clone());
+    let shown = folder.display().to_string();
+    let receipts = Receipts::open(folder, secret, ledger.genesis.hash(), (of, &opened.model));
+    let (mut receipts, earned) = (receipts.context(shown)?, payments::earned(context)?);
+    if let Some(earned) = &earned {
+        receipts = receipts.with_earned(Arc::clone(earned));
+    }
+    let (receipts, payer) = (Arc::new(receipts), payments::payer(context)?);
     let (served, supervisor) = match peers::is_yes(context, "compute")? {
         true => {
             let worker = Arc::new(Worker::start(
@@ -63,7 +72,7 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
     let copies = Some(node::copies::Settings::of(&context.config, &context.home)?);
     let (model, ledger, receipts) = (Some(serving), Some(ledger), Some(receipts));
-    let roles = Roles { model, receipts, api_keys, ledger, store, network, copies };
+    let roles = Roles { model, receipts, earned, payer, api_keys, ledger, store, network, copies };
     let address = context.config.text("listen");
     service::serve(roles, address, |local, ledger| {
         eprintln!("{}", welcome(&local, &name, open));

@@ -21,10 +21,12 @@ use types::codec::decode;
 
 use crate::arguments::VerifyArguments;
 use crate::context::Context;
+use crate::order::node_key;
 use crate::outcome::{Outcome, Problem};
 
 /// Checks a receipt. Only if all that could be checked is right is this `Done`.
 pub(crate) fn run(context: &Context, it: &VerifyArguments) -> anyhow::Result<Outcome> {
+    let worker = it.worker.as_deref().map(node_key).transpose()?;
     let signed = SignedReceipt::decode(&read(&it.receipt, SIZE)?);
     let signed = signed.map_err(|error| no_such(&it.receipt, "receipt", &error))?;
     let payload = match &it.payload {
@@ -44,6 +46,7 @@ pub(crate) fn run(context: &Context, it: &VerifyArguments) -> anyhow::Result<Out
     };
     let known = Known {
         terms: None,
+        worker,
         identity: identity.as_ref(),
         payload: payload.as_ref(),
         replayed: replayed.as_ref().ok().and_then(Option::as_ref),

@@ -64,7 +64,7 @@ impl Answer {
     ) -> Result<Answer, ApiError> {
         let mut choices = Vec::new();
         for (index, request) in plan.requests() {
-            let job = backend.submit(&plan.model, request).await.map_err(|busy| {
+            let job = backend.submit(&plan.model, request, plan.seeding).await.map_err(|busy| {
                 ApiError::new(Code::Busy, "all machines are busy").retry_after(busy.retry_after)
             })?;
             let queued = Some(metrics.queued.hold());

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
@@ -27,14 +28,20 @@ pub trait Backend: Send + Sync + 'static {
     /// The models served now. An empty list means that nothing can be answered.
     fn models(&self) -> Vec<Arc<ServedModel>>;
 
-    /// Queues one sequence. The future is ready once a machine has taken it.
+    /// Queues one sequence. The future is ready once a machine has taken it. Where the seed is open, the
+    /// machine that computes it may have a part in the seed; that of the request is then not used.
     ///
     /// A backend whose queue is shorter than `limits::CHOICES_MAX` can never take the largest
     /// request, however often its client comes back.
     ///
     /// # Errors
     /// When the queue is full.
-    fn submit<'a>(&'a self, model: &'a ServedModel, request: Request) -> Submitting<'a>;
+    fn submit<'a>(
+        &'a self,
+        model: &'a ServedModel,
+        request: Request,
+        seeding: Seeding,
+    ) -> Submitting<'a>;
 
     /// The models that make embeddings.
     fn embedders(&self) -> Vec<Arc<dyn Embedder>> {
@@ -51,6 +58,15 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// Says in words what is missing; clients and orchestrators see it.
     fn ready(&self) -> Result<(), String>;
+}
+
+/// Whether a client has asked for a seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seeding {
+    /// It has: the request's.
+    Fixed,
+    /// It has not: whichever is as random.
+    Open,
 }
 
 /// A model that is served, and what turns its text into tokens and back.
@@ -87,7 +103,12 @@ pub struct Job {
     outputs: Outputs,
     worker: Option<String>,
     receipt: ReceiptSlot,
+    stop: StopSign,
 }
+
+/// Where whoever follows a sequence says that it wants no more of it, but what there is.
+#[derive(Clone, Debug, Default)]
+pub struct StopSign(Arc<AtomicBool>);
 
 /// Where a backend says which receipt is about an answer, before the answer's last output.
 #[derive(Clone, Debug, Default)]
@@ -152,6 +173,19 @@ impl ReceiptSlot {
     }
 }
 
+impl StopSign {
+    /// Says it.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was said.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Job {
     /// A job and the end that an engine keeps, which must not wait for a slow reader.
     ///
@@ -172,7 +206,15 @@ impl Job {
     }
 
     fn of(outputs: Outputs) -> Job {
-        Job { outputs, worker: None, receipt: ReceiptSlot::default() }
+        let (receipt, stop) = (ReceiptSlot::default(), StopSign::default());
+        Job { outputs, worker: None, receipt, stop }
+    }
+
+    /// Where it is said that no more is wanted: what was made till then still comes, the receipt is
+    /// about that, and no `Finished` follows.
+    #[must_use]
+    pub fn stop(&self) -> &StopSign {
+        &self.stop
     }
 
     /// Where the backend says which receipt is about the answer.

@@ -64,6 +64,7 @@ pub(crate) fn plan_of(
         prompts: vec![Prompt { tokens: tokens.into(), echo: None }],
         n: common.n,
         sampling: common.sampling,
+        seeding: common.seeding,
         tokens_max: ask.tokens_max,
         stops: common.stops,
         logprobs: ask.logprobs,

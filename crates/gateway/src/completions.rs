@@ -34,6 +34,7 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
         prompts: prompts?,
         n: common.n,
         sampling: common.sampling,
+        seeding: common.seeding,
         tokens_max,
         stops: common.stops,
         logprobs: logprobs.map(|top| top as u8),

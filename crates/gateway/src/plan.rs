@@ -12,7 +12,7 @@ use engine::sampling::Sampling;
 use serde_json::Value;
 use text::grammar::TextGuide;
 
-use crate::backend::ServedModel;
+use crate::backend::{Seeding, ServedModel};
 use crate::error::{ApiError, Code, quote};
 use crate::limits::{CHOICES_MAX, STOP_SIZE_MAX, STOPS_MAX};
 use crate::parameters::{Fields, boolean, count, invalid, string, unsupported, wrong_type};
@@ -34,6 +34,7 @@ pub(crate) struct Plan {
     /// Choices a prompt.
     pub(crate) n: u32,
     pub(crate) sampling: Sampling,
+    pub(crate) seeding: Seeding,
     /// Tokens to generate, at most, if the client said so.
     pub(crate) tokens_max: Option<u32>,
     pub(crate) stops: Vec<String>,
@@ -75,6 +76,7 @@ pub(crate) struct Common {
     pub(crate) model: Arc<ServedModel>,
     pub(crate) n: u32,
     pub(crate) sampling: Sampling,
+    pub(crate) seeding: Seeding,
     pub(crate) stops: Vec<String>,
     pub(crate) stream: Option<StreamOptions>,
 }
@@ -89,9 +91,11 @@ impl Common {
         let model = find(models, &name)?;
         fields.drop_without_effect()?;
         let choices = 1..=CHOICES_MAX as u32;
+        let (sampling, seeding) = sampling::take(fields, model.tokenizer.len())?;
         Ok(Common {
             n: fields.take("n", |path, value| count(path, &value, choices))?.unwrap_or(1),
-            sampling: sampling::take(fields, model.tokenizer.len())?,
+            sampling,
+            seeding,
             stops: fields.take("stop", stops)?.unwrap_or_default(),
             stream: stream(fields)?,
             model,

@@ -9,11 +9,15 @@
 use engine::sampling::{BIAS_MAX, BIASES_MAX, ONE, Sampling, Seed, TEMPERATURE_MAX};
 use serde_json::Value;
 
+use crate::backend::Seeding;
 use crate::error::{ApiError, Code};
 use crate::parameters::{Fields, integer, invalid, wrong_type};
 
 /// Takes every sampling parameter. `token_count` is the size of the model's vocabulary.
-pub(crate) fn take(fields: &mut Fields, token_count: usize) -> Result<Sampling, ApiError> {
+pub(crate) fn take(
+    fields: &mut Fields,
+    token_count: usize,
+) -> Result<(Sampling, Seeding), ApiError> {
     let one = i64::from(ONE);
     let hot = i64::from(TEMPERATURE_MAX);
     let bias = i64::from(BIAS_MAX);
@@ -28,6 +32,10 @@ pub(crate) fn take(fields: &mut Fields, token_count: usize) -> Result<Sampling, 
     let repetition_penalty = q16("repetition_penalty", 1, hot, one)? as u32;
     let presence_penalty = q16("presence_penalty", -bias, bias, 0)? as i32;
     let frequency_penalty = q16("frequency_penalty", -bias, bias, 0)? as i32;
+    let (seed, seeding) = match fields.take("seed", integer)? {
+        Some(seed) => (Seed::from_integer(seed), Seeding::Fixed),
+        None => (Seed(random()?), Seeding::Open),
+    };
     let sampling = Sampling {
         temperature,
         top_k: fields.take("top_k", top_k)?.unwrap_or(0),
@@ -39,14 +47,11 @@ pub(crate) fn take(fields: &mut Fields, token_count: usize) -> Result<Sampling, 
         logit_bias: fields
             .take("logit_bias", |path, value| logit_bias(path, value, token_count))?
             .unwrap_or_default(),
-        seed: match fields.take("seed", integer)? {
-            Some(seed) => Seed::from_integer(seed),
-            None => Seed::from_integer(i64::from_le_bytes(random()?)),
-        },
+        seed,
     };
     let refused = |error| ApiError::new(Code::InvalidValue, format!("{error}"));
     sampling.check().map_err(refused)?;
-    Ok(sampling)
+    Ok((sampling, seeding))
 }
 
 /// Random bytes from the operating system.

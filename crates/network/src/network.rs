@@ -277,15 +277,15 @@ impl Network {
 
     fn kind(&self, purpose: Purpose) -> Kind {
         let what = match purpose {
-            Purpose::Hello => "hello",
-            Purpose::Revoked => "revoked",
-            Purpose::Join => "join",
-            Purpose::Work => "work",
-            Purpose::Ledger => "ledger",
-            Purpose::Http => "http",
-            Purpose::Keep => "keep",
+            Purpose::Hello => "hello/1",
+            Purpose::Revoked => "revoked/1",
+            Purpose::Join => "join/1",
+            Purpose::Work => "work/2",
+            Purpose::Ledger => "ledger/1",
+            Purpose::Http => "http/1",
+            Purpose::Keep => "keep/1",
         };
-        let name = format!("/mashaa/{}/{what}/1", self.name);
+        let name = format!("/mashaa/{}/{what}", self.name);
         // Begins with a slash, which is all that is asked of it.
         let protocol = StreamProtocol::try_from_owned(name);
         let protocol = protocol.unwrap_or(StreamProtocol::new("/mashaa"));

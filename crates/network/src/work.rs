@@ -1,6 +1,7 @@
 //! What a gateway asks of a worker, and what it is told, on one stream for each sequence.
 //!
-//! The gateway sends one `Ask`, the worker any number of `Tell`s; closing the stream cancels the work.
+//! The gateway sends one `Ask` and then `Note`s, the worker any number of `Tell`s; closing the stream
+//! cancels the work.
 //! Everything is a number: no text of a prompt or an answer travels. Specified in
 //! `docs/spec/network.md`, section 6.
 //!
@@ -10,8 +11,12 @@
 
 use std::time::Duration;
 
+use types::amount::{Amount, Epoch};
 use types::bounded::{List, Text};
 use types::codec::{Canonical, Malformed, Reader};
+use types::id::Hash;
+use types::sampling::SamplingNumbers;
+use types::signature::Signature;
 
 use crate::membership::NAME_SIZE_MAX;
 use crate::messages::Words;
@@ -32,6 +37,8 @@ pub const SCORES_MAX: usize = 1024;
 pub const ASK_SIZE_MAX: usize = (8 << 20) + (128 << 10);
 /// Bytes of a `Tell`, at most.
 pub const TELL_SIZE_MAX: usize = 256 << 10;
+/// Bytes of a `Note`, at most.
+pub const NOTE_SIZE_MAX: usize = 256;
 /// Bytes of a signed receipt, at most: today's has 692.
 pub const RECEIPT_SIZE_MAX: usize = 1024;
 /// How often a worker says at least that it is alive.
@@ -50,31 +57,64 @@ types::record! {
         tokens_max: u32,
         /// Tokens that end the answer.
         end_tokens: List<u32, END_TOKENS_MAX>,
-        /// Temperature, in units of 2^-16.
-        temperature: u32,
-        /// Tokens to choose among; 0: all.
-        top_k: u32,
-        /// Share to choose among, in units of 2^-16.
-        top_p: u32,
-        /// Least share of the likeliest, in units of 2^-16.
-        min_p: u32,
-        /// Repetition penalty, in units of 2^-16.
-        repetition_penalty: u32,
-        /// Presence penalty, in units of 2^-16.
-        presence_penalty: i32,
-        /// Frequency penalty, in units of 2^-16.
-        frequency_penalty: i32,
+        /// Temperature and the numbers beside it.
+        numbers: SamplingNumbers,
         /// Added to logits: token, units of 2^-16; ascending by token.
         logit_bias: List<(u32, i32), BIASES_MAX>,
-        /// Seed of the choices.
-        seed: [u8; 32],
+        /// Where the seed of the choices comes from.
+        seed: SeedSource,
         /// Whether scores are told, and how many alternatives.
         logprobs: Option<u8>,
         /// Whether the prompt's own scores are told.
         prompt_logprobs: bool,
         /// The grammar that the answer follows, in UTF-8; empty if it follows none.
         grammar: List<u8, GRAMMAR_SIZE_MAX>,
+        /// How it is paid for, if it is.
+        payment: Option<Payment>,
     }
+}
+
+types::record! {
+    /// How an answer is paid for (`docs/spec/receipt.md`, section 1.2).
+    Payment {
+        /// The number of the channel that pays.
+        channel: u64,
+        /// For a million tokens, of the prompt and of the answer alike.
+        price: Amount,
+        /// In which the answer is given.
+        epoch: Epoch,
+        /// Used once by the gateway.
+        nonce: Hash,
+    }
+}
+
+/// Where the seed of an answer's choices comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeedSource {
+    /// 1: from both. This is the commitment to the gateway's nonce; the worker tells its own with
+    /// `Tell::Taken`, and then the gateway tells the nonce with `Note::Nonce`.
+    Joint(Hash),
+    /// 2: from the caller, who asked for this one.
+    Fixed(Hash),
+    /// 3: from both, made before with the worker that took the answer first, which was lost.
+    Made {
+        /// The gateway's nonce.
+        client: Hash,
+        /// That worker's.
+        worker: Hash,
+    },
+}
+
+/// What a gateway says after its `Ask`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// 0: the nonce that was committed to.
+    Nonce(Hash),
+    /// 1: no more tokens are wanted; what there is ends with its receipt.
+    Stop,
+    /// 2: what the gateway grants of the channel in all, and its signature of that voucher; after the
+    /// receipt of an answer that is paid for.
+    Voucher(Amount, Signature),
 }
 
 types::record! {
@@ -108,6 +148,8 @@ types::words! {
         5 Request = "request",
         /// Its engine failed.
         6 Failed = "failed",
+        /// It is not paid for as it should be.
+        7 Unpaid = "unpaid",
     }
 }
 
@@ -118,14 +160,16 @@ types::words! {
         0 EndToken = "end-token",
         /// It has as many tokens as it may have.
         1 Length = "length",
+        /// The gateway wanted no more.
+        2 Stopped = "stopped",
     }
 }
 
 /// What a worker says about a sequence, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tell {
-    /// 0: it will be done.
-    Taken,
+    /// 0: it will be done. The worker's nonce where the seed is to be joint.
+    Taken(Option<Hash>),
     /// 1: it is being done.
     Alive,
     /// 2: scores of the prompt's next tokens; all of them come before `Prompt`.
@@ -143,10 +187,68 @@ pub enum Tell {
     Receipt(List<u8, RECEIPT_SIZE_MAX>, [u8; 32]),
 }
 
+impl Canonical for SeedSource {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            SeedSource::Joint(commitment) => {
+                out.push(1);
+                commitment.write(out);
+            }
+            SeedSource::Fixed(seed) => {
+                out.push(2);
+                seed.write(out);
+            }
+            SeedSource::Made { client, worker } => {
+                out.push(3);
+                client.write(out);
+                worker.write(out);
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match u8::read(reader)? {
+            1 => SeedSource::Joint(Hash::read(reader)?),
+            2 => SeedSource::Fixed(Hash::read(reader)?),
+            3 => SeedSource::Made { client: Hash::read(reader)?, worker: Hash::read(reader)? },
+            number => return Err(Malformed::UnknownVariant { number }),
+        })
+    }
+}
+
+impl Canonical for Note {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Note::Nonce(nonce) => {
+                out.push(0);
+                nonce.write(out);
+            }
+            Note::Stop => out.push(1),
+            Note::Voucher(cumulative, signature) => {
+                out.push(2);
+                cumulative.write(out);
+                signature.write(out);
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match u8::read(reader)? {
+            0 => Ok(Note::Nonce(Hash::read(reader)?)),
+            1 => Ok(Note::Stop),
+            2 => Ok(Note::Voucher(Amount::read(reader)?, Signature::read(reader)?)),
+            number => Err(Malformed::UnknownVariant { number }),
+        }
+    }
+}
+
 impl Canonical for Tell {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Tell::Taken => out.push(0),
+            Tell::Taken(nonce) => {
+                out.push(0);
+                nonce.write(out);
+            }
             Tell::Alive => out.push(1),
             Tell::Scores(scores) => {
                 out.push(2);
@@ -180,7 +282,7 @@ impl Canonical for Tell {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(match u8::read(reader)? {
-            0 => Tell::Taken,
+            0 => Tell::Taken(Option::read(reader)?),
             1 => Tell::Alive,
             2 => Tell::Scores(List::read(reader)?),
             3 => Tell::Prompt(u32::read(reader)?),

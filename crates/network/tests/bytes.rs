@@ -13,11 +13,14 @@ use network::membership::{Announcement, Offer, SignedAnnouncement, SignedPass};
 use network::messages::{Hello, Knock, Reply, Revoked, Welcome, words};
 use network::revocation::{Revocation, SignedRevocation};
 use network::ticket::Ticket;
-use network::work::{Ask, Cause, End, Score, Tell};
+use network::work::{Ask, Cause, End, Note, Payment, Score, SeedSource, Tell};
+use types::amount::{Amount, Epoch};
 use types::bounded::{List, Text};
 use types::codec::{Canonical, decode, encode};
 use types::id::{Cid, Hash};
 use types::node_key::NodeSecret;
+use types::sampling::SamplingNumbers;
+use types::signature::Signature;
 
 const NETWORK: Hash = Hash([1; 32]);
 
@@ -81,18 +84,21 @@ fn ask() -> Ask {
         said: list(vec![4]),
         tokens_max: 5,
         end_tokens: list(vec![6]),
-        temperature: 7,
-        top_k: 8,
-        top_p: 9,
-        min_p: 10,
-        repetition_penalty: 11,
-        presence_penalty: -12,
-        frequency_penalty: 13,
+        numbers: SamplingNumbers {
+            temperature: 7,
+            top_k: 8,
+            top_p: 9,
+            min_p: 10,
+            repetition_penalty: 11,
+            presence_penalty: -12,
+            frequency_penalty: 13,
+        },
         logit_bias: list(vec![(14, -15)]),
-        seed: [16; 32],
+        seed: SeedSource::Fixed(Hash([16; 32])),
         logprobs: Some(17),
         prompt_logprobs: true,
         grammar: list(b"start: /a+/".to_vec()),
+        payment: None,
     }
 }
 
@@ -149,13 +155,25 @@ fn every_message_has_the_bytes_that_are_written_down() {
     check(&mut out, "welcome", &Reply::Welcome(Box::new(welcome())));
     check(&mut out, "not-welcome", &Reply::Refused(words("the ticket has ended")));
     check(&mut out, "ask", &ask());
-    check(&mut out, "taken", &Tell::Taken);
+    let (client, worker) = (Hash([18; 32]), Hash([19; 32]));
+    let joint = SeedSource::Joint(Hash([20; 32]));
+    check(&mut out, "ask-joint", &Ask { seed: joint, ..ask() });
+    check(&mut out, "ask-made", &Ask { seed: SeedSource::Made { client, worker }, ..ask() });
+    check(&mut out, "nonce", &Note::Nonce(client));
+    let price = Amount::new(250_000).unwrap();
+    let payment = Payment { channel: 21, price, epoch: Epoch(22), nonce: Hash([23; 32]) };
+    check(&mut out, "ask-paid", &Ask { payment: Some(payment), ..ask() });
+    check(&mut out, "stop", &Note::Stop);
+    check(&mut out, "voucher", &Note::Voucher(price, Signature([24; 65])));
+    check(&mut out, "taken", &Tell::Taken(None));
+    check(&mut out, "taken-joint", &Tell::Taken(Some(worker)));
     check(&mut out, "alive", &Tell::Alive);
     check(&mut out, "scores", &Tell::Scores(list(vec![score(), score()])));
     check(&mut out, "prompt", &Tell::Prompt(48));
     check(&mut out, "token", &Tell::Token(7, None));
     check(&mut out, "token-scored", &Tell::Token(7, Some(score())));
     check(&mut out, "finished", &Tell::Finished(End::Length));
+    check(&mut out, "finished-stopped", &Tell::Finished(End::Stopped));
     check(&mut out, "receipt", &Tell::Receipt(list(vec![1, 2, 3]), [4; 32]));
     for cause in Cause::ALL {
         check(&mut out, cause.word(), &Tell::Refused(*cause, words("why")));

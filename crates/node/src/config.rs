@@ -182,6 +182,41 @@ pub const SETTINGS: &[Setting] = &[
         help: "how long others' answers wait suspended before they are given back, 0 to 86400",
     },
     Setting {
+        key: "earn_price",
+        default: "0",
+        help: "credits for a million tokens of others' requests, prompt and answer; 0: for nothing",
+    },
+    Setting {
+        key: "earn_unpaid_max",
+        default: "1",
+        help: "credits that a payer may owe before there is no more work for it",
+    },
+    Setting {
+        key: "pay_wallet",
+        default: "",
+        help: "wallet that pays other machines, made with --unattended; empty: nothing is paid",
+    },
+    Setting {
+        key: "pay_account",
+        default: "",
+        help: "account that pays, for which the wallet has a session key; empty: the wallet's own",
+    },
+    Setting {
+        key: "pay_price_max",
+        default: "1",
+        help: "credits for a million tokens that a machine may ask, at most",
+    },
+    Setting {
+        key: "pay_deposit",
+        default: "1",
+        help: "credits that the channel to a machine begins with",
+    },
+    Setting {
+        key: "pay_cap",
+        default: "10",
+        help: "credits that all channels to machines hold together, at most",
+    },
+    Setting {
         key: "sensors_root",
         default: "/",
         help: "directory under which /proc, /sys, /dev and /etc are read",

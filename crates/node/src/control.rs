@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use audit::receipt::Receipt;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, header};
@@ -31,9 +32,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use types::id::Hash;
 
+use crate::books;
 use crate::copies::Copies;
 use crate::copies::plan::NoPlan;
+use crate::earn::Earned;
 use crate::ledger::Ledger;
+use crate::pay::Payer;
 use crate::peers::Peers;
 use crate::peers::revoke::RevokeError;
 use crate::preferences::{Conditions, Finding, Gate, Mode, PAUSE_MAX, Verdict};
@@ -43,6 +47,8 @@ use crate::worker::Load;
 
 /// Bytes of one request, at most.
 const BODY_SIZE_MAX: usize = 4096;
+/// Receipts that are listed, at most: as many as a person looks through, and read at once.
+const RECEIPTS_SHOWN_MAX: usize = 256;
 /// Seconds that a request may ask to wait for the work to be finished, at most.
 pub const WAIT_MAX: u64 = 60;
 
@@ -63,6 +69,10 @@ pub struct Control {
     pub copies: Option<Arc<Copies>>,
     /// The receipts of its own answers.
     pub receipts: Option<Arc<Receipts>>,
+    /// What it has earned.
+    pub earned: Option<Arc<Earned>>,
+    /// Who pays the workers that it uses.
+    pub payer: Option<Arc<Payer>>,
     /// What opens all this; without any, this machine may.
     pub keys: Keys,
     /// Since when it runs.
@@ -227,12 +237,12 @@ impl Control {
             wrong("a receipt's id is 0x and 64 hexadecimal digits".to_owned()).at("id")
         })?;
         let statement = self.receipts.as_ref().and_then(|it| it.get(&id)).ok_or_else(|| {
-            let what = "no such receipt is kept here; a node keeps the last ones until it ends";
+            let what = "no such receipt is kept here; a node keeps the last ones";
             ApiError::new(Code::UnknownUrl, what)
         })?;
-        let bytes = if payload == 1 { &statement.payload } else { &statement.receipt };
+        let bytes = if payload == 1 { statement.payload } else { statement.receipt };
         let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
-        Ok((kind, bytes.clone()).into_response())
+        Ok((kind, bytes).into_response())
     }
 
     async fn status(&self) -> Answer {
@@ -277,6 +287,9 @@ pub fn router(control: Control) -> Router {
         .route("/node/network", post(tell_of_others))
         .route("/node/copies/plan", get(plan))
         .route("/node/stores/{node}", post(store))
+        .route("/node/receipts", get(receipts))
+        .route("/node/earned", get(earned))
+        .route("/node/spent", get(spent))
         .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
         .layer(from_fn_with_state(Arc::clone(&control), guard))
         .route("/v1/receipts/{id}", get(receipt))
@@ -300,6 +313,37 @@ async fn receipt(
     request: Request,
 ) -> Result<Response, ApiError> {
     control.receipt(&id, &request)
+}
+
+async fn receipts(State(control): State<Arc<Control>>) -> Answer {
+    let last = match control.receipts.clone() {
+        Some(receipts) => tokio::task::spawn_blocking(move || receipts.last(RECEIPTS_SHOWN_MAX)),
+        None => return Ok(Json(json!({"receipts": []}))),
+    };
+    let last = last
+        .await
+        .map_err(|error| ApiError::new(Code::Internal, "the look broke off").because(&error))?;
+    Ok(Json(json!({"receipts": last.iter().map(show_receipt).collect::<Vec<_>>()})))
+}
+
+async fn earned(State(control): State<Arc<Control>>) -> Answer {
+    let Some(earned) = control.earned.clone() else { return Ok(Json(books::none())) };
+    looked(tokio::task::spawn_blocking(move || books::earned(&earned))).await
+}
+
+async fn spent(State(control): State<Arc<Control>>) -> Answer {
+    let (Some(payer), Some(receipts)) = (control.payer.clone(), control.receipts.clone()) else {
+        return Ok(Json(books::none()));
+    };
+    let channels = payer.channels().await;
+    looked(tokio::task::spawn_blocking(move || books::spent(&channels, &receipts.dated()))).await
+}
+
+async fn looked(look: tokio::task::JoinHandle<Value>) -> Answer {
+    let broken = |error: tokio::task::JoinError| {
+        ApiError::new(Code::Internal, "the look broke off").because(&error)
+    };
+    look.await.map(Json).map_err(broken)
 }
 
 async fn store(State(control): State<Arc<Control>>, Path(node): Path<String>) -> Answer {
@@ -373,6 +417,16 @@ async fn blocking<T: Send + 'static>(
     let supervisor = Arc::clone(supervisor);
     let done = tokio::task::spawn_blocking(move || act(&supervisor)).await;
     done.map_err(|error| ApiError::new(Code::Internal, "the look broke off").because(error))?
+}
+
+/// A receipt in a list.
+fn show_receipt(receipt: &Receipt) -> Value {
+    json!({
+        "id": receipt.id().to_string(), "model": receipt.terms.model.to_string(),
+        "worker_key": receipt.terms.worker_key.to_string(),
+        "prompt_tokens": receipt.prompt_tokens, "output_tokens": receipt.output_tokens,
+        "ending": receipt.ending.word(), "due": receipt.due.to_string(),
+    })
 }
 
 fn forbidden(message: &str) -> ApiError {

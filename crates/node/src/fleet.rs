@@ -22,17 +22,22 @@ use std::time::Duration;
 use engine::request::{Output, Request};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use gateway::backend::{Backend, Broken, Busy, Job, Pause, ReceiptSlot, ServedModel, Submitting};
+use gateway::backend::{
+    Backend, Broken, Busy, Job, Pause, ReceiptSlot, Seeding, ServedModel, Submitting,
+};
 use gateway::embeddings::Embedder;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use types::amount::Amount;
 use types::id::Hash;
 
+use crate::pay::{Payer, Reserved};
 use crate::peers::{Peers, now};
 use crate::receipts::Receipts;
 use crate::remote::{Fault, Heard, QUIET_TIME, Remote};
 use crate::route::{Candidate, Ended, Standing, Table, WorkerId};
-use crate::worker::{Class, Worker};
+use crate::seeding::{SeedOf, Wanted};
+use crate::worker::Worker;
 
 /// How long a request may look for a worker before it is refused as busy.
 const SUBMIT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -51,6 +56,9 @@ const AHEAD_MAX: usize = 256;
 /// How long a worker waits for such a client before it is let go. Its past positions stay in its cache
 /// as long as nobody else needs the room.
 const WAIT_TIME_MAX: Duration = Duration::from_millis(250);
+/// How long a worker may take to end an answer of which nobody wants more: a step of the engine and the
+/// way there and back.
+const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Seconds after which a client that found every machine busy may come back.
 const RETRY_AFTER: u32 = 2;
 /// What this node is taken to compute in a second, until it is measured.
@@ -72,6 +80,8 @@ struct Inner {
     receipts: Option<Arc<Receipts>>,
     /// The models that make embeddings, which this node computes itself.
     embedders: Vec<Arc<dyn Embedder>>,
+    /// Who pays workers that ask for something, if someone does.
+    payer: Option<Arc<Payer>>,
     table: Mutex<Table>,
     /// Tokens a second of this node: prompt, answer.
     speed: Mutex<(u32, u32)>,
@@ -82,6 +92,10 @@ struct Inner {
 struct Attempt {
     place: Place,
     source: Source,
+    /// Who has chosen the seed with which it computes.
+    seed: SeedOf,
+    /// How it is paid for, if it is.
+    deal: Option<Box<Reserved>>,
     /// Tokens of the answer that the worker was given.
     given: usize,
     /// When the first and the last token came, and how many did.
@@ -108,7 +122,8 @@ enum Source {
 /// One answer, from its first worker to its last.
 struct Run {
     inner: Arc<Inner>,
-    request: Request,
+    /// The answer so far, and its seed: that which the first worker has a part in stays.
+    wanted: Wanted,
     prompted: bool,
     outputs: Outputs,
     /// Where the client is told of the receipt.
@@ -150,10 +165,12 @@ impl Fleet {
         here: Option<Arc<Worker>>,
         peers: Arc<Peers>,
         receipts: Option<Arc<Receipts>>,
+        payer: Option<Arc<Payer>>,
         embedders: Vec<Arc<dyn Embedder>>,
     ) -> Fleet {
         let (table, speed) = (Mutex::new(Table::default()), Mutex::new(UNMEASURED));
-        Fleet(Arc::new(Inner { served, here, peers, receipts, embedders, table, speed }))
+        let inner = Inner { served, here, peers, receipts, embedders, payer, table, speed };
+        Fleet(Arc::new(inner))
     }
 
     /// What was seen of a worker.
@@ -173,8 +190,13 @@ impl Backend for Fleet {
         vec![self.0.served.clone()]
     }
 
-    fn submit<'a>(&'a self, _model: &'a ServedModel, request: Request) -> Submitting<'a> {
-        Box::pin(Inner::submit(self.0.clone(), request))
+    fn submit<'a>(
+        &'a self,
+        _model: &'a ServedModel,
+        request: Request,
+        seeding: Seeding,
+    ) -> Submitting<'a> {
+        Box::pin(Inner::submit(self.0.clone(), Wanted::of(request, seeding)))
     }
 
     fn embedders(&self) -> Vec<Arc<dyn Embedder>> {
@@ -212,7 +234,9 @@ impl Inner {
             since: 0,
         });
         let room = request.prompt.len().saturating_add(request.tokens_max as usize);
+        let price_max = self.payer.as_ref().map_or(Amount::ZERO, |payer| payer.price_max());
         let offers = self.peers.offers(&self.served.cid).into_iter();
+        let offers = offers.filter(|(_, _, offer)| offer.price <= price_max.millionths());
         let there = offers.filter_map(|(node, since, offer)| {
             Candidate::of(node, since, &offer, &self.served.cid, room)
         });
@@ -229,10 +253,10 @@ impl Inner {
         order.iter().filter_map(|worker| found.get(worker).copied()).collect()
     }
 
-    async fn submit(self: Arc<Inner>, request: Request) -> Result<Job, Busy> {
+    async fn submit(self: Arc<Inner>, wanted: Wanted) -> Result<Job, Busy> {
         let busy = Busy { retry_after: RETRY_AFTER };
         let (outputs, job) = Job::bounded(AHEAD_MAX);
-        let first = match timeout(SUBMIT_TIME_MAX, self.clone().first(&request)).await {
+        let first = match timeout(SUBMIT_TIME_MAX, self.clone().first(&wanted)).await {
             Ok(Ok(first)) => first,
             Ok(Err(Fault::Busy(_) | Fault::Stranger(_) | Fault::Failed(_))) | Err(_) => {
                 return Err(busy);
@@ -245,15 +269,15 @@ impl Inner {
         };
         let name = first.place.worker.unwrap_or_else(|| self.peers.me()).to_string();
         let receipt = job.receipt().clone();
-        tokio::spawn(Run::new(self, request, (outputs, receipt), first).follow());
+        tokio::spawn(Run::new(self, wanted, (outputs, receipt), first).follow());
         Ok(job.by(name))
     }
 
     /// Looks for the first worker. One that is lost as it is asked is no reason to refuse: others may
     /// be about to come back.
-    async fn first(self: Arc<Inner>, request: &Request) -> Result<Attempt, Fault> {
+    async fn first(self: Arc<Inner>, wanted: &Wanted) -> Result<Attempt, Fault> {
         loop {
-            match self.clone().round(request.clone(), None).await {
+            match self.clone().round(wanted.clone(), None).await {
                 Err(Fault::Failed(_)) => sleep(ROUND_PAUSE).await,
                 found => return found,
             }
@@ -264,7 +288,7 @@ impl Inner {
     /// the next is asked as well, and the first to take the work has it.
     async fn round(
         self: Arc<Inner>,
-        request: Request,
+        wanted: Wanted,
         except: Option<WorkerId>,
     ) -> Result<Attempt, Fault> {
         let mut worst = Fault::Busy("no machine runs the model now".to_owned());
@@ -272,10 +296,10 @@ impl Inner {
         let (mut asked, mut waiting) = (FuturesUnordered::new(), Vec::new());
         loop {
             // Those who came back meanwhile are among them.
-            let order = self.order(&request).into_iter();
+            let order = self.order(&wanted.request).into_iter();
             if let Some(worker) = order.map(|it| it.worker).find(|it| !tried.contains(it)) {
-                let (inner, request) = (&self, &request);
-                asked.push(async move { (worker, inner.start(worker, request).await) });
+                let (inner, wanted) = (&self, &wanted);
+                asked.push(async move { (worker, inner.start(worker, wanted).await) });
                 tried.push(worker);
                 waiting.push(worker);
             }
@@ -310,13 +334,13 @@ impl Inner {
     /// where there is nobody else.
     async fn search(
         self: Arc<Inner>,
-        request: Request,
+        wanted: Wanted,
         lost: Option<WorkerId>,
     ) -> Result<Attempt, Fault> {
         let until = Instant::now() + RESUME_TIME_MAX;
         let mut except = lost;
         loop {
-            let why = match self.clone().round(request.clone(), except).await {
+            let why = match self.clone().round(wanted.clone(), except).await {
                 Ok(attempt) => return Ok(attempt),
                 Err(Fault::Never(why)) => return Err(Fault::Never(why)),
                 Err(Fault::Busy(why) | Fault::Stranger(why) | Fault::Failed(why)) => why,
@@ -329,38 +353,68 @@ impl Inner {
         }
     }
 
-    async fn start(
-        self: &Arc<Inner>,
-        worker: WorkerId,
-        request: &Request,
-    ) -> Result<Attempt, Fault> {
+    async fn start(self: &Arc<Inner>, worker: WorkerId, wanted: &Wanted) -> Result<Attempt, Fault> {
         self.table().began(worker);
         let place = Place { worker, inner: self.clone(), ended: false };
-        let source = match worker {
-            None => Source::Here(self.start_here(request)?),
-            Some(node) => Source::There(self.start_there(node, request).await?),
+        let (source, seed, deal) = match worker {
+            None => {
+                let wanted = wanted.clone().seeded_here();
+                let seed = wanted.seed;
+                (Source::Here(self.start_here(wanted)?), seed, None)
+            }
+            Some(node) => {
+                let (remote, seed, deal) = self.start_there(node, wanted).await?;
+                (Source::There(remote), seed, deal)
+            }
         };
-        let given = request.said.len();
-        Ok(Attempt { place, source, given, first: None, last: None, tokens: 0 })
+        let given = wanted.request.said.len();
+        Ok(Attempt { place, source, seed, deal, given, first: None, last: None, tokens: 0 })
     }
 
-    fn start_here(&self, request: &Request) -> Result<Job, Fault> {
+    fn start_here(&self, wanted: Wanted) -> Result<Job, Fault> {
         let none = || Fault::Busy("this node does not compute".to_owned());
         let here = self.here.as_ref().ok_or_else(none)?;
         here.ready().map_err(Fault::Failed)?;
-        here.submit_for(Class::Own, request.clone()).map_err(|not| Fault::Busy(not.reason))
+        here.submit_own(wanted).map_err(|not| Fault::Busy(not.reason))
     }
 
-    async fn start_there(&self, node: Hash, request: &Request) -> Result<Remote, Fault> {
+    async fn start_there(
+        &self,
+        node: Hash,
+        wanted: &Wanted,
+    ) -> Result<(Remote, SeedOf, Option<Box<Reserved>>), Fault> {
+        let deal = self.agree(node, &wanted.request).await?;
+        let payment = deal.as_ref().map(|it| it.deal.payment());
         let none = || Fault::Failed("there is no network".to_owned());
         let network = self.peers.network().ok_or_else(none)?;
-        match Remote::ask(network, node, &self.served.cid, request).await {
+        let asked = Remote::ask(network, node, &self.served.cid, wanted, payment.clone()).await;
+        let (remote, seed) = match asked {
             // Its announcement was here before this node's was there.
             Err(Fault::Stranger(_)) => {
                 self.peers.say_hello_to(network, node).await;
-                Remote::ask(network, node, &self.served.cid, request).await
+                Remote::ask(network, node, &self.served.cid, wanted, payment).await?
             }
-            asked => asked,
+            asked => asked?,
+        };
+        Ok((remote, seed, deal))
+    }
+
+    /// Agrees with a worker on its price, if it asks for one.
+    async fn agree(&self, node: Hash, request: &Request) -> Result<Option<Box<Reserved>>, Fault> {
+        let offers = self.peers.offers(&self.served.cid);
+        let price = offers.iter().find(|(it, ..)| *it == node).map_or(0, |(_, _, it)| it.price);
+        let price = Amount::new(price).unwrap_or_default();
+        match &self.payer {
+            Some(payer) if price > Amount::ZERO => {
+                // Whatever is missing is on this side.
+                payer.agree(node, price, request).await.map(|it| Some(Box::new(it))).map_err(
+                    |why| {
+                        tracing::warn!(%node, why, "a worker is not paid, and so not asked");
+                        Fault::Busy(why)
+                    },
+                )
+            }
+            _ => Ok(None),
         }
     }
 }
@@ -376,6 +430,7 @@ impl Attempt {
             Source::Here(job) => match job.next().await {
                 Some(Ok(output)) => Heard::Output(output),
                 Some(Err(Broken(why))) => return Err(Fault::Never(why)),
+                None if job.stop().is_raised() => Heard::Stopped,
                 None => return Err(Fault::Failed("the engine has stopped".to_owned())),
             },
         };
@@ -388,17 +443,37 @@ impl Attempt {
         Ok(heard)
     }
 
-    /// The id of the receipt of an answer that it has computed to its end. What another machine has
-    /// stated is kept here, if it is right.
-    fn receipt(&self, answer: &Request) -> Option<String> {
+    /// Asks for no more than there is.
+    fn stop(&self) {
+        match &self.source {
+            Source::Here(job) => job.stop().raise(),
+            Source::There(remote) => remote.stop(),
+        }
+    }
+
+    /// The id of the receipt of an answer that it has ended. What another machine has stated is kept
+    /// here, if it is right.
+    async fn receipt(&self, answer: &Wanted) -> Option<String> {
         match &self.source {
             Source::Here(job) => job.receipt().said().map(str::to_owned),
             Source::There(remote) => {
                 let receipts = self.place.inner.receipts.as_ref()?;
                 let (stated, worker) = (remote.stated()?, self.place.worker?);
-                let id = receipts.take_in(stated, worker, answer.clone(), self.given)?;
+                let deal = self.deal.as_ref().map(|it| &it.deal);
+                let (wanted, given) = (answer.clone(), self.given);
+                let (id, due) = receipts.take_in(stated, worker, wanted, given, deal)?;
+                self.pay(remote, due).await;
                 Some(id.to_string())
             }
+        }
+    }
+
+    /// Vouches for what is due.
+    async fn pay(&self, remote: &Remote, due: Amount) {
+        let (Some(payer), Some(it)) = (&self.place.inner.payer, &self.deal) else { return };
+        match payer.vouch(&it.deal, due).await {
+            Ok((cumulative, signature)) => remote.vouch(cumulative, signature),
+            Err(why) => tracing::warn!(channel = it.deal.channel, why, "nothing is vouched for"),
         }
     }
 
@@ -437,18 +512,19 @@ impl Drop for Place {
 impl Run {
     fn new(
         inner: Arc<Inner>,
-        request: Request,
+        wanted: Wanted,
         (outputs, receipt): (Outputs, ReceiptSlot),
         first: Attempt,
     ) -> Run {
-        let candidates = inner.candidates(&request);
+        let wanted = wanted.with(first.seed);
+        let candidates = inner.candidates(&wanted.request);
         let candidate = candidates.iter().find(|it| it.worker == first.place.worker);
-        let prompt = request.prompt.len();
+        let prompt = wanted.request.prompt.len();
         let expected = candidate.map_or(0, |it| inner.table().patience(it, prompt, now()));
         let late = Duration::from_millis(expected.saturating_mul(HEDGE_FACTOR)).max(HEDGE_MIN);
         let (lead, late) = (Some(first), Some(Instant::now() + late));
         let (prompted, quiet, spare, asking, losses) = (false, false, None, None, 0);
-        Run { inner, request, prompted, outputs, receipt, lead, quiet, late, spare, asking, losses }
+        Run { inner, wanted, prompted, outputs, receipt, lead, quiet, late, spare, asking, losses }
     }
 
     /// Passes on what the workers say, until the answer has ended or nobody wants it.
@@ -503,6 +579,9 @@ impl Run {
                 return Ok(self.pass_on(output).await);
             }
             Event::Spare(Ok(Heard::Quiet)) => {}
+            // Nobody has asked it to.
+            Event::Lead(Ok(Heard::Stopped)) => self.lose(Fault::Failed("it stopped".to_owned()))?,
+            Event::Spare(Ok(Heard::Stopped)) => self.spare = None,
             Event::Lead(Err(Fault::Never(why)))
             | Event::Spare(Err(Fault::Never(why)))
             | Event::Asked(Err(Fault::Never(why))) => return Err(why),
@@ -520,6 +599,7 @@ impl Run {
             }
             Event::Unwanted => {
                 self.remember();
+                self.wind_up().await;
                 return Ok(Stage::Over);
             }
         }
@@ -550,7 +630,7 @@ impl Run {
             return Ok(());
         };
         let why = lead.end_of(fault);
-        let said = self.request.said.len();
+        let said = self.wanted.request.said.len();
         tracing::info!(worker = %name(lead.place.worker), said, why, "an answer goes to another worker");
         self.losses += 1;
         if self.losses > LOSSES_MAX {
@@ -568,9 +648,9 @@ impl Run {
     }
 
     /// What is left to compute.
-    fn rest(&self) -> Request {
-        let mut rest = self.request.clone();
-        rest.prompt_logprobs &= !self.prompted;
+    fn rest(&self) -> Wanted {
+        let mut rest = self.wanted.clone();
+        rest.request.prompt_logprobs &= !self.prompted;
         rest
     }
 
@@ -584,11 +664,10 @@ impl Run {
                 return Stage::Goes;
             }
             Output::Prompt { .. } => {}
-            Output::Token { token, .. } => self.request.said.push(*token),
+            Output::Token { token, .. } => self.wanted.request.said.push(*token),
             Output::Finished(_) => {
                 self.remember();
-                let receipt = self.lead.as_ref().and_then(|lead| lead.receipt(&self.request));
-                receipt.into_iter().for_each(|id| self.receipt.say(id));
+                self.say_receipt().await;
                 self.lead.take().into_iter().for_each(|mut lead| lead.end_well());
                 last = true;
             }
@@ -617,10 +696,38 @@ impl Run {
         Some(())
     }
 
+    /// Ends the work where it is, since nobody wants more, and keeps the receipt of what there is.
+    async fn wind_up(&mut self) {
+        (self.spare, self.asking) = (None, None);
+        let (Some(lead), said) = (&mut self.lead, &mut self.wanted.request.said) else { return };
+        lead.stop();
+        let rest = async {
+            loop {
+                match lead.next().await {
+                    Ok(Heard::Output(Output::Token { token, .. })) => said.push(token),
+                    Ok(Heard::Output(Output::Finished(_)) | Heard::Stopped) => return true,
+                    Ok(Heard::Output(Output::Prompt { .. }) | Heard::Quiet) => {}
+                    Err(_) => return false,
+                }
+            }
+        };
+        if let Ok(true) = timeout(STOP_TIME_MAX, rest).await {
+            self.say_receipt().await;
+        }
+    }
+
+    /// Says the id of the receipt of what the lead has computed, if there is one.
+    async fn say_receipt(&mut self) {
+        let Some(lead) = &self.lead else { return };
+        let receipt = lead.receipt(&self.wanted).await;
+        receipt.into_iter().for_each(|id| self.receipt.say(id));
+    }
+
     /// The lead's cache has the conversation so far.
     fn remember(&self) {
         if let Some(lead) = self.lead.as_ref().filter(|it| it.tokens > 0) {
-            let tokens = [self.request.prompt.as_slice(), &self.request.said].concat();
+            let request = &self.wanted.request;
+            let tokens = [request.prompt.as_slice(), &request.said].concat();
             self.inner.table().remember(&tokens, lead.place.worker, now());
         }
     }

@@ -6,6 +6,9 @@
 //! models/       one small file a model: which blobs it is
 //! ledger/       genesis, node key, blocks and state
 //! wallets/      one keystore a wallet, and the passphrases of those that need no person
+//! earned/       receipts of answers that others pay for, and their vouchers
+//! paid/         channels to other machines, and what was vouched for
+//! receipts/     receipts of the last answers, and what they are about
 //! worker/       a pause that lasts, and the month's traffic for others
 //! copies/       who keeps copies of pins, and what is kept for others
 //! work/         files that are not complete
@@ -117,6 +120,24 @@ impl Home {
     #[must_use]
     pub fn wallets(&self) -> PathBuf {
         self.path.join("wallets")
+    }
+
+    /// What was earned with work for others.
+    #[must_use]
+    pub fn earned(&self) -> PathBuf {
+        self.path.join("earned")
+    }
+
+    /// The file of the channels that this node has opened to others.
+    #[must_use]
+    pub fn paid(&self) -> PathBuf {
+        self.path.join("paid").join("channels")
+    }
+
+    /// Receipts of answers.
+    #[must_use]
+    pub fn receipts(&self) -> PathBuf {
+        self.path.join("receipts")
     }
 
     /// What a worker remembers.

@@ -2,10 +2,13 @@
 //!
 //! Not here: rules of the network, numerics, the shape of the API.
 
+mod books;
 pub mod catalogue;
 pub mod config;
 pub mod control;
 pub mod copies;
+pub mod deal;
+pub mod earn;
 pub mod embedder;
 pub mod fetch;
 pub mod fleet;
@@ -16,6 +19,7 @@ pub mod ledger;
 pub mod mirror;
 pub mod models;
 pub mod opened;
+pub mod pay;
 pub mod peers;
 pub mod preferences;
 pub mod pull;
@@ -24,6 +28,7 @@ pub mod remembered;
 pub mod remote;
 pub mod route;
 pub mod routing;
+pub mod seeding;
 pub mod sensors;
 pub mod service;
 pub mod source;

@@ -5,30 +5,32 @@
 //! - A worker states at most one receipt of an answer, right before its end.
 //! - Whoever closes the stream stops the work.
 //!
+//! Here is the gateway's side; the worker's is `serving`.
+//!
 //! Not here: which worker is asked (`route`, `fleet`), the messages' bytes (`network::work`).
+
+pub(crate) mod serving;
+mod translate;
 
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use audit::receipt::nonce_commitment;
 use engine::request::{Finish, Logprobs, Output, Request};
-use engine::sampling::{Sampling, Seed};
-use futures_util::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use gateway::backend::{Broken, Job};
+use futures_util::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use network::frame::{self, FrameError};
-use network::messages::words;
 use network::network::{Network, Purpose, Stream};
-use network::work::{
-    ALIVE_INTERVAL, ASK_SIZE_MAX, Ask, Cause, End, SCORES_MAX, Score, TELL_SIZE_MAX, Tell,
-};
+use network::work::{Ask, Cause, End, Note, Payment, SeedSource, TELL_SIZE_MAX, Tell};
 use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
-use tokio::time::{interval, timeout};
-use types::bounded::{List, Text};
-use types::codec::Malformed;
+use tokio::time::timeout;
+use types::amount::Amount;
 use types::id::Hash;
+use types::signature::Signature;
 
-use crate::worker::is_given_back;
+use crate::seeding::{Nonces, SeedOf, Wanted, random};
+use translate::{ask_of, logprobs};
 
 /// How long a worker says nothing before it may be gone, so that another is asked as well: two times
 /// and more the interval in which it says that it is alive, also while it computes a prompt.
@@ -46,6 +48,8 @@ const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 const ASK_TIME_MAX: Duration = Duration::from_secs(20);
 /// Messages of a worker that wait for the gateway, at most; then the stream waits.
 const TELLS_MAX: usize = 64;
+/// Notes for a worker that wait, at most: its nonce, the wish to stop and the voucher, each once.
+const NOTES_MAX: usize = 4;
 
 /// Why a worker gives no answer, or none to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +71,8 @@ pub enum Heard {
     Output(Output),
     /// It has not even said for `QUIET_TIME` that it is alive. It may come back.
     Quiet,
+    /// It has ended where it was, as it was asked to.
+    Stopped,
 }
 
 /// What a worker states of an answer that it has ended.
@@ -82,11 +88,12 @@ pub struct Stated {
 #[derive(Debug)]
 pub struct Remote {
     heard: mpsc::Receiver<Result<Heard, Fault>>,
+    notes: mpsc::Sender<Note>,
     stated: Arc<OnceLock<Stated>>,
 }
 
 impl Remote {
-    /// Asks a node for a sequence; ready once it has taken it.
+    /// Asks a node for a sequence; ready once it has taken it. Says who has chosen the seed, too.
     ///
     /// # Errors
     /// When the node cannot be reached, or does not take it.
@@ -94,36 +101,53 @@ impl Remote {
         network: &Network,
         node: Hash,
         model: &str,
-        request: &Request,
-    ) -> Result<Remote, Fault> {
-        let ask = ask_of(model, request).map_err(|error| Fault::Never(error.to_string()))?;
-        let taken = async {
-            let mut tries = TRIES_MAX;
-            loop {
-                let mut stream = network
-                    .open(node, Purpose::Work)
-                    .await
-                    .map_err(|error| Fault::Failed(error.to_string()))?;
-                frame::write(&mut stream, &ask).await.map_err(|error| broke(&error))?;
-                tries -= 1;
-                match frame::read(&mut stream, TELL_SIZE_MAX).await {
-                    Ok(Tell::Taken) => return Ok(stream),
-                    Ok(Tell::Refused(cause, why)) => return Err(fault(cause, why.as_str())),
-                    Ok(_) => {
-                        let why = "it began without taking the work".to_owned();
-                        return Err(Fault::Failed(why));
-                    }
-                    Err(FrameError::Stream(_)) if tries > 0 => {}
-                    Err(error) => return Err(broke(&error)),
-                }
-            }
+        wanted: &Wanted,
+        payment: Option<Payment>,
+    ) -> Result<(Remote, SeedOf), Fault> {
+        // One for each worker that is asked: whoever is refused by another must not know it.
+        let client = random().map_err(|error| broke(&error))?;
+        let request = &wanted.request;
+        let source = match wanted.seed {
+            SeedOf::Nobody => SeedSource::Joint(nonce_commitment(&client)),
+            SeedOf::Caller => SeedSource::Fixed(Hash(request.sampling.seed.0)),
+            SeedOf::Both(Nonces { client, worker }) => SeedSource::Made { client, worker },
         };
+        let ask = ask_of(model, request, source, payment);
+        let ask = ask.map_err(|error| Fault::Never(error.to_string()))?;
         let late = |_| Fault::Failed(format!("no answer in {} s", TAKE_TIME_MAX.as_secs()));
-        let stream = timeout(TAKE_TIME_MAX, taken).await.map_err(late)??;
+        let taken = timeout(TAKE_TIME_MAX, take(network, node, &ask)).await;
+        let (stream, nonce) = taken.map_err(late)??;
+        let (notes, to_say) = mpsc::channel(NOTES_MAX);
+        let seed = match (wanted.seed, nonce) {
+            (SeedOf::Nobody, Some(worker)) => {
+                // Told on the way, so that whatever the worker does now, the seed is made.
+                let _ = notes.try_send(Note::Nonce(client));
+                SeedOf::Both(Nonces { client, worker })
+            }
+            (SeedOf::Nobody, None) | (_, Some(_)) => {
+                let why = "it broke the protocol: a nonce where none is due, or none where one is";
+                return Err(Fault::Failed(why.to_owned()));
+            }
+            (made, None) => made,
+        };
+        let (reader, mut writer) = stream.split();
+        tokio::spawn(async move { say(&mut writer, to_say).await });
         let (sender, heard) = mpsc::channel(TELLS_MAX);
         let stated = Arc::default();
-        tokio::spawn(listen(stream, sender, Arc::clone(&stated), Limits::of(request)));
-        Ok(Remote { heard, stated })
+        tokio::spawn(listen(reader, sender, Arc::clone(&stated), Limits::of(request)));
+        Ok((Remote { heard, notes, stated }, seed))
+    }
+
+    /// Asks the worker to end where it is, and to state what there is.
+    pub fn stop(&self) {
+        // Where no more can be said, the worker has gone.
+        let _ = self.notes.try_send(Note::Stop);
+    }
+
+    /// Hands the worker a voucher: what is granted in all, and the signature of that.
+    pub fn vouch(&self, cumulative: Amount, signature: Signature) {
+        // A worker that has gone finds what it is granted in the next one.
+        let _ = self.notes.try_send(Note::Voucher(cumulative, signature));
     }
 
     /// What the worker has stated; there before the answer's end is heard, if it states anything.
@@ -139,6 +163,40 @@ impl Remote {
     }
 }
 
+/// Opens streams until a node has answered on one; gives its nonce, if it told one.
+async fn take(network: &Network, node: Hash, ask: &Ask) -> Result<(Stream, Option<Hash>), Fault> {
+    let mut tries = TRIES_MAX;
+    loop {
+        let mut stream = network
+            .open(node, Purpose::Work)
+            .await
+            .map_err(|error| Fault::Failed(error.to_string()))?;
+        frame::write(&mut stream, ask).await.map_err(|error| broke(&error))?;
+        tries -= 1;
+        match frame::read(&mut stream, TELL_SIZE_MAX).await {
+            Ok(Tell::Taken(nonce)) => return Ok((stream, nonce)),
+            Ok(Tell::Refused(cause, why)) => return Err(fault(cause, why.as_str())),
+            Ok(_) => {
+                return Err(Fault::Failed("it began without taking the work".to_owned()));
+            }
+            Err(FrameError::Stream(_)) if tries > 0 => {}
+            Err(error) => return Err(broke(&error)),
+        }
+    }
+}
+
+/// Says notes until there are no more, or nobody hears them; then the stream ends, behind the last one.
+async fn say(writer: &mut (impl AsyncWrite + Unpin), mut notes: mpsc::Receiver<Note>) {
+    while let Some(note) = notes.recv().await {
+        let said = timeout(WRITE_TIME_MAX, frame::write(writer, &note)).await;
+        if !matches!(said, Ok(Ok(()))) {
+            return;
+        }
+    }
+    // Whoever does not hear it hears that the connection ends.
+    let _ = timeout(WRITE_TIME_MAX, writer.close()).await;
+}
+
 fn broke(error: &dyn std::fmt::Display) -> Fault {
     Fault::Failed(error.to_string())
 }
@@ -149,7 +207,7 @@ fn fault(cause: Cause, why: &str) -> Fault {
         Cause::Busy | Cause::Paused => Fault::Busy(why),
         Cause::Request => Fault::Never(why),
         Cause::Stranger => Fault::Stranger(why),
-        Cause::Model | Cause::Failed => Fault::Failed(why),
+        Cause::Model | Cause::Failed | Cause::Unpaid => Fault::Failed(why),
     }
 }
 
@@ -171,7 +229,7 @@ impl Limits {
 
 /// Follows a worker until its end, or until nobody wants to know.
 async fn listen(
-    mut stream: Stream,
+    mut stream: impl AsyncRead + Unpin,
     sender: mpsc::Sender<Result<Heard, Fault>>,
     stated: Arc<OnceLock<Stated>>,
     mut limits: Limits,
@@ -191,6 +249,11 @@ async fn listen(
                     Err(_) => Err(broke(&"it broke the protocol: two receipts of one answer")),
                 }
             }
+            Ok(Ok(Tell::Finished(End::Stopped))) => {
+                // Whoever has not asked for it takes it for a fault.
+                let _ = sender.send(Ok(Heard::Stopped)).await;
+                return;
+            }
             Ok(Ok(tell)) => heard(tell, &mut scores, &mut limits),
             Ok(Err(error)) => Err(broke(&error)),
             Err(_) => Err(Fault::Failed(format!("silent for {} s", SILENCE_TIME_MAX.as_secs()))),
@@ -205,7 +268,7 @@ async fn listen(
 
 /// The next message; says once if it is late.
 async fn next_tell(
-    stream: &mut Stream,
+    stream: &mut (impl AsyncRead + Unpin),
     sender: &mpsc::Sender<Result<Heard, Fault>>,
 ) -> Result<Result<Tell, FrameError>, Elapsed> {
     let mut next = pin!(timeout(SILENCE_TIME_MAX, frame::read(stream, TELL_SIZE_MAX)));
@@ -250,191 +313,17 @@ fn heard(
         Tell::Finished(End::EndToken) => Ok(Some(Output::Finished(Finish::EndToken))),
         Tell::Finished(End::Length) => Ok(Some(Output::Finished(Finish::Length))),
         Tell::Refused(cause, why) => Err(fault(cause, why.as_str())),
-        Tell::Taken | Tell::Alive | Tell::Receipt(..) => wrong("it took the work twice"),
-    }
-}
-
-/// What this node computes for another: reads what it wants, and tells it. `submit` says what becomes
-/// of a request for a model, and `state` gives what is stated of an answer by its receipt's id.
-pub async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    submit: impl Fn(&str, Request) -> Result<Job, (Cause, String)>,
-    state: impl Fn(&str) -> Option<Stated>,
-) {
-    let (mut reader, mut writer) = futures_util::AsyncReadExt::split(stream);
-    let asked = timeout(ASK_TIME_MAX, frame::read::<Ask>(&mut reader, ASK_SIZE_MAX)).await;
-    let Ok(Ok(ask)) = asked else { return };
-    let mut job = match submit(ask.model.as_str(), request_of(&ask)) {
-        Ok(job) => job,
-        Err((cause, why)) => {
-            // It hears it, or has gone.
-            let _ = tell(&mut writer, &Tell::Refused(cause, words(&why))).await;
-            return;
-        }
-    };
-    if !tell(&mut writer, &Tell::Taken).await {
-        return;
-    }
-    let mut alive = interval(ALIVE_INTERVAL);
-    let mut nothing = [0; 1];
-    loop {
-        let said = tokio::select! {
-            output = job.next() => {
-                // Whatever it says, it says that it is alive.
-                alive.reset();
-                let ended = matches!(output, Some(Ok(Output::Finished(_))));
-                let id = job.receipt().said().filter(|_| ended);
-                let heard = match id.and_then(&state).and_then(receipt) {
-                    Some(receipt) => tell(&mut writer, &receipt).await,
-                    None => true,
-                };
-                heard && tell_output(&mut writer, output).await
-            }
-            _ = alive.tick() => tell(&mut writer, &Tell::Alive).await,
-            // Nothing more is to be said by whoever asked: it has gone.
-            _ = reader.read(&mut nothing) => false,
-        };
-        if !said {
-            return;
-        }
-    }
-}
-
-/// The message that states a receipt.
-fn receipt(stated: Stated) -> Option<Tell> {
-    Some(Tell::Receipt(List::new(stated.receipt).ok()?, stated.blinding.0))
-}
-
-/// Writes one message; false if it cannot be, or is the last one.
-async fn tell(writer: &mut (impl AsyncWrite + Unpin), message: &Tell) -> bool {
-    let written = timeout(WRITE_TIME_MAX, frame::write(writer, message)).await;
-    let last = matches!(message, Tell::Finished(_) | Tell::Refused(..));
-    matches!(written, Ok(Ok(()))) && !last
-}
-
-async fn tell_output(
-    writer: &mut (impl AsyncWrite + Unpin),
-    output: Option<Result<Output, Broken>>,
-) -> bool {
-    let message = match output {
-        Some(Ok(Output::Prompt { cached, logprobs })) => {
-            for part in logprobs.chunks(SCORES_MAX) {
-                let scores = List::new(part.iter().map(score).collect()).unwrap_or_default();
-                if !tell(writer, &Tell::Scores(scores)).await {
-                    return false;
-                }
-            }
-            Tell::Prompt(cached)
-        }
-        Some(Ok(Output::Token { token, logprobs })) => {
-            Tell::Token(token, logprobs.as_ref().map(score))
-        }
-        Some(Ok(Output::Finished(Finish::EndToken))) => Tell::Finished(End::EndToken),
-        Some(Ok(Output::Finished(Finish::Length))) => Tell::Finished(End::Length),
-        Some(Err(broken)) if is_given_back(&broken) => {
-            Tell::Refused(Cause::Paused, words(&broken.0))
-        }
-        Some(Err(Broken(why))) => Tell::Refused(Cause::Failed, words(&why)),
-        None => Tell::Refused(Cause::Failed, words("the engine has stopped")),
-    };
-    tell(writer, &message).await
-}
-
-fn ask_of(model: &str, request: &Request) -> Result<Ask, Malformed> {
-    let sampling = &request.sampling;
-    Ok(Ask {
-        model: Text::new(model)?,
-        prompt: List::new(request.prompt.clone())?,
-        said: List::new(request.said.clone())?,
-        tokens_max: request.tokens_max,
-        end_tokens: List::new(request.end_tokens.clone())?,
-        temperature: sampling.temperature,
-        top_k: sampling.top_k,
-        top_p: sampling.top_p,
-        min_p: sampling.min_p,
-        repetition_penalty: sampling.repetition_penalty,
-        presence_penalty: sampling.presence_penalty,
-        frequency_penalty: sampling.frequency_penalty,
-        logit_bias: List::new(sampling.logit_bias.clone())?,
-        seed: sampling.seed.0,
-        logprobs: request.logprobs,
-        prompt_logprobs: request.prompt_logprobs,
-        grammar: List::new(request.grammar.as_deref().unwrap_or_default().into())?,
-    })
-}
-
-fn request_of(ask: &Ask) -> Request {
-    Request {
-        prompt: ask.prompt.as_slice().to_vec(),
-        said: ask.said.as_slice().to_vec(),
-        sampling: Sampling {
-            temperature: ask.temperature,
-            top_k: ask.top_k,
-            top_p: ask.top_p,
-            min_p: ask.min_p,
-            repetition_penalty: ask.repetition_penalty,
-            presence_penalty: ask.presence_penalty,
-            frequency_penalty: ask.frequency_penalty,
-            logit_bias: ask.logit_bias.as_slice().to_vec(),
-            seed: Seed(ask.seed),
-        },
-        tokens_max: ask.tokens_max,
-        end_tokens: ask.end_tokens.as_slice().to_vec(),
-        logprobs: ask.logprobs,
-        prompt_logprobs: ask.prompt_logprobs,
-        grammar: grammar_of(ask.grammar.as_slice()),
-    }
-}
-
-/// What is no text is no grammar either, and is refused as such.
-fn grammar_of(bytes: &[u8]) -> Option<Arc<str>> {
-    (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into())
-}
-
-fn score(logprobs: &Logprobs) -> Score {
-    let (token, logit) = logprobs.chosen;
-    // The engine gives no more alternatives than a score may have.
-    let top = List::new(logprobs.top.clone()).unwrap_or_default();
-    Score { max: logprobs.max, total: logprobs.total, token, logit, top }
-}
-
-fn logprobs(score: &Score) -> Logprobs {
-    Logprobs {
-        max: score.max,
-        total: score.total,
-        chosen: (score.token, score.logit),
-        top: score.top.as_slice().to_vec(),
+        Tell::Finished(End::Stopped) => wrong("it stopped unasked"),
+        Tell::Taken(_) | Tell::Alive | Tell::Receipt(..) => wrong("it took the work twice"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use network::work::Score;
+    use types::bounded::List;
 
-    #[test]
-    fn a_request_survives_the_way() {
-        let request = Request {
-            prompt: vec![1, 2, 3],
-            said: vec![4],
-            sampling: Sampling {
-                temperature: 5,
-                top_k: 6,
-                top_p: 7,
-                min_p: 8,
-                repetition_penalty: 9,
-                presence_penalty: -10,
-                frequency_penalty: 11,
-                logit_bias: vec![(1, -2)],
-                seed: Seed([12; 32]),
-            },
-            tokens_max: 13,
-            end_tokens: vec![14],
-            logprobs: Some(15),
-            prompt_logprobs: true,
-            grammar: Some("start: /a+/".into()),
-        };
-        assert_eq!(request_of(&ask_of("bafy", &request).unwrap()), request);
-    }
+    use super::*;
 
     #[test]
     fn a_worker_that_breaks_the_protocol_is_given_up() {
@@ -446,7 +335,8 @@ mod tests {
         assert!(heard(Tell::Token(1, None), none).is_err());
         assert!(heard(Tell::Token(1, Some(score.clone())), limits).is_err());
         assert!(heard(Tell::Token(1, None), Limits { scored: true, ..limits }).is_err());
-        assert!(heard(Tell::Taken, limits).is_err());
+        assert!(heard(Tell::Taken(None), limits).is_err());
+        assert!(heard(Tell::Finished(End::Stopped), limits).is_err(), "nobody said so");
         let scores = List::new(vec![score]).unwrap();
         assert!(heard(Tell::Scores(scores), limits).is_err());
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use consensus::start::Peer;
+use consensus::start::{Peer, Running};
 use gateway::auth::Keys;
 use gateway::backend::ServedModel;
 use gateway::embeddings::Embedder;
@@ -21,13 +21,16 @@ use network::membership::Offer;
 use store::blobs::{Blobs, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use types::amount::Amount;
 use types::bounded::Text;
 
 use crate::control::{self, Control};
 use crate::copies::files::CopiesError;
 use crate::copies::{self, Copies};
+use crate::earn::Earned;
 use crate::fleet::Fleet;
 use crate::ledger::{self, Ledger, LedgerError, explorer};
+use crate::pay::Payer;
 use crate::peers::files::FilesError;
 use crate::peers::{self, Peers, join};
 use crate::receipts::Receipts;
@@ -76,6 +79,10 @@ pub struct Roles {
     pub model: Option<Serving>,
     /// The receipts of its own answers.
     pub receipts: Option<Arc<Receipts>>,
+    /// What it earns with work for others.
+    pub earned: Option<Arc<Earned>>,
+    /// Who pays the workers that it uses.
+    pub payer: Option<Arc<Payer>>,
     /// Keys that open what only its owner may see and do; without any, this machine may.
     pub api_keys: Vec<String>,
     /// It has the members' ledger.
@@ -157,15 +164,20 @@ async fn serve_roles(
         peers: peers.clone(),
         copies,
         receipts: roles.receipts.clone(),
+        earned: roles.earned.clone(),
+        payer: roles.payer.clone(),
         keys: Keys::new(&roles.api_keys),
         started: Instant::now(),
     };
     let members = peers.clone();
-    if let (Some(peers), Some((ledger, _))) = (&peers, &started) {
-        peers.set_ledger(ledger.clone());
+    if let Some((ledger, _)) = &started {
+        peers.iter().for_each(|it| it.set_ledger(ledger.clone()));
+        roles.earned.iter().for_each(|it| it.set_ledger(ledger.clone()));
+        roles.payer.iter().for_each(|it| it.set_ledger(ledger.clone()));
     }
     if let Some(peers) = peers {
-        router = take_part(peers, roles.model, roles.receipts.clone());
+        let price = roles.earned.map_or(Amount::ZERO, |earned| earned.price());
+        router = take_part(peers, roles.model, price, (roles.receipts, roles.payer));
     }
     router = router.merge(control::router(control));
     if let Some((ledger, _)) = &started {
@@ -182,7 +194,17 @@ async fn serve_roles(
     // Listening for the signal begins before anyone is told that the node is ready.
     let ending = ending().map_err(ServeError::Runtime)?;
     ready(local, started.as_ref().map(|(ledger, _)| ledger));
-    let stopped = stopped(started.as_ref().map(|(_, running)| running.fault()));
+    until_end(listener, router, ending, started.map(|(_, running)| running)).await
+}
+
+/// Serves until the process is asked to end, or the agreement cannot go on.
+async fn until_end(
+    listener: TcpListener,
+    router: Router,
+    ending: impl Future<Output = ()> + Send + 'static,
+    running: Option<Running>,
+) -> Result<(), ServeError> {
+    let stopped = stopped(running.as_ref().map(Running::fault));
     let mut reason = None;
     let end = async {
         tokio::select! {
@@ -191,7 +213,7 @@ async fn serve_roles(
         }
     };
     gateway::serve::serve(listener, router, end).await;
-    if let Some((_, running)) = started {
+    if let Some(running) = running {
         running.stop().await;
     }
     reason.map_or(Ok(()), |reason| Err(ServeError::LedgerStopped(reason)))
@@ -236,7 +258,12 @@ async fn serve_members(peers: &Peers, routes: Router) -> std::io::Result<()> {
 }
 
 /// Begins a node's part among the others, and gives what it serves.
-fn take_part(peers: Arc<Peers>, model: Option<Serving>, receipts: Option<Arc<Receipts>>) -> Router {
+fn take_part(
+    peers: Arc<Peers>,
+    model: Option<Serving>,
+    price: Amount,
+    (receipts, payer): (Option<Arc<Receipts>>, Option<Arc<Payer>>),
+) -> Router {
     let (mut router, mut fleet, mut supervisor) = (Router::new(), None, None);
     if let Some(serving) = model {
         supervisor = serving.supervisor;
@@ -248,11 +275,12 @@ fn take_part(peers: Arc<Peers>, model: Option<Serving>, receipts: Option<Arc<Rec
             worker.clone(),
             peers.clone(),
             receipts,
+            payer,
             serving.embedders,
         ));
         router = gateway::router::router(Gateway::new(made.clone(), &serving.options));
         if let Some(worker) = worker {
-            tokio::spawn(offer(worker, made.clone(), peers.clone(), slots));
+            tokio::spawn(offer(worker, made.clone(), peers.clone(), (slots, price)));
         }
         fleet = Some(made);
     }
@@ -266,7 +294,12 @@ fn take_part(peers: Arc<Peers>, model: Option<Serving>, receipts: Option<Arc<Rec
 }
 
 /// Measures this machine, and offers what it computes while its owner lets it.
-async fn offer(worker: Arc<Worker>, fleet: Arc<Fleet>, peers: Arc<Peers>, slots: u32) {
+async fn offer(
+    worker: Arc<Worker>,
+    fleet: Arc<Fleet>,
+    peers: Arc<Peers>,
+    (slots, price): (u32, Amount),
+) {
     let mut verdict = worker.verdict();
     let served = worker.served();
     let (Ok(model), Ok(name)) = (Text::new(&served.cid), Text::new(&served.name)) else { return };
@@ -280,7 +313,8 @@ async fn offer(worker: Arc<Worker>, fleet: Arc<Fleet>, peers: Arc<Peers>, slots:
         }
         let Some((prefill, decode)) = speed else { return };
         let (model, name) = (model.clone(), name.clone());
-        let offer = Offer { model, name, context, price: 0, prefill, decode, slots };
+        let price = price.millionths();
+        let offer = Offer { model, name, context, price, prefill, decode, slots };
         peers.set_offers(vec![offer]);
         let Ok(_) = verdict.wait_for(|it| !it.verdict.is_offered()).await else { return };
         peers.set_offers(Vec::new());

@@ -24,14 +24,16 @@ use engine::guide::Guide;
 use engine::model::Model;
 use engine::request::{Output, Request, SequenceId};
 use engine::trace::Observer;
-use gateway::backend::{Backend, Broken, Busy, Job, Pause, ReceiptSlot, ServedModel, Submitting};
+use gateway::backend::{
+    Backend, Broken, Busy, Job, Pause, ReceiptSlot, Seeding, ServedModel, StopSign, Submitting,
+};
 use gateway::limits::CHOICES_MAX;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
-use types::id::Hash;
 
 use crate::preferences::{Gate, RETRY_AFTER_MAX, Rule, Verdict};
-use crate::receipts::Receipts;
+use crate::receipts::{Asker, Receipts};
+use crate::seeding::{SeedOf, Wanted};
 use crate::unfinished::Unfinished;
 
 /// Seconds after which a client that met a full queue may come back.
@@ -158,6 +160,7 @@ struct Terms {
 struct Held {
     class: Class,
     outputs: Outputs,
+    stop: StopSign,
     /// What its receipt is to be about, if there is to be one.
     account: Option<Box<Account>>,
     _seat: Seat,
@@ -167,8 +170,8 @@ struct Held {
 struct Account {
     receipts: Arc<Receipts>,
     /// Who has asked; none for this node's own API.
-    gateway: Option<Hash>,
-    request: Request,
+    asker: Option<Asker>,
+    wanted: Wanted,
     /// Tokens that the engine has chosen.
     chosen: Vec<u32>,
     slot: ReceiptSlot,
@@ -183,17 +186,28 @@ impl Account {
 
     /// States what was answered, if all of it was committed to.
     fn close(self, leaves: Option<Leaves>) {
-        let Account { receipts, gateway, request, chosen, slot } = self;
-        let id = leaves.and_then(|leaves| receipts.state(gateway, request, &chosen, &leaves));
+        let Account { receipts, asker, wanted, chosen, slot } = self;
+        let id = leaves.and_then(|leaves| receipts.state(asker, wanted, &chosen, &leaves));
         id.into_iter().for_each(|id| slot.say(id.to_string()));
+    }
+
+    /// States what there is of an answer that was stopped. Where no token was chosen, or not all were
+    /// committed to, nothing was done that anyone could check.
+    fn close_early(self, leaves: Leaves) {
+        let count = self.wanted.request.said.len() + self.chosen.len();
+        if !self.chosen.is_empty() && leaves.as_slice().len() == count {
+            self.close(Some(leaves));
+        }
     }
 }
 
 /// A request's place in the load, until it is dropped.
-struct Seat {
+pub(crate) struct Seat {
     load: watch::Sender<Load>,
     class: Class,
     memory: u64,
+    /// What its answer follows, until it begins.
+    guide: Option<Box<dyn Guide>>,
 }
 
 impl Drop for Seat {
@@ -276,16 +290,34 @@ impl Worker {
     /// When the queue is full, or the owner's preferences do not let it run now.
     pub fn submit_for(&self, class: Class, request: Request) -> Result<Job, NotTaken> {
         let receipts = self.receipts.as_ref().filter(|_| class == Class::Own);
-        self.submit_with(class, request, receipts.map(|receipts| (receipts, None)))
+        let seat = self.place(class, &request)?;
+        let wanted = Wanted { request, seed: SeedOf::Caller };
+        self.submit_with(seat, wanted, receipts.map(|receipts| (receipts, None)))
     }
 
-    /// Queues one sequence of another node, which is to have the receipt.
+    /// Queues one sequence of this node's own API, and makes its seed where it is open.
     ///
     /// # Errors
     /// As `submit_for`.
-    pub(crate) fn submit_from(&self, gateway: Hash, request: Request) -> Result<Job, NotTaken> {
-        let receipts = self.receipts.as_ref().map(|receipts| (receipts, Some(gateway)));
-        self.submit_with(Class::Others, request, receipts)
+    pub(crate) fn submit_own(&self, wanted: Wanted) -> Result<Job, NotTaken> {
+        let seat = self.place(Class::Own, &wanted.request)?;
+        let receipts = self.receipts.as_ref().map(|receipts| (receipts, None));
+        self.submit_with(seat, wanted.seeded_here(), receipts)
+    }
+
+    /// Queues one sequence of another node, for which there is a place. That node is to have the
+    /// receipt.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub(crate) fn submit_from(
+        &self,
+        seat: Seat,
+        asker: Asker,
+        wanted: Wanted,
+    ) -> Result<Job, NotTaken> {
+        let receipts = self.receipts.as_ref().map(|receipts| (receipts, Some(asker)));
+        self.submit_with(seat, wanted, receipts)
     }
 
     /// Who makes receipts of what it computes, if someone does.
@@ -293,16 +325,15 @@ impl Worker {
         self.receipts.as_ref()
     }
 
-    fn submit_with(
-        &self,
-        class: Class,
-        request: Request,
-        receipts: Option<(&Arc<Receipts>, Option<Hash>)>,
-    ) -> Result<Job, NotTaken> {
+    /// Keeps a place for a sequence.
+    ///
+    /// # Errors
+    /// As `submit_for`.
+    pub(crate) fn place(&self, class: Class, request: &Request) -> Result<Seat, NotTaken> {
         let memory_max = self.check(class)?;
         let memory = match class {
             Class::Own => 0,
-            Class::Others => Engine::kv_size(&self.model, &request) as u64,
+            Class::Others => Engine::kv_size(&self.model, request) as u64,
         };
         if let Some(max) = memory_max.filter(|max| memory > *max) {
             let reason = format!(
@@ -313,21 +344,34 @@ impl Worker {
             let code = Rule::Memory.code();
             return Err(NotTaken { code, reason, retry_after: RETRY_AFTER_MAX });
         }
-        let guide = self.guide(&request)?;
+        let guide = self.guide(request)?;
+        let mut seat = self.seat(class, memory, memory_max)?;
+        seat.guide = guide;
+        Ok(seat)
+    }
+
+    fn submit_with(
+        &self,
+        mut seat: Seat,
+        wanted: Wanted,
+        receipts: Option<(&Arc<Receipts>, Option<Asker>)>,
+    ) -> Result<Job, NotTaken> {
+        let guide = seat.guide.take();
         // A receipt has no place for a grammar: it would seem to be about an answer without one.
         let receipts = receipts.filter(|_| guide.is_none());
-        let seat = self.seat(class, memory, memory_max)?;
         let (outputs, job) = Job::channel();
-        let account = receipts.map(|(receipts, gateway)| {
+        let request = wanted.request.clone();
+        let account = receipts.map(|(receipts, asker)| {
             Box::new(Account {
                 receipts: Arc::clone(receipts),
-                gateway,
-                request: request.clone(),
+                asker,
+                wanted,
                 chosen: Vec::new(),
                 slot: job.receipt().clone(),
             })
         });
-        let held = Held { class, outputs, account, _seat: seat };
+        let (class, stop) = (seat.class, job.stop().clone());
+        let held = Held { class, outputs, stop, account, _seat: seat };
         let sent = self.messages.send(Message::Take(held, request, guide));
         sent.map_err(|_| NotTaken::busy("the engine has stopped"))?;
         Ok(job)
@@ -389,7 +433,7 @@ impl Worker {
         });
         match full {
             Some(reason) => Err(NotTaken::busy(reason)),
-            None => Ok(Seat { load: self.load.clone(), class, memory }),
+            None => Ok(Seat { load: self.load.clone(), class, memory, guide: None }),
         }
     }
 
@@ -405,8 +449,13 @@ impl Backend for Worker {
         vec![self.served.clone()]
     }
 
-    fn submit<'a>(&'a self, _model: &'a ServedModel, request: Request) -> Submitting<'a> {
-        let taken = self.submit_for(Class::Own, request);
+    fn submit<'a>(
+        &'a self,
+        _model: &'a ServedModel,
+        request: Request,
+        seeding: Seeding,
+    ) -> Submitting<'a> {
+        let taken = self.submit_own(Wanted::of(request, seeding));
         Box::pin(std::future::ready(taken.map_err(|it| Busy { retry_after: it.retry_after })))
     }
 
@@ -441,7 +490,9 @@ impl Worker {
     async fn measure_run(&self, prompt: Vec<u32>) -> Option<(u32, u32)> {
         let started = Instant::now();
         let request = standard_request(prompt, 1 + MEASURED_ANSWER);
-        let mut job = self.submit_with(Class::Own, request, None).ok()?;
+        let seat = self.place(Class::Own, &request).ok()?;
+        let wanted = Wanted { request, seed: SeedOf::Caller };
+        let mut job = self.submit_with(seat, wanted, None).ok()?;
         let (mut first, mut last) = (None, started);
         loop {
             match job.next().await?.ok()? {
@@ -514,7 +565,7 @@ impl Loop {
                 match self.engine.submit_guided(request, held.class.priority(), guide) {
                     Ok(id) => {
                         if let Some(account) = &held.account {
-                            let Request { prompt, said, .. } = &account.request;
+                            let Request { prompt, said, .. } = &account.wanted.request;
                             let known = self.unfinished.take(prompt, said);
                             self.engine.skip_shown(id, known.as_slice().len());
                             // One too many has no receipt.
@@ -581,9 +632,11 @@ impl Loop {
         });
     }
 
-    /// Cancels the sequences whose clients have gone.
+    /// Cancels the sequences whose clients have gone, and ends those of which no more is wanted.
     fn drop_abandoned(&mut self) {
-        let gone = |(id, held): (&SequenceId, &Held)| held.outputs.is_closed().then_some(*id);
+        let gone = |(id, held): (&SequenceId, &Held)| {
+            (held.outputs.is_closed() || held.stop.is_raised()).then_some(*id)
+        };
         let gone: Vec<SequenceId> = self.held.iter().filter_map(gone).collect();
         for id in gone {
             drop(self.leave(id));
@@ -615,8 +668,12 @@ impl Loop {
         let leaves = self.committer.take(id);
         let mut held = self.held.remove(&id)?;
         if let (Some(leaves), Some(account)) = (leaves, held.account.take()) {
-            let output = [account.request.said.as_slice(), &account.chosen].concat();
-            self.unfinished.keep(account.request.prompt, output, leaves);
+            let request = &account.wanted.request;
+            let output = [request.said.as_slice(), &account.chosen].concat();
+            self.unfinished.keep(request.prompt.clone(), output, leaves.clone());
+            if held.stop.is_raised() {
+                account.close_early(leaves);
+            }
         }
         Some(held)
     }

@@ -29,8 +29,8 @@ use self::forgery::Edges;
 use self::sentencepiece::{Prefix, SentencePiece};
 use self::special::{Allowed, Fragment, Specials};
 pub use self::stream::StreamDecoder;
-use crate::grammar::{GrammarError, Grammars, TextGuide};
 use self::wordpiece::WordPiece;
+use crate::grammar::{GrammarError, Grammars, TextGuide};
 
 /// Turns text into token ids and back, for one vocabulary.
 #[derive(Debug)]

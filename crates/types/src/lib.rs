@@ -19,6 +19,7 @@ pub mod id;
 pub mod measure;
 pub mod node_key;
 pub mod record;
+pub mod sampling;
 pub mod signature;
 pub mod siwe;
 pub mod transaction;

@@ -1,7 +1,7 @@
 //! A member's key, opened.
 //!
 //! Invariants: the key is one of the curve's. It is erased from memory when the wallet is dropped,
-//! and only `to_hex` and `to_keystore` show it. A wallet signs orders and texts, each under a head of
+//! only `to_hex` and `to_keystore` show it, and `secret` gives it to the program itself. A wallet signs orders and texts, each under a head of
 //! its own (EIP-712 and EIP-191), and never a bare hash, behind which anything could be hidden.
 //!
 //! Not here: where wallets are kept (`wallets`).
@@ -116,6 +116,12 @@ impl Wallet {
     #[must_use]
     pub fn sign_voucher(&self, voucher: &Voucher, genesis: &Hash) -> Signature {
         self.secret.sign(&signing_hash(&voucher.shown(), genesis))
+    }
+
+    /// The key for a program that signs by itself while it runs, such as a node that pays.
+    #[must_use]
+    pub fn secret(&self) -> Secret {
+        self.secret.clone()
     }
 
     /// Signs a text as `personal_sign` does (EIP-191), such as a sign-in.

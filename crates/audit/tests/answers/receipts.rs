@@ -19,6 +19,7 @@ use types::bounded::List;
 use types::codec::{decode, encode};
 use types::id::{Address, Cid, Hash};
 use types::node_key::NodeSecret;
+use types::sampling::SamplingNumbers;
 
 use crate::{alone, model, options, tokens};
 
@@ -54,13 +55,15 @@ fn asked() -> Asked {
         prompt: List::new(tokens(21, 6)).unwrap(),
         tokens_max: 12,
         end_tokens: List::new(vec![149]).unwrap(),
-        temperature: 1 << 16,
-        top_k: 40,
-        top_p: 62_000,
-        min_p: 100,
-        repetition_penalty: 70_000,
-        presence_penalty: -5,
-        frequency_penalty: 6,
+        numbers: SamplingNumbers {
+            temperature: 1 << 16,
+            top_k: 40,
+            top_p: 62_000,
+            min_p: 100,
+            repetition_penalty: 70_000,
+            presence_penalty: -5,
+            frequency_penalty: 6,
+        },
         biases: List::new(vec![(3, -70_000), (5, 9)]).unwrap(),
         seeding: Seeding::Joint,
         client_nonce: Hash([12; 32]),
@@ -102,6 +105,7 @@ fn wrong(signed: &SignedReceipt, payload: &Payload, replayed: &Replayed) -> &'st
     let terms = terms();
     let known = Known {
         terms: Some(&terms),
+        worker: None,
         payload: Some(payload),
         replayed: Some(replayed),
         identity: Some(&terms.identity()),
@@ -119,12 +123,15 @@ fn an_answer_is_verified_whether_it_is_long_or_one_token() {
         let terms = terms();
         let all = Known {
             terms: Some(&terms),
+            worker: None,
             identity: Some(&terms.identity()),
             payload: Some(&payload),
             replayed: Some(&replayed),
         };
         let report = verify(&signed, all).unwrap();
-        use Check::{Answer, Artifact, Choices, Due, Request, Root, Seed, Signature, Terms};
+        use Check::{
+            Answer, Artifact, Choices, Due, Request, Root, Seed, Signature, Terms, Worker,
+        };
         let checks = [Terms, Artifact, Request, Answer, Seed, Due, Choices, Root, Signature];
         assert_eq!(report, Report { checked: checks.to_vec(), unchecked: vec![] });
 
@@ -132,6 +139,7 @@ fn an_answer_is_verified_whether_it_is_long_or_one_token() {
         assert_eq!(file_only.checked, [Seed, Due, Signature]);
         let missing = [
             (Terms, Missing::Terms),
+            (Worker, Missing::Worker),
             (Artifact, Missing::Artifact),
             (Request, Missing::Payload),
             (Answer, Missing::Payload),
@@ -168,13 +176,13 @@ const ALTERATIONS: [(&str, Alter); 40] = [
     ("channel", |it| it.terms.channel = 99),
     ("sequence", |it| it.terms.sequence = 99),
     ("nonce", |it| it.terms.nonce = Hash([99; 32])),
-    ("temperature", |it| it.choosing.temperature = 99),
-    ("top_k", |it| it.choosing.top_k = 99),
-    ("top_p", |it| it.choosing.top_p = 99),
-    ("min_p", |it| it.choosing.min_p = 99),
-    ("repetition_penalty", |it| it.choosing.repetition_penalty = 99),
-    ("presence_penalty", |it| it.choosing.presence_penalty = 99),
-    ("frequency_penalty", |it| it.choosing.frequency_penalty = 99),
+    ("temperature", |it| it.choosing.numbers.temperature = 99),
+    ("top_k", |it| it.choosing.numbers.top_k = 99),
+    ("top_p", |it| it.choosing.numbers.top_p = 99),
+    ("min_p", |it| it.choosing.numbers.min_p = 99),
+    ("repetition_penalty", |it| it.choosing.numbers.repetition_penalty = 99),
+    ("presence_penalty", |it| it.choosing.numbers.presence_penalty = 99),
+    ("frequency_penalty", |it| it.choosing.numbers.frequency_penalty = 99),
     ("biases", |it| it.choosing.biases = Hash([99; 32])),
     ("seeding", |it| it.choosing.seeding = Seeding::Fixed),
     ("client_nonce", |it| it.choosing.client_nonce = Hash([99; 32])),
@@ -209,6 +217,9 @@ fn every_field_altered_in_turn_is_named() {
         // Whoever knows nothing else still sees that it was changed after it was signed.
         assert_eq!(verify(&forged, Known::default()).is_err(), is_changed, "{field}");
     }
+    let expected = |worker| verify(&signed, Known { worker, ..Known::default() });
+    assert!(expected(Some(secret().key())).unwrap().checked.contains(&Check::Worker));
+    assert_eq!(expected(Some(Hash([1; 32]))).unwrap_err().field, "worker_key");
     let mut forged = signed.clone();
     forged.signature.0[5] ^= 1;
     assert_eq!(wrong(&forged, &payload, &replayed), "signature");
@@ -267,7 +278,10 @@ fn a_worker_that_lies_consistently_is_found_by_the_replay_or_by_the_rules() {
     let found = wrong(&state(&more), &more, &replay_of(&more));
     assert_eq!(found, "output_tokens", "more than was asked for");
 
-    let asked = Asked { top_p: 0, ..payload.asked.clone() };
+    let asked = Asked {
+        numbers: SamplingNumbers { top_p: 0, ..payload.asked.numbers.clone() },
+        ..payload.asked.clone()
+    };
     let none = Payload { asked, ..payload.clone() };
     assert_eq!(wrong(&state(&none), &none, &replay_of(&payload)), "top_p", "no such sampling");
 
@@ -277,7 +291,7 @@ fn a_worker_that_lies_consistently_is_found_by_the_replay_or_by_the_rules() {
     let known = Known { payload: Some(&payload), replayed: Some(&replayed), ..Known::default() };
     let report = verify(&fast, known).unwrap();
     let missing = [Check::Choices, Check::Root].map(|check| (check, Missing::Promise));
-    assert_eq!(report.unchecked[2..], missing);
+    assert_eq!(report.unchecked[3..], missing);
 }
 
 #[test]

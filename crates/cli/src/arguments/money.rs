@@ -2,7 +2,7 @@
 //!
 //! Not here: what the commands do.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::{NodeFlag, SignFlags};
 
@@ -123,4 +123,18 @@ pub(crate) enum CreditsCommand {
         /// The payment that it is for
         reference: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EarnArguments {
+    #[command(flatten)]
+    pub(crate) node: NodeFlag,
+    #[command(subcommand)]
+    pub(crate) command: Option<EarnCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EarnCommand {
+    /// Take what was vouched for, as the account that is paid
+    Redeem(SignFlags),
 }

@@ -18,17 +18,17 @@ use crate::world::World;
 const LOSSES: u64 = 4;
 
 pub(crate) struct Machine {
-    world: World,
+    pub(crate) world: World,
     child: Child,
     pub(crate) address: String,
-    key: String,
+    pub(crate) key: String,
     /// Keeps its connection: looking again and again with new ones takes the ports that other nodes
     /// are about to listen on.
-    agent: ureq::Agent,
+    pub(crate) agent: ureq::Agent,
 }
 
 impl Machine {
-    fn world() -> World {
+    pub(crate) fn world() -> World {
         let world = World::new();
         world.catalogue(&["http://127.0.0.1:1/none"]);
         let source = world.path("random.gguf");
@@ -36,7 +36,7 @@ impl Machine {
         world
     }
 
-    fn start(world: World, arguments: &[&str]) -> Machine {
+    pub(crate) fn start(world: World, arguments: &[&str]) -> Machine {
         let (child, address) = Machine::spawn(&world, arguments);
         let (key, agent) = (String::new(), ureq::Agent::new_with_defaults());
         let mut machine = Machine { world, child, address, key, agent };
@@ -85,19 +85,19 @@ impl Machine {
         serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let process = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
     }
 
-    fn ticket(&self) -> String {
+    pub(crate) fn ticket(&self) -> String {
         let invited = self.world.run(&["invite"]);
         assert_eq!(invited.code, Some(0), "{}", invited.stderr);
         invited.stdout.trim().to_owned()
     }
 
     /// Waits until so many machines are connected here and offer a model.
-    fn wait_for_offers(&self, count: usize) {
+    pub(crate) fn wait_for_offers(&self, count: usize) {
         until(&format!("{count} offers"), || {
             let value = self.get("/network");
             let nodes = value["nodes"].as_array().unwrap();
@@ -250,7 +250,7 @@ fn quick_network() -> (Machine, Machine) {
 
 impl Machine {
     /// Runs a command against this machine's own node.
-    fn done(&self, arguments: &[&str]) -> String {
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
         let ended = self.world.run(&[arguments, &["--node", &self.address]].concat());
         assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.stderr);
         ended.stdout

@@ -21,6 +21,10 @@ mod money;
 #[cfg(unix)]
 mod nodes;
 #[cfg(unix)]
+mod paid;
+#[cfg(unix)]
+mod receipts;
+#[cfg(unix)]
 mod routing;
 #[cfg(unix)]
 mod snapshots;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::ledger::until;
 use crate::up::{Node, world};
 use crate::world::World;
 
@@ -87,12 +88,18 @@ fn an_answer_is_verified_after_its_node_has_ended_whether_it_is_long_or_one_toke
             "signature",
         ];
         assert_eq!(words(&found, "checked", None), checks);
-        assert_eq!(words(&found, "unchecked", Some("check")), ["terms"]);
+        assert_eq!(words(&found, "unchecked", Some("check")), ["terms", "worker"]);
 
         let (code, found) = verify(&world, &kept, false);
         assert_eq!(code, Some(0), "{found}");
-        let unchecked = ["terms", "request", "answer", "choices", "root"];
+        let unchecked = ["terms", "worker", "request", "answer", "choices", "root"];
         assert_eq!(words(&found, "unchecked", Some("check")), unchecked);
+        let key = found["worker_key"].as_str().unwrap();
+        let other = format!("0x{}", "0".repeat(64));
+        for (key, code) in [(key, 0), (other.as_str(), 4), ("me", 2)] {
+            let ended = world.run(&["verify", kept.receipt.to_str().unwrap(), "--worker", key]);
+            assert_eq!(ended.code, Some(code), "{key}: {}{}", ended.stdout, ended.stderr);
+        }
         let shown = world.run(&["verify", kept.receipt.to_str().unwrap()]);
         assert!(shown.stdout.contains("not checked  root       there is no payload"));
         assert!(shown.stdout.ends_with("All that could be checked is right.\n"));
@@ -255,4 +262,49 @@ fn a_payload_is_for_the_owner_and_a_receipt_for_whoever_may_ask() {
     let node = Node::start_with(&world, &[], &keys);
     assert!(node.get(&receipt).starts_with("HTTP/1.1 401"));
     drop(node.stop("-TERM"));
+}
+
+#[test]
+fn receipts_are_there_after_a_node_was_killed() {
+    let world = world();
+    let node = Node::start_with(&world, &[], &[]);
+    let first = ask(&node, &request(3, "")).0.unwrap();
+    let kept = keep(&world, &node, &first);
+    let second = ask(&node, &request(4, "")).0.unwrap();
+    drop(node.stop("-KILL"));
+    let node = Node::start_with(&world, &[], &[]);
+    let again = keep(&world, &node, &second);
+    assert_eq!(get(&node, &format!("/v1/receipts/{first}")), fs::read(&kept.receipt).unwrap());
+    let third = ask(&node, &request(5, "")).0.unwrap();
+    let listed: Value = serde_json::from_slice(&get(&node, "/node/receipts")).unwrap();
+    assert_eq!(words(&listed, "receipts", Some("id")), [third, second, first]);
+    drop(node.stop("-KILL"));
+    for kept in [kept, again] {
+        let (code, found) = verify(&world, &kept, true);
+        assert_eq!(code, Some(0), "{found}");
+    }
+}
+
+#[test]
+fn an_answer_that_a_stop_string_ends_has_a_receipt_of_what_was_chosen() {
+    let world = world();
+    let node = Node::start_with(&world, &[], &[]);
+    let (_, body) = ask(&node, &request(200, ""));
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let stop = body["choices"][0]["text"].as_str().unwrap().chars().next().unwrap().to_string();
+    let stop = format!(r#", "stop": {}"#, Value::from(stop));
+    assert_eq!(ask(&node, &request(200, &stop)).0, None);
+    let mut latest = Value::Null;
+    until("the stopped answer's receipt", || {
+        let listed: Value = serde_json::from_slice(&get(&node, "/node/receipts")).unwrap();
+        latest = listed["receipts"][0].clone();
+        listed["receipts"].as_array().unwrap().len() == 2
+    });
+    let kept = keep(&world, &node, latest["id"].as_str().unwrap());
+    drop(node.stop("-TERM"));
+    let (code, found) = verify(&world, &kept, true);
+    assert_eq!(code, Some(0), "{found}");
+    assert_eq!(found["ending"], latest["ending"]);
+    let checked = words(&found, "checked", None);
+    assert!(checked.contains(&"root".to_owned()), "{found}");
 }

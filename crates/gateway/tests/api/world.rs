@@ -13,7 +13,7 @@ use axum::response::Response;
 use engine::request::{Finish, Logprobs, Output};
 use engine::vocabulary::{TokenKind, Vocabulary, VocabularyModel, VocabularyParts};
 use expect_test::Expect;
-use gateway::backend::{Backend, Broken, Busy, Job, ServedModel, Submitting};
+use gateway::backend::{Backend, Broken, Busy, Job, Seeding, ServedModel, Submitting};
 use gateway::router::{Gateway, Options, router};
 use serde_json::Value;
 use text::template::Template;
@@ -85,6 +85,7 @@ impl Backend for Script {
         &'a self,
         model: &'a ServedModel,
         request: engine::request::Request,
+        _: Seeding,
     ) -> Submitting<'a> {
         Box::pin(std::future::ready(self.play(model, request)))
     }

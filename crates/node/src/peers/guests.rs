@@ -7,27 +7,32 @@
 //! Not here: the computation (`worker`), the passes' rules (`network::membership`).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use engine::request::Request;
 use futures_util::{AsyncReadExt as _, AsyncWriteExt as _};
-use gateway::backend::Job;
 use network::frame;
 use network::membership::{PASS_TIME, PASSES_MAX, Passes, SignedPass};
 use network::messages::{KNOCK_SIZE_MAX, Knock, Reply, Welcome, words};
 use network::network::{Incoming, Network, NetworkError, Purpose, Stream};
-use network::work::Cause;
+use network::work::{Ask, Cause};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use types::amount::Amount;
 use types::bounded::List;
 use types::id::Hash;
+use types::signature::Signature;
 
 use super::{HELLO_TIME_MAX, Peers, now};
-use crate::remote;
+use crate::deal::Deal;
+use crate::earn::Earned;
+use crate::receipts::Asker;
+use crate::remote::Stated;
+use crate::remote::serving::{self, Begin, Refusal};
 use crate::supervisor::Supervisor;
-use crate::worker::Worker;
+use crate::worker::{Class, NotTaken, Worker};
 
 /// Streams of one purpose that are served at once, at most.
 const STREAMS_MAX: usize = 256;
@@ -74,10 +79,10 @@ pub(super) fn receive(
         let supervisor = supervisor.clone();
         async move {
             let worker = supervisor.as_ref().map(|it| it.worker().as_ref());
-            let submit = |model: &str, request| peers.submit(worker, &node, model, request);
             let traffic = supervisor.as_ref().map(|it| it.traffic()).unwrap_or_default();
-            let state = |id: &str| worker?.receipts()?.give(&Hash::parse(id)?);
-            remote::serve(traffic.counted(stream), submit, state).await;
+            let (deal, peers) = (OnceLock::new(), &*peers);
+            let guest = Guest { peers, worker, node, deal };
+            serving::serve(traffic.counted(stream), &guest).await;
         }
     })
 }
@@ -148,34 +153,79 @@ impl Peers {
             known: self.introductions(),
         })
     }
+}
 
-    /// Queues a sequence for another member.
-    fn submit(
-        &self,
-        worker: Option<&Worker>,
-        node: &Hash,
-        model: &str,
-        request: Request,
-    ) -> Result<Job, (Cause, String)> {
-        if !self.state().is_member(node, now()) {
+/// Another node that asks for one sequence.
+pub(crate) struct Guest<'a> {
+    peers: &'a Peers,
+    worker: Option<&'a Worker>,
+    node: Hash,
+    /// What it pays, once it is admitted.
+    deal: OnceLock<Deal>,
+}
+
+impl<'a> Guest<'a> {
+    /// Keeps a place for its sequence.
+    pub(crate) fn admit(&self, ask: &Ask, request: &Request) -> Result<Begin<'a>, Refusal> {
+        if !self.peers.state().is_member(&self.node, now()) {
             let why = "say hello first: no announcement of yours counts here and now";
             return Err((Cause::Stranger, why.to_owned()));
         }
-        let Some(worker) = worker else {
+        let Some(worker) = self.worker else {
             return Err((Cause::Paused, "this node does not work for others".to_owned()));
         };
-        if worker.served().cid != model {
+        if worker.served().cid != ask.model.as_str() {
             return Err((Cause::Model, format!("this node runs {}", worker.served().cid)));
         }
-        worker.submit_from(*node, request).map_err(|not| {
-            let cause = match not.status() {
-                400 => Cause::Request,
-                429 => Cause::Busy,
-                _ => Cause::Paused,
-            };
-            (cause, format!("{} ({}); come back in {} s", not.reason, not.code, not.retry_after))
-        })
+        let deal = match self.earned() {
+            Some(earned) => earned.admit(ask.payment.as_ref(), &self.peers.me(), request),
+            None if ask.payment.is_some() => Err("this node works for nothing".to_owned()),
+            None => Ok(None),
+        };
+        let deal = match deal {
+            // It would be worked for and never paid.
+            Ok(Some(_)) if request.grammar.is_some() => {
+                Err("an answer under a grammar has no receipt to be paid for".to_owned())
+            }
+            deal => deal,
+        };
+        let deal = deal.map_err(|why| (Cause::Unpaid, why))?;
+        deal.iter().for_each(|deal| drop(self.deal.set(deal.clone())));
+        let seat = worker.place(Class::Others, request).map_err(refusal)?;
+        let asker = Asker { gateway: self.node, deal };
+        Ok(Box::new(move |wanted| worker.submit_from(seat, asker, wanted).map_err(refusal)))
     }
+
+    /// What is stated of an answer by its receipt's id.
+    pub(crate) fn stated(&self, id: &str) -> Option<Stated> {
+        self.worker?.receipts()?.give(&Hash::parse(id)?)
+    }
+
+    /// Whether its sequence is paid for.
+    pub(crate) fn is_paid(&self) -> bool {
+        self.deal.get().is_some()
+    }
+
+    /// Takes what it vouches for.
+    pub(crate) fn vouched(&self, cumulative: Amount, signature: Signature) {
+        let (Some(earned), Some(deal)) = (self.earned(), self.deal.get()) else { return };
+        if let Err(why) = earned.vouched(deal.channel, cumulative, signature) {
+            tracing::warn!(channel = deal.channel, why, "a voucher does not count");
+        }
+    }
+
+    fn earned(&self) -> Option<&'a Earned> {
+        self.worker?.receipts()?.earned()
+    }
+}
+
+fn refusal(not: NotTaken) -> Refusal {
+    let cause = match not.status() {
+        400 => Cause::Request,
+        429 => Cause::Busy,
+        _ => Cause::Paused,
+    };
+    (cause, format!("{} ({}); come back in {} s", not.reason, not.code, not.retry_after))
 }
 
 /// Carries bytes between a stream and an address until either side has ended.

@@ -105,7 +105,7 @@ impl Machine {
         };
         let worker = self.worker();
         let peers = Peers::new(settings).unwrap();
-        Fleet::new(worker.served().clone(), Some(worker.clone()), peers, None, Vec::new())
+        Fleet::new(worker.served().clone(), Some(worker.clone()), peers, None, None, Vec::new())
     }
 
     pub(crate) fn home(&self) -> PathBuf {

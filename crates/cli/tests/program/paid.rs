@@ -1,0 +1,116 @@
+//! Work that is paid for: two machines, a channel, a voucher for each answer, and what is redeemed.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use types::amount::Amount;
+
+use crate::ledger::until;
+use crate::machines::Machine;
+use crate::world::World;
+
+/// A new wallet that opens without a person; its address.
+fn wallet(world: &World, name: &str) -> String {
+    let made = world.run(&["wallet", "new", "--name", name, "--unattended", "--json"]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let made: Value = serde_json::from_str(&made.stdout).unwrap();
+    made["address"].as_str().unwrap().to_owned()
+}
+
+/// A gateway whose session key may pay 5 credits, and a worker that asks 10,000 for a million tokens.
+fn market() -> (Machine, Machine, String) {
+    let world = Machine::world();
+    let began = world.run(&["init", "--interval-ms", "50"]);
+    assert_eq!(began.code, Some(0), "{}", began.stderr);
+    let owner: Value =
+        serde_json::from_str(&world.run(&["wallet", "show", "--json"]).stdout).unwrap();
+    let (owner, pay) = (owner["address"].as_str().unwrap(), wallet(&world, "pay"));
+    let settings = format!(
+        "pay_wallet = \"pay\"\npay_account = {owner:?}\npay_price_max = 10000\npay_cap = 2\n"
+    );
+    fs::write(world.home("config.toml"), settings).unwrap();
+    let gateway = Machine::start(world, &["up", "--compute", "no"]);
+    gateway.done(&["session", "grant", &pay, "--cap", "5", "--scope", "channel"]);
+
+    let world = Machine::world();
+    let account = wallet(&world, "main");
+    fs::write(world.home("config.toml"), "earn_price = 10000\n").unwrap();
+    let worker = Machine::start(world, &["join", &gateway.ticket()]);
+    gateway.wait_for_offers(1);
+    // Who is no member pays a fee for each order.
+    gateway.done(&["send", &account, "1"]);
+    until("the worker's account has credits", || balance(&worker, &account) > Amount::ZERO);
+    worker.done(&["node", "register"]);
+    (gateway, worker, account)
+}
+
+fn balance(machine: &Machine, account: &str) -> Amount {
+    let found = machine.get(&format!("/ledger/accounts/{account}"))["balance"].clone();
+    Amount::parse(found.as_str().unwrap()).unwrap_or_default()
+}
+
+/// Asks for an answer; its receipt's id, or none if it failed.
+fn ask(machine: &Machine) -> Option<String> {
+    let url = format!("http://{}/v1/completions", machine.address);
+    let body = json!({"model": "random", "prompt": "machines", "max_tokens": 12});
+    let sent = machine.agent.post(url).content_type("application/json").send(body.to_string());
+    if let Err(error) = &sent {
+        assert!(matches!(error, ureq::Error::StatusCode(429 | 503)), "{error}");
+    }
+    Some(sent.ok()?.headers()["x-mashaa-receipt"].to_str().unwrap().to_owned())
+}
+
+/// What the program says of a receipt.
+fn verified(machine: &Machine, id: &str) -> Value {
+    let path = machine.world.path("receipt");
+    let url = format!("http://{}/v1/receipts/{id}", machine.address);
+    let mut got = machine.agent.get(url).call().unwrap();
+    fs::write(&path, got.body_mut().read_to_vec().unwrap()).unwrap();
+    let ended = machine.world.run(&["verify", path.to_str().unwrap(), "--json"]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+#[test]
+fn an_answer_is_paid_by_voucher_and_redeemed_and_a_failed_one_costs_nothing() {
+    let (gateway, mut worker, account) = market();
+    let channel = |machine: &Machine, path: &str| machine.get(path)["channels"][0].clone();
+    // The gateway may not have heard yet who has registered the worker.
+    let mut id = None;
+    until("an answer", || {
+        id = ask(&gateway);
+        id.is_some()
+    });
+    let found = verified(&gateway, &id.unwrap());
+    assert_eq!((&found["unpaid"], &found["worker_key"]), (&json!(false), &json!(worker.key)));
+    let due = found["due"].as_str().unwrap();
+    assert!(Amount::parse(due).unwrap() > Amount::ZERO, "{found}");
+    until("the voucher", || channel(&worker, "/node/earned")["vouched"] == due);
+    let earned = channel(&worker, "/node/earned");
+    assert_eq!((&earned["owed"], &earned["pending"]), (&json!(due), &json!(due)));
+    assert_eq!(channel(&gateway, "/node/spent")["vouched"], due);
+
+    // It freezes before it has answered, and is killed.
+    worker.signal("-STOP");
+    assert_eq!(ask(&gateway), None);
+    assert_eq!(channel(&gateway, "/node/spent")["vouched"], due);
+    worker.kill();
+    worker.restart();
+    assert_eq!(channel(&worker, "/node/earned")["vouched"], due, "the voucher is on the disk");
+
+    let before = balance(&worker, &account);
+    worker.done(&["earn", "redeem"]);
+    assert!(balance(&worker, &account) > before);
+    let earned = channel(&worker, "/node/earned");
+    assert_eq!((&earned["redeemed"], &earned["pending"]), (&json!(due), &json!("0")));
+    assert!(worker.done(&["earn", "redeem"]).contains("nothing is pending"));
+    until("the gateway knows", || channel(&gateway, "/node/spent")["redeemed"] == due);
+    assert_eq!(gateway.get("/ledger")["sum"], "0");
+    assert!(worker.done(&["earn"]).contains("1 answers"), "{}", worker.done(&["earn"]));
+    assert!(gateway.done(&["spend"]).contains("model "), "{}", gateway.done(&["spend"]));
+
+    gateway.wait_for_offers(1);
+    assert!(ask(&gateway).is_some(), "work goes on after a restart, on the same channel");
+    let sequences = channel(&worker, "/node/earned")["receipts"].clone();
+    assert_eq!(sequences, 2);
+}

@@ -1,0 +1,91 @@
+//! What was earned and spent, as its owner sees it: by channel, by model and by day.
+//!
+//! The sums by model and by day are over the receipts that are kept; those by channel are exact, however
+//! many receipts there were. Specified in `docs/api.md`.
+//!
+//! Not here: the books themselves (`earn`, `pay`).
+
+use std::collections::BTreeMap;
+
+use audit::receipt::Receipt;
+use serde_json::{Value, json};
+use types::amount::Amount;
+
+use crate::earn::Earned;
+use crate::ledger::{credits, hex};
+use crate::pay::Opened;
+
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+
+/// Books of a node that neither earns nor pays.
+pub(crate) fn none() -> Value {
+    json!({"channels": [], "by_model": [], "by_day": []})
+}
+
+/// What was earned.
+pub(crate) fn earned(earned: &Earned) -> Value {
+    let channels = earned.tallies_now().into_iter().map(|(tally, channel)| {
+        let redeemed = channel.as_ref().map(|it| it.redeemed);
+        let pending = tally.vouched.checked_sub(redeemed.unwrap_or_default());
+        json!({
+            "channel": tally.channel,
+            "payer": channel.as_ref().map(|it| it.payer.to_string()),
+            "receipts": tally.next,
+            "owed": tally.owed.to_string(),
+            "vouched": tally.vouched.to_string(),
+            "redeemed": redeemed.map(|it| it.to_string()),
+            // A channel that is gone pays nothing any more.
+            "pending": pending.filter(|_| channel.is_some()).unwrap_or_default().to_string(),
+            "signature": tally.signature.map(|it| hex(&it.0)),
+        })
+    });
+    books(channels.collect(), &earned.receipts())
+}
+
+/// What was spent.
+pub(crate) fn spent(channels: &[(Opened, Option<Amount>)], receipts: &[(Receipt, u64)]) -> Value {
+    let channels = channels.iter().map(|(opened, redeemed)| {
+        json!({
+            "channel": opened.channel,
+            "payee": opened.payee.to_string(),
+            "deposit": opened.deposit.to_string(),
+            "vouched": opened.granted.to_string(),
+            "redeemed": redeemed.map(|it| it.to_string()),
+        })
+    });
+    books(channels.collect(), receipts)
+}
+
+fn books(channels: Vec<Value>, receipts: &[(Receipt, u64)]) -> Value {
+    let (mut models, mut days) = (BTreeMap::new(), BTreeMap::new());
+    for (receipt, at) in receipts.iter().filter(|(receipt, _)| !receipt.terms.is_unpaid()) {
+        add(models.entry(receipt.terms.model.to_string()).or_default(), receipt);
+        add(days.entry(at / DAY * DAY).or_default(), receipt);
+    }
+    let day = |(day, sum): (u64, Sum)| sum.shown("day", day.into());
+    let model = |(model, sum): (String, Sum)| sum.shown("model", model.into());
+    json!({
+        "channels": channels,
+        "by_model": models.into_iter().map(model).collect::<Vec<_>>(),
+        "by_day": days.into_iter().map(day).collect::<Vec<_>>(),
+    })
+}
+
+/// Answers and what was due for them, in millionths.
+#[derive(Default)]
+struct Sum {
+    answers: u64,
+    due: i128,
+}
+
+fn add(sum: &mut Sum, receipt: &Receipt) {
+    sum.answers += 1;
+    sum.due += i128::from(receipt.due.millionths());
+}
+
+impl Sum {
+    fn shown(&self, key: &str, value: Value) -> Value {
+        json!({key: value, "answers": self.answers, "due": credits(self.due)})
+    }
+}
