@@ -16,6 +16,8 @@ pub mod receipt;
 #[cfg(feature = "std")]
 pub mod referee;
 pub mod replay;
+#[cfg(feature = "std")]
+pub mod rows;
 pub mod step;
 pub mod trace;
 #[cfg(feature = "std")]

@@ -9,6 +9,7 @@ mod disputes;
 mod lights;
 mod receipts;
 mod replays;
+mod turns;
 
 use std::sync::Arc;
 
