@@ -5,6 +5,10 @@ extern crate alloc;
 
 #[cfg(feature = "std")]
 pub mod artifact;
+#[cfg(feature = "std")]
+mod bytes;
+#[cfg(feature = "std")]
+pub mod case;
 pub mod commitment;
 mod digest;
 pub mod dispute;

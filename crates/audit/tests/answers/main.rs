@@ -4,6 +4,7 @@
 #[path = "../../../engine/tests/support/mod.rs"]
 mod support;
 
+mod cases;
 mod commitments;
 mod disputes;
 mod lights;
