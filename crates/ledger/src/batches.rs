@@ -97,15 +97,23 @@ pub(crate) fn settle(state: &mut State, number: u64) {
     let fund = batch.amount.checked_part(state.parameter(Parameter::AuditParts), WHOLE);
     let fund = fund.unwrap_or(Amount::ZERO);
     let rest = batch.amount.checked_sub(fund).unwrap_or(Amount::ZERO);
-    drop(post_some(state, HELD, AUDIT_FUND, fund));
-    drop(post_some(state, HELD, batch.worker, rest));
+    let before = state.savepoint();
+    let funded = post_some(state, HELD, AUDIT_FUND, fund);
+    if funded.and_then(|()| post_some(state, HELD, batch.worker, rest)).is_err() {
+        // An account is full.
+        state.rollback(&before);
+        return;
+    }
     stakes::free(state, batch.worker, batch.bond);
     state.batches.remove(&number);
 }
 
 pub(crate) fn forfeit(state: &mut State, number: u64) {
     let Some(batch) = state.batch(number).cloned() else { return };
-    drop(post_some(state, HELD, batch.payer, batch.amount));
+    if post_some(state, HELD, batch.payer, batch.amount).is_err() {
+        // Its account is full.
+        return;
+    }
     stakes::free(state, batch.worker, batch.bond);
     state.batches.remove(&number);
 }

@@ -120,7 +120,7 @@ fn check(
         case = decode(&encode(&case)).unwrap();
     }
     let size = encode(&case).len();
-    assert!(size <= 300 << 10 && size <= CASE_SIZE_MAX, "{place:?}: {size} bytes are kept");
+    assert!(size <= CASE_SIZE_MAX / 10, "{place:?}: {size} bytes are kept");
     assert_eq!(case.judge(about, Some(run)).as_deref(), Ok(right), "{place:?}");
     if reads_run {
         assert_eq!(case.judge(about, None), Err(Undecided::Incomplete), "{place:?}");
@@ -150,7 +150,6 @@ fn a_part_in_two_chunks_is_put_together_from_both() {
     for piece in &chunks {
         let mut artifact = Artifact::named(&name).unwrap();
         artifact.add(piece.clone()).unwrap();
-        assert_eq!(artifact.overlap(&(9..3)), None);
         assert_eq!(artifact.overlap(&(1 << 40..u64::MAX)), None);
         found.push(artifact.overlap(&range).unwrap());
         assert_eq!(artifact.outline(), None, "it is no artifact");

@@ -57,15 +57,17 @@ pub(crate) fn open_payload(
     Ok(())
 }
 
-/// Shows the receipt and the root that it hides. Where the payload was promised to stay between payer
-/// and worker, or the answer to be no one's to check, the auditors have nothing to reveal.
+/// Shows the receipt and the root that it hides, once all have committed. Where the payload was promised
+/// to stay between payer and worker, or the answer to be no one's to check, the auditors have nothing to
+/// find: then the worker can show it at once, and need not show a payload to be rid of who asks for it.
 pub(crate) fn open_receipt(
     state: &mut State,
     account: Address,
     it: &OpenReceipt,
 ) -> Result<(), Refusal> {
     let key = (it.batch, it.index);
-    let mut audit = at(state, key, &[Stage::Opening])?;
+    let stages = [Stage::Committing, Stage::PayloadWanted, Stage::Opening];
+    let mut audit = at(state, key, &stages)?;
     let batch = state.batch(key.0).cloned().ok_or(Refusal::AuditUnknown)?;
     if account != batch.worker {
         return Err(Refusal::NotTheWorker);
@@ -74,9 +76,11 @@ pub(crate) fn open_receipt(
     if Hash(blind(&it.root.0, &it.blinding.0)) != receipt.blinded {
         return Err(Refusal::OtherRoot);
     }
-    let stage = match receipt.terms.trust {
-        Trust::Checked | Trust::Attested => Stage::Revealing,
-        Trust::Private | Trust::Fast => Stage::Challenging,
+    let stage = match (receipt.terms.trust, audit.stage) {
+        (Trust::Checked | Trust::Attested, Stage::Opening) => Stage::Revealing,
+        // Who has not committed would repeat the root.
+        (Trust::Checked | Trust::Attested, _) => return Err(Refusal::NotNow),
+        (Trust::Private | Trust::Fast, _) => Stage::Challenging,
     };
     audit.root = Some(it.root);
     audit.receipt = Some(receipt);
@@ -102,7 +106,6 @@ pub(crate) fn show_receipt(
     if !is_the_workers || !is_same_place || other == *shown {
         return Err(Refusal::NoContradiction);
     }
-    disputes::release(state, key);
     convict(state, key, &audit, Some(account));
     Ok(())
 }

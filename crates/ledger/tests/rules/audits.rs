@@ -1,20 +1,27 @@
 //! Audits: what each stage takes and refuses, and what its deadline costs.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use audit::dispute::Phase;
+use audit::graph::{Place, What};
+use audit::receipt::Trust;
+use expect_test::expect_file;
 
 use ledger::accounts::AUDIT_FUND;
 use ledger::audits::Stage;
 use ledger::event::Event;
 use ledger::refusal::Refusal;
+use ledger::state::State;
 use types::bounded::Bytes;
 use types::codec::encode;
 use types::id::Hash;
 use types::transaction::*;
 use types::word::{Finding, Lack};
 
-use audit::receipt::Trust;
-
 use crate::audit_story::*;
+use crate::bytes::hex;
+use crate::runs::{Lie, Party, graph};
 use crate::world::*;
 
 fn ask(index: u32) -> Action {
@@ -197,6 +204,21 @@ fn the_answer_of_a_private_receipt_is_its_payers_to_dispute() {
 }
 
 #[test]
+fn a_private_payload_need_not_be_shown_to_whoever_asks_for_it() {
+    let mut story = Story::new(vec![Stated { trust: Trust::Private, ..honest(0) }]);
+    story.act(AUDITORS[0], ask(0));
+    let open = story.open_receipt(0);
+    story.act(WORKER, Action::OpenReceipt(open));
+    assert_eq!(story.stage(), Some(Stage::Challenging));
+    story.stage_over();
+    assert_eq!(story.stage(), None);
+    assert_eq!(story.world.state.payload((BATCH, 0)), None);
+    let mut story = Story::new(vec![honest(0)]);
+    let open = story.open_receipt(0);
+    story.refuse(WORKER, Action::OpenReceipt(open), Refusal::NotNow);
+}
+
+#[test]
 fn a_worker_that_signs_two_receipts_for_one_place_is_convicted() {
     let mut story = Story::new(vec![honest(0), honest(1)]);
     let other = |story: &Story, sequence, blinding| {
@@ -234,6 +256,52 @@ fn nobody_knows_a_finding_from_what_was_committed() {
     ];
     let hashes: BTreeSet<String> = all.iter().map(|it| format!("{it:?}")).collect();
     assert_eq!(hashes.len(), all.len());
+}
+
+/// A state with an entry in each table of audits.
+fn full() -> State {
+    let place = Place { position: 6, layer: 1, what: What::AttentionResidual };
+    let lie = Lie { place, byte: graph().size(place) - 4 };
+    let mut parties = [Some(lie), None].map(|lie| Party::new(&first().answer, lie));
+    let root = Hash([9; 32]);
+    let mut story = Story::new(vec![Stated { root, ..honest(0) }, honest(1)]);
+    story.reveal_all(0, [(Finding::NoMatch, first().root), (Finding::Match, root)]);
+    story.act(PAYER, Action::ShowModel(Story::show_model()));
+    story.act(AUDITORS[0], Story::challenge(first().root, parties[1].root()));
+    story.act(WORKER, Story::answer(parties[0].root()));
+    let phase = story.divide(AUDITORS[0], &mut parties);
+    let Phase::Judge(cell) = phase else { unreachable!("{phase:?}") };
+    for piece in story.evidence(&mut parties[0], &cell) {
+        story.act(AUDITORS[0], piece);
+    }
+    story.act(AUDITORS[0], ask(1));
+    let open = story.open_payload(1);
+    story.act(WORKER, Action::OpenPayload(open));
+    story.world.state
+}
+
+#[test]
+fn every_table_of_audits_has_the_entries_that_are_written_down() {
+    let state = full();
+    let entries = state.entries();
+    let mut text = String::new();
+    for (key, value) in entries.iter().filter(|(key, _)| (20..=24).contains(&key[0])) {
+        writeln!(text, "{} {}", hex(key), hex(value)).unwrap();
+    }
+    expect_file!["../../../../fixtures/ledger/audits.txt"].assert_eq(&text);
+    let meta = &entries[&vec![0]];
+    for table in 20..=24 {
+        let (key, value) = entries.iter().find(|(key, _)| key[0] == table).unwrap();
+        for at in (0..value.len()).step_by(value.len().div_ceil(400)) {
+            let mut changed = value.clone();
+            changed[at] ^= 1;
+            let entries = [(&[0][..], meta.as_slice()), (key.as_slice(), &changed)];
+            let Ok(state) = State::from_entries(entries) else { continue };
+            assert_eq!(state.entries()[key], changed, "table {table}, byte {at}");
+            let cut = [(&[0][..], meta.as_slice()), (key.as_slice(), &value[..at])];
+            assert!(State::from_entries(cut).is_err(), "table {table}, byte {at}");
+        }
+    }
 }
 
 /// Kinds of orders that an audit has, none of which sets a parameter.

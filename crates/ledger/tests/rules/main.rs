@@ -4,6 +4,7 @@
 #[path = "../../../engine/tests/support/mod.rs"]
 mod support;
 
+mod audit_random;
 mod audit_story;
 mod audits;
 mod beacon;
