@@ -21,6 +21,7 @@ use store::leaves::DEPTH_MAX;
 use store::unix_fs;
 
 use crate::graph::Graph;
+use crate::referee::Part;
 
 /// Chunks of one judgement: the first, two with a section's head and row scales, two with the weights
 /// of a group of rows, two with another section's head, and one more for the vocabulary's.
@@ -45,6 +46,29 @@ pub struct Piece {
 pub struct Artifact {
     cid: Cid,
     chunks: BTreeMap<u64, Vec<u8>>,
+}
+
+/// Where the sections of an artifact lie, and the graph that its configuration gives: what of its first
+/// chunk is kept once it was proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// The model's graph.
+    pub graph: Graph,
+    /// The table of sections.
+    pub sections: Vec<Section>,
+}
+
+/// A section's place in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Its kind.
+    pub kind: u32,
+    /// Its layer.
+    pub layer: u32,
+    /// Its first byte.
+    pub offset: u64,
+    /// Its size.
+    pub size: u64,
 }
 
 /// Why a piece was not taken.
@@ -74,6 +98,13 @@ impl Artifact {
     #[must_use]
     pub fn new(cid: Cid) -> Artifact {
         Artifact { cid, chunks: BTreeMap::new() }
+    }
+
+    /// Nothing yet of the artifact that the ledger names so.
+    #[must_use]
+    pub fn named(cid: &types::id::Cid) -> Option<Artifact> {
+        let cid = Cid::from_bytes(&types::codec::encode(cid)).ok()?;
+        Some(Artifact::new(cid))
     }
 
     /// Takes a piece.
@@ -144,8 +175,7 @@ impl Artifact {
         let entry = table
             .chunks_exact(ENTRY_SIZE)
             .find(|entry| word(entry, 0) == Some(kind as u32) && word(entry, 4) == Some(layer))?;
-        let long = |at| entry.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
-        Some((usize::try_from(long(8)?).ok()?, usize::try_from(long(16)?).ok()?))
+        Some((usize::try_from(long(entry, 8)?).ok()?, usize::try_from(long(entry, 16)?).ok()?))
     }
 
     /// Bytes of a section; none where they are not there, or the section is shorter.
@@ -166,6 +196,42 @@ impl Artifact {
         Some((from / CHUNK_SIZE) as u64..(to.div_ceil(CHUNK_SIZE)) as u64)
     }
 
+    /// The graph and the table of sections, where the first chunk is there.
+    #[must_use]
+    pub fn outline(&self) -> Option<Outline> {
+        let count = word(&self.bytes(24..28)?, 0)? as usize;
+        if count > SECTIONS_MAX {
+            return None;
+        }
+        let table = self.bytes(HEADER_SIZE..HEADER_SIZE + count * ENTRY_SIZE)?;
+        let section = |entry: &[u8]| {
+            Some(Section {
+                kind: word(entry, 0)?,
+                layer: word(entry, 4)?,
+                offset: long(entry, 8)?,
+                size: long(entry, 16)?,
+            })
+        };
+        let sections = table.chunks_exact(ENTRY_SIZE).map(section).collect::<Option<_>>()?;
+        Some(Outline { graph: self.graph()?, sections })
+    }
+
+    /// What of a range of the file lies in the chunks that are there: where it begins in the range, and
+    /// its bytes. None where nothing does.
+    #[must_use]
+    pub fn overlap(&self, range: &Range<u64>) -> Option<(u64, Vec<u8>)> {
+        self.chunks.iter().find_map(|(index, chunk)| {
+            let begin = index.checked_mul(CHUNK_SIZE as u64)?;
+            let (from, to) =
+                (range.start.max(begin), range.end.min(begin.checked_add(chunk.len() as u64)?));
+            let bytes = chunk.get(
+                usize::try_from(from.checked_sub(begin)?).ok()?
+                    ..usize::try_from(to.checked_sub(begin)?).ok()?,
+            )?;
+            (from < to).then(|| (from - range.start, bytes.to_vec()))
+        })
+    }
+
     /// The model's graph.
     #[must_use]
     pub fn graph(&self) -> Option<Graph> {
@@ -178,6 +244,24 @@ impl Artifact {
             vocabulary: word(&vocabulary, 0)? as usize,
         })
     }
+}
+
+impl Outline {
+    /// Where in the file a part of a section lies. None where the section has no such part.
+    #[must_use]
+    pub fn range(&self, part: &Part) -> Option<Range<u64>> {
+        let is_it = |it: &&Section| it.kind == part.kind && it.layer as usize == part.layer;
+        let section = self.sections.iter().find(is_it)?;
+        let (from, to) = (part.from as u64, part.to as u64);
+        if from >= to || to > section.size {
+            return None;
+        }
+        Some(section.offset.checked_add(from)?..section.offset.checked_add(to)?)
+    }
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {

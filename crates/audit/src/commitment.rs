@@ -123,7 +123,7 @@ impl Leaves {
     /// The answer's root. `prompt` is the prompt's hash.
     #[must_use]
     pub fn root(&self, prompt: &Digest) -> Digest {
-        answer(prompt, self.count(), &merkle::root(&self.0))
+        answer_root(prompt, self.count(), &merkle::root(&self.0))
     }
 
     /// The path of a token of the answer; none if there is no such token.
@@ -151,7 +151,7 @@ impl Opening {
     #[must_use]
     pub fn leads_to(&self, leaf: Digest, prompt: &Digest, root: &Digest) -> bool {
         let found = merkle::root_of(leaf, self.index.into(), self.count.into(), &self.path);
-        found.is_some_and(|found| answer(prompt, self.count, &found) == *root)
+        found.is_some_and(|found| answer_root(prompt, self.count, &found) == *root)
     }
 }
 
@@ -235,6 +235,9 @@ fn tokens_hash(tag: &str, tokens: &[u32]) -> Digest {
     tagged(tag, &[&(tokens.len() as u32).to_le_bytes(), &bytes])
 }
 
-fn answer(prompt: &Digest, count: u32, root: &Digest) -> Digest {
+/// The root of an answer of so many tokens, from the root of the tree over its leaves and the hash of
+/// its prompt.
+#[must_use]
+pub fn answer_root(prompt: &Digest, count: u32, root: &Digest) -> Digest {
     tagged(ROOT_TAG, &[prompt, &count.to_le_bytes(), root])
 }

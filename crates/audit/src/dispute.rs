@@ -1,8 +1,9 @@
 //! Two traces of one run that differ: finds the first cell in which they do, and who is wrong.
 //!
 //! Both sides state the root of their trace, then in each round up to 256 nodes under the first one
-//! that differs, until one cell is left whose inputs both agree on. One recomputation decides.
-//! Specified in `docs/spec/audit.md`, section 7.
+//! that differs, until one cell is left whose inputs both agree on. One recomputation decides. Where
+//! the traces are equal and the answers' roots are not, the same is done with the answers' leaves,
+//! and the row of the trace decides. Specified in `docs/spec/audit.md`, section 7.
 //!
 //! Invariants:
 //! - A refused message changes nothing.
@@ -13,13 +14,19 @@
 
 use alloc::vec::Vec;
 
+use crate::commitment::answer_root;
 use crate::trace::{FAN_BITS, levels, step_leaf};
 use merkle::Digest;
+
+#[cfg(feature = "std")]
+mod bytes;
 
 /// Steps of a run, at most: 131,072 positions of 512 layers of 4,112 steps are fewer.
 pub const STEPS_MAX: u64 = 1 << 40;
 /// Cells of a step, at most: a logit of each of 2^20 tokens, sixteen to a cell.
 pub const CELLS_MAX: u64 = 1 << 16;
+/// Tokens of an answer, at most: no longer context is there.
+pub const ANSWER_MAX: u64 = crate::commitment::TOKENS_MAX as u64;
 /// Rounds of a dispute: five for `STEPS_MAX`, one that opens a step, two for `CELLS_MAX`.
 pub const ROUNDS_MAX: u32 = 8;
 
@@ -63,14 +70,39 @@ pub enum Phase {
     },
     /// A cell is to be computed.
     Judge(Cell),
+    /// Both state the root of the tree over their answer's leaves.
+    Tree {
+        /// What was stated, by side.
+        stated: [Option<Digest>; 2],
+    },
+    /// A leaf of the answer is to be computed from the trace.
+    Position(Leaf),
     /// It is over.
     Ended(Verdict),
+}
+
+/// The first leaf of the answers that differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// Which token of the answer, from 0.
+    pub index: u64,
+    /// The leaf, by side.
+    pub leaves: [Digest; 2],
+}
+
+/// What is disputed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The traces of a run.
+    Trace,
+    /// The roots of an answer, where the traces are equal.
+    Answer,
 }
 
 /// A node of which the nodes below are to be stated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Divide {
-    /// The step whose cells these are; none while steps are divided.
+    /// The step whose cells these are; none while steps, or an answer's leaves, are divided.
     pub step: Option<Step>,
     /// Leaves of the whole list.
     pub count: u64,
@@ -105,7 +137,9 @@ pub struct Cell {
 /// A dispute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispute {
-    steps: u64,
+    about: About,
+    /// Of steps, or of the answer's tokens.
+    count: u64,
     roots: [Digest; 2],
     phase: Phase,
     rounds: u32,
@@ -170,7 +204,33 @@ impl Dispute {
         }
         let phase = Phase::Divide(Divide::whole(None, steps, roots));
         let deadline = now.saturating_add(patience);
-        Ok(Dispute { steps, roots, phase, rounds: 0, deadline, patience }.settled(now))
+        let (about, count) = (About::Trace, steps);
+        Ok(Dispute { about, count, roots, phase, rounds: 0, deadline, patience }.settled(now))
+    }
+
+    /// Begins with the roots of an answer of `tokens` tokens that two sides state whose traces are
+    /// equal.
+    ///
+    /// # Errors
+    /// When there is no difference.
+    pub fn of_answers(
+        tokens: u64,
+        roots: [Digest; 2],
+        (now, patience): (u64, u64),
+    ) -> Result<Dispute, Refused> {
+        if tokens == 0 || tokens > ANSWER_MAX || roots[0] == roots[1] {
+            return Err(Refused::NoDifference);
+        }
+        let phase = Phase::Tree { stated: [None, None] };
+        let deadline = now.saturating_add(patience);
+        let (about, count) = (About::Answer, tokens);
+        Ok(Dispute { about, count, roots, phase, rounds: 0, deadline, patience })
+    }
+
+    /// What is disputed.
+    #[must_use]
+    pub fn about(&self) -> About {
+        self.about
     }
 
     /// Where it stands.
@@ -191,16 +251,16 @@ impl Dispute {
         self.deadline
     }
 
-    /// The roots of the traces, by side.
+    /// The roots of the traces, or of the answers, by side.
     #[must_use]
     pub fn roots(&self) -> &[Digest; 2] {
         &self.roots
     }
 
-    /// Steps of the run.
+    /// Steps of the run, or tokens of the answer.
     #[must_use]
-    pub fn steps(&self) -> u64 {
-        self.steps
+    pub fn count(&self) -> u64 {
+        self.count
     }
 
     /// Takes a side's nodes.
@@ -252,15 +312,58 @@ impl Dispute {
         Ok(())
     }
 
-    /// Ends it with the cell that the rules give.
+    /// Takes the root of the tree over a side's leaves of the answer; `prompt` is the prompt's hash.
     ///
     /// # Errors
-    /// When no cell is to be judged, or it is too late.
-    pub fn judge(&mut self, right: &[u8], now: u64) -> Result<Verdict, Refused> {
+    /// When it is late, out of turn, or not that of the answer's root.
+    pub fn open_answer(
+        &mut self,
+        side: Side,
+        tree: &Digest,
+        prompt: &Digest,
+        now: u64,
+    ) -> Result<(), Refused> {
         self.in_time(now)?;
-        let Phase::Judge(cell) = &self.phase else { return Err(Refused::OutOfTurn) };
-        let right = merkle::leaf(right);
-        let verdict = match cell.leaves.map(|leaf| leaf == right) {
+        let Phase::Tree { stated } = &mut self.phase else { return Err(Refused::OutOfTurn) };
+        if stated[side as usize].is_some() {
+            return Err(Refused::Twice);
+        }
+        // At most `ANSWER_MAX`.
+        let root = answer_root(prompt, self.count as u32, tree);
+        if root != self.roots[side as usize] {
+            return Err(Refused::Unfaithful);
+        }
+        stated[side as usize] = Some(*tree);
+        if let [Some(worker), Some(challenger)] = *stated {
+            let trees = [worker, challenger];
+            self.phase = Phase::Divide(Divide::whole(None, self.count, trees));
+            self.rounds += 1;
+            self.deadline = now.saturating_add(self.patience);
+            *self = self.clone().settled(now);
+        }
+        Ok(())
+    }
+
+    /// Ends it with the cell, or the bytes of the answer's leaf, that the rules give.
+    ///
+    /// # Errors
+    /// When nothing is to be judged, or it is too late.
+    pub fn judge(&mut self, right: &[u8], now: u64) -> Result<Verdict, Refused> {
+        self.judge_leaf(&merkle::leaf(right), now)
+    }
+
+    /// Ends it with the leaf of the cell, or of the answer, that the rules give.
+    ///
+    /// # Errors
+    /// When nothing is to be judged, or it is too late.
+    pub fn judge_leaf(&mut self, right: &Digest, now: u64) -> Result<Verdict, Refused> {
+        self.in_time(now)?;
+        let leaves = match &self.phase {
+            Phase::Judge(cell) => cell.leaves,
+            Phase::Position(leaf) => leaf.leaves,
+            _ => return Err(Refused::OutOfTurn),
+        };
+        let verdict = match leaves.map(|leaf| leaf == *right) {
             [true, _] => Verdict::ChallengerWrong,
             [false, true] => Verdict::WorkerWrong,
             [false, false] => Verdict::BothWrong,
@@ -280,8 +383,10 @@ impl Dispute {
         }
         let has_stated = match &self.phase {
             Phase::Divide(divide) => divide.stated.each_ref().map(Option::is_some),
-            Phase::Open { stated, .. } => stated.each_ref().map(Option::is_some),
-            Phase::Judge(_) => [true, false],
+            Phase::Open { stated, .. } | Phase::Tree { stated } => {
+                stated.each_ref().map(Option::is_some)
+            }
+            Phase::Judge(_) | Phase::Position(_) => [true, false],
             Phase::Ended(_) => return Err(Refused::OutOfTurn),
         };
         let silent = if has_stated == [false, true] { Side::Worker } else { Side::Challenger };
@@ -322,9 +427,14 @@ impl Dispute {
             return self;
         }
         let digests = divide.digests;
-        self.phase = match divide.step {
-            None => Phase::Open { step: divide.block, digests, stated: [None, None] },
-            Some(step) => Phase::Judge(Cell { step, cell: divide.block, leaves: digests }),
+        self.phase = match (self.about, divide.step) {
+            (About::Answer, _) => Phase::Position(Leaf { index: divide.block, leaves: digests }),
+            (About::Trace, None) => {
+                Phase::Open { step: divide.block, digests, stated: [None, None] }
+            }
+            (About::Trace, Some(step)) => {
+                Phase::Judge(Cell { step, cell: divide.block, leaves: digests })
+            }
         };
         self.deadline = now.saturating_add(self.patience);
         self

@@ -5,6 +5,10 @@ extern crate alloc;
 
 #[cfg(feature = "std")]
 pub mod artifact;
+#[cfg(feature = "std")]
+mod bytes;
+#[cfg(feature = "std")]
+pub mod case;
 pub mod commitment;
 mod digest;
 pub mod dispute;
@@ -16,6 +20,8 @@ pub mod receipt;
 #[cfg(feature = "std")]
 pub mod referee;
 pub mod replay;
+#[cfg(feature = "std")]
+pub mod rows;
 pub mod step;
 pub mod trace;
 #[cfg(feature = "std")]

@@ -171,21 +171,15 @@ pub fn judge(
     if !is_bounded {
         return Err(Undecided::TooMuch);
     }
-    let place = graph.place_of(shape, cell.step.index).ok_or(Undecided::Incomplete)?;
     let checker = Checker { graph, shape, roots, cell };
-    let (steps, cells, parts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut proven = Proven { steps, cells, parts, run };
     for (index, input) in evidence.steps.iter().enumerate() {
-        let is_proven = checker.has_step(input);
-        is_proven.then_some(()).ok_or(Undecided::Input { index })?;
-        proven.steps.insert(input.place, &input.result);
+        checker.has_step(input).then_some(()).ok_or(Undecided::Input { index })?;
     }
     for (index, input) in evidence.cells.iter().enumerate() {
         let index = evidence.steps.len() + index;
-        let is_proven = checker.has_cell(input);
-        is_proven.then_some(()).ok_or(Undecided::Input { index })?;
-        proven.cells.insert((input.place, input.cell), &input.bytes);
+        checker.has_cell(input).then_some(()).ok_or(Undecided::Input { index })?;
     }
+    let mut parts = BTreeMap::new();
     for (index, part) in evidence.parts.iter().enumerate() {
         let kind = Kind::ALL.into_iter().find(|kind| *kind as u32 == part.kind);
         let layer = u32::try_from(part.layer).ok();
@@ -194,10 +188,9 @@ pub fn judge(
             .filter(|_| part.from < part.to)
             .and_then(|(kind, layer)| artifact.section(kind, layer, part.from..part.to));
         let bytes = bytes.ok_or(Undecided::Part { index })?;
-        proven.parts.insert(part.clone(), bytes);
+        parts.insert(part.clone(), bytes);
     }
-    let at = usize::try_from(cell.cell).map_err(|_| Undecided::Incomplete)?;
-    compute(graph, &proven, place, at).ok_or(Undecided::Incomplete)
+    checker.compute(&evidence.steps, &evidence.cells, parts, Some(run))
 }
 
 /// Whether a worker's trace is of another computation than its answer's root: the row that the trace
@@ -230,15 +223,32 @@ pub fn contradicts(
 }
 
 /// What both sides agree on.
-struct Checker<'a> {
-    graph: &'a Graph,
-    shape: &'a Shape,
-    roots: &'a [Digest; 2],
-    cell: &'a Cell,
+pub(crate) struct Checker<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) shape: &'a Shape,
+    pub(crate) roots: &'a [Digest; 2],
+    pub(crate) cell: &'a Cell,
 }
 
 impl Checker<'_> {
-    fn has_step(&self, input: &StepInput) -> bool {
+    /// Computes the cell from inputs and parts that were checked.
+    pub(crate) fn compute(
+        &self,
+        steps: &[StepInput],
+        cells: &[CellInput],
+        parts: BTreeMap<Part, Vec<u8>>,
+        run: Option<Run<'_>>,
+    ) -> Result<Vec<u8>, Undecided> {
+        let place = self.graph.place_of(self.shape, self.cell.step.index);
+        let at = usize::try_from(self.cell.cell).map_err(|_| Undecided::Incomplete)?;
+        let steps = steps.iter().map(|it| (it.place, it.result.as_slice())).collect();
+        let cells = cells.iter().map(|it| ((it.place, it.cell), it.bytes.as_slice())).collect();
+        let proven = Proven { steps, cells, parts, run };
+        let place = place.ok_or(Undecided::Incomplete)?;
+        compute(self.graph, &proven, place, at).ok_or(Undecided::Incomplete)
+    }
+
+    pub(crate) fn has_step(&self, input: &StepInput) -> bool {
         if input.result.len() != self.graph.size(input.place) {
             return false;
         }
@@ -246,7 +256,7 @@ impl Checker<'_> {
         self.is_before(input.place, cells.count(), &cells.root(), &input.path)
     }
 
-    fn has_cell(&self, input: &CellInput) -> bool {
+    pub(crate) fn has_cell(&self, input: &CellInput) -> bool {
         let (count, _) = self.graph.cells(input.place);
         let leaf = merkle::leaf(&input.bytes);
         let root = merkle::root_of(leaf, input.cell, count as u64, &input.cell_path);
@@ -275,7 +285,7 @@ struct Proven<'a> {
     steps: BTreeMap<Place, &'a [u8]>,
     cells: BTreeMap<(Place, u64), &'a [u8]>,
     parts: BTreeMap<Part, Vec<u8>>,
-    run: Run<'a>,
+    run: Option<Run<'a>>,
 }
 
 impl Inputs for Proven<'_> {
@@ -293,7 +303,7 @@ impl Inputs for Proven<'_> {
     }
 
     fn run(&self) -> Option<Run<'_>> {
-        Some(self.run.clone())
+        self.run.clone()
     }
 }
 

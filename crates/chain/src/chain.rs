@@ -410,8 +410,12 @@ impl Chain {
         let mut room = BLOCK_SIZE_MAX.saturating_sub(FRAME_SIZE);
         for waiting in self.pool.in_turn() {
             let size = usize::try_from(waiting.verified.size()).unwrap_or(usize::MAX);
-            if draft.orders.len() >= ORDERS_MAX || size > room {
+            if draft.orders.len() >= ORDERS_MAX {
                 break;
+            }
+            if size > room {
+                // A large one waits, and does not hold up the small ones behind it.
+                continue;
             }
             match apply_verified(&mut self.state, height, &waiting.verified) {
                 Ok(more) => {

@@ -2,8 +2,9 @@
 //!
 //! Invariants:
 //! - An order in the pool is signed for this network, and its nonce has not been used.
-//! - An account has at most `ACCOUNT_MAX` orders here, and all accounts' orders at most `SIZE_MAX`
-//!   bytes, so that nobody can fill a node's memory or another's place.
+//! - An account has at most `ACCOUNT_MAX` orders of `ACCOUNT_SIZE_MAX` bytes here, and all accounts'
+//!   orders have at most `SIZE_MAX` bytes, so that nobody can fill a node's memory or another's place.
+//! - A large order is of someone for whom the ledger waits.
 //!
 //! Not here: how orders reach other nodes.
 
@@ -19,6 +20,8 @@ use types::signature::Unsigned;
 /// Waiting orders of one account: what a person's program sends in a burst. Nonces may be ahead by as
 /// many.
 pub const ACCOUNT_MAX: u64 = 64;
+/// Bytes of the waiting orders of one account: two pieces of evidence, and what comes with them.
+pub const ACCOUNT_SIZE_MAX: u64 = 4 << 20;
 /// Bytes of all waiting orders: eight full blocks.
 pub const SIZE_MAX: u64 = 16 << 20;
 
@@ -34,7 +37,7 @@ pub enum NotAccepted {
     NonceTaken,
     /// The account has as many orders waiting as it may.
     #[error(
-        "the account has {ACCOUNT_MAX} orders waiting, or the nonce is as far ahead; send it again after the next block"
+        "the account has {ACCOUNT_MAX} orders or {ACCOUNT_SIZE_MAX} bytes waiting, or the nonce is as far ahead; send it again after the next block"
     )]
     AccountFull,
     /// The pool is full.
@@ -105,6 +108,7 @@ impl Pool {
         if self.accounts.get(&account).is_some_and(|orders| orders.contains_key(&nonce)) {
             return Err(NotAccepted::NonceTaken);
         }
+        ledger::disputes::expected(state, &signed.order)?;
         if self.size >= SIZE_MAX { Err(NotAccepted::Full) } else { Ok(None) }
     }
 
@@ -126,6 +130,11 @@ impl Pool {
         if verified.signer() != account {
             // A key that holds no session is refused now, so that nobody fills another's places.
             ledger::sessions::live(state, account, verified.signer())?;
+        }
+        let waiting = self.accounts.get(&account).into_iter().flat_map(BTreeMap::values);
+        let sizes = waiting.map(|waiting| waiting.verified.size());
+        if sizes.fold(verified.size(), u64::saturating_add) > ACCOUNT_SIZE_MAX {
+            return Err(NotAccepted::AccountFull);
         }
         if self.size.saturating_add(verified.size()) > SIZE_MAX {
             return Err(NotAccepted::Full);

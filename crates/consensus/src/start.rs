@@ -35,7 +35,8 @@ use crate::driver::Driver;
 use crate::machine::{Real, clock};
 use crate::signing::Keys;
 
-/// Bytes of one piece of gossip, at most.
+/// Bytes of one piece of gossip that has several things in it, at most. One thing alone may have more:
+/// the largest order is 1.5 MiB, and the network carries 4 MiB.
 pub const GOSSIP_SIZE_MAX: usize = 256 << 10;
 /// How often nodes tell each other their heights: once a block, within these bounds.
 const STATUS_MIN: Duration = Duration::from_millis(50);
@@ -296,7 +297,7 @@ impl Running {
 }
 
 impl Gossip {
-    /// Sends bytes of the application's, at most `GOSSIP_SIZE_MAX`, to every node that can be reached;
+    /// Sends bytes of the application's (`GOSSIP_SIZE_MAX`) to every node that can be reached;
     /// false if the agreement has ended. Gossip is never certain to arrive.
     pub async fn send(&self, bytes: Vec<u8>) -> bool {
         let id = self.count.fetch_add(1, Ordering::Relaxed).to_le_bytes();

@@ -36,6 +36,12 @@ pub const COMMONS: Address = system(4);
 pub const CAPITAL: Address = system(5);
 /// What channels hold.
 pub const ESCROW: Address = system(6);
+/// Stakes.
+pub const STAKES: Address = system(7);
+/// Batches.
+pub const HELD: Address = system(8);
+/// What audits are paid from.
+pub const AUDIT_FUND: Address = system(9);
 
 record! {
     /// An account.

@@ -20,9 +20,11 @@ use types::transaction::Action;
 use types::vrf::VrfOutput;
 
 use crate::accounts::{self, charge, outside};
+use crate::audits;
 use crate::beacon;
 use crate::channels;
 use crate::coop;
+use crate::disputes;
 use crate::event::Event;
 use crate::governance::{self, Task, TaskKind};
 use crate::members;
@@ -161,6 +163,9 @@ fn perform(state: &mut State, task: &Task) {
                 state.rollback(&before);
             }
         }
+        TaskKind::DrawBatch => audits::draw(state, task.number),
+        TaskKind::SettleBatch => crate::batches::settle(state, task.number),
+        TaskKind::Audits => audits::due(state, task.number),
         TaskKind::EndDelegation => {
             let topics = types::word::Tier::ALL.iter();
             for &topic in topics.filter(|topic| u64::from(topic.number()) == task.number) {
@@ -236,5 +241,21 @@ fn act(state: &mut State, account: Address, action: &Action) -> Result<(), Refus
         Action::ReturnValidator(it) => validators::call_back(state, account, it),
         Action::RegisterNode(it) => nodes::register(state, account, it),
         Action::UnregisterNode(it) => nodes::unregister(state, account, it.node_key),
+        Action::Stake(it) => crate::stakes::stake(state, account, it.amount),
+        Action::Enlist(_) => crate::standing::enlist(state, account),
+        Action::RedeemBatch(it) => crate::batches::redeem(state, account, it),
+        Action::CommitVerdict(it) => audits::commit(state, account, it),
+        Action::AskPayload(it) => audits::ask(state, account, it),
+        Action::OpenPayload(it) => audits::open_payload(state, account, it),
+        Action::OpenReceipt(it) => audits::open_receipt(state, account, it),
+        Action::RevealVerdict(it) => audits::reveal(state, account, it),
+        Action::ShowReceipt(it) => audits::show_receipt(state, account, it),
+        Action::Challenge(it) => disputes::challenge(state, account, it),
+        Action::AnswerChallenge(it) => disputes::answer(state, account, it),
+        Action::DivideTrace(it) => disputes::divide(state, account, it),
+        Action::OpenStep(it) => disputes::open(state, account, it),
+        Action::ShowEvidence(it) => disputes::show_evidence(state, account, it),
+        Action::JudgeDispute(it) => disputes::judge(state, account, it),
+        Action::ShowModel(it) => disputes::show_model(state, it),
     }
 }

@@ -109,7 +109,11 @@ pub(crate) fn redeem(state: &mut State, payee: Address, it: &RedeemVoucher) -> R
 }
 
 /// A voucher is signed by the payer, or by a session key of it that may do so now.
-fn check_voucher(state: &State, channel: &Channel, it: &RedeemVoucher) -> Result<(), Refusal> {
+pub(crate) fn check_voucher(
+    state: &State,
+    channel: &Channel,
+    it: &RedeemVoucher,
+) -> Result<(), Refusal> {
     let Channel { payer, payee, .. } = *channel;
     let voucher = Voucher { payer, payee, channel: it.channel, cumulative: it.cumulative };
     let signer = it.signature.recover(&signing_hash(&voucher.shown(), &state.meta().genesis))?;

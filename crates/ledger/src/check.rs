@@ -12,6 +12,8 @@ use types::measure::Parameter;
 use types::word::Tier;
 
 use crate::accounts::{CAPITAL, ESCROW, ISSUANCE, is_system};
+use crate::audits::{Key, PAYLOADS_MAX, Stage as AuditStage};
+use crate::disputes::DISPUTES_MAX;
 use crate::governance::{self, Stage};
 use crate::members::Member;
 use crate::nodes::NODES_MAX;
@@ -49,6 +51,9 @@ pub enum Broken {
     /// many.
     #[error("the nodes of {0} are not those that it registered")]
     Nodes(Address),
+    /// An audit has no batch, or a dispute, a payload or a case has no audit that waits for it.
+    #[error("the audit of receipt {1} of batch {0} is not whole")]
+    Audit(u64, u32),
     /// Nobody has power to agree on blocks.
     #[error("no validator has power")]
     Powerless,
@@ -67,6 +72,7 @@ pub fn check(state: &State) -> Result<(), Broken> {
     pools(state)?;
     votes(state)?;
     nodes(state)?;
+    audits(state)?;
     if state.validators.iter().all(|(_, it)| it.power == 0) {
         return Err(Broken::Powerless);
     }
@@ -170,6 +176,30 @@ fn nodes(state: &State) -> Result<(), Broken> {
         if counted.get(account).copied() != Some(state.nodes_of(account).count()) {
             return Err(Broken::Nodes(*account));
         }
+    }
+    Ok(())
+}
+
+fn audits(state: &State) -> Result<(), Broken> {
+    let broken = |key: &Key| Broken::Audit(key.0, key.1);
+    let is_disputed =
+        |stage| matches!(stage, AuditStage::Answering | AuditStage::Disputed | AuditStage::Token);
+    for (key, audit) in state.audits.iter() {
+        let has_dispute = state.disputes.get(key).is_some();
+        let is_due = audit.until >= state.now();
+        if state.batch(key.0).is_none() || has_dispute != is_disputed(audit.stage) || !is_due {
+            return Err(broken(key));
+        }
+    }
+    let kept = state.disputes.iter().map(|(key, _)| key);
+    let kept = kept.chain(state.payloads.iter().map(|(key, _)| key));
+    for key in kept.chain(state.cases.iter().map(|((key, _), _)| key)) {
+        if state.audit(*key).is_none() {
+            return Err(broken(key));
+        }
+    }
+    if state.payloads.count() > PAYLOADS_MAX || state.disputes.count() > DISPUTES_MAX {
+        return Err(Broken::Audit(0, 0));
     }
     Ok(())
 }

@@ -5,11 +5,13 @@
 //!
 //! Not here: how they are shown or kept.
 
+use audit::dispute::Verdict;
 use types::amount::{Amount, Epoch, Height, Period};
 use types::id::{Address, Cid, Hash};
 use types::measure::Parameter;
 use types::word::{Choice, Tier};
 
+use crate::audits::Stage;
 use crate::members::Status;
 use crate::refusal::Refusal;
 use crate::validators::Standing;
@@ -65,6 +67,14 @@ pub enum Event {
     Channel { channel: u64, held: Amount },
     /// A channel returns its rest after a block.
     ChannelClosing { channel: u64, closes: Height },
+    /// An audit waits for something until a block.
+    Audit { batch: u64, index: u32, stage: Stage, until: Height },
+    /// A dispute about an audited receipt was decided.
+    Judged { batch: u64, index: u32, verdict: Verdict },
+    /// An audit is over; its worker was convicted, or not.
+    AuditClosed { batch: u64, index: u32, is_convicted: bool },
+    /// The ledger knows the steps of a model's runs.
+    Model { work: Cid },
     /// A channel was closed.
     ChannelClosed { channel: u64 },
     /// An epoch began.

@@ -129,6 +129,12 @@ words! {
         3 CloseChannel = "close channel",
         /// A delegation has expired.
         4 EndDelegation = "end delegation",
+        /// A batch is drawn.
+        5 DrawBatch = "draw batch",
+        /// A batch is settled.
+        6 SettleBatch = "settle batch",
+        /// A stage of a batch's audits is over.
+        10 Audits = "audits",
     }
 }
 

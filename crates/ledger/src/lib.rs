@@ -11,10 +11,13 @@
 
 pub mod accounts;
 pub mod apply;
+pub mod audits;
+pub mod batches;
 pub mod beacon;
 pub mod channels;
 pub mod check;
 pub mod coop;
+pub mod disputes;
 pub mod divide;
 pub mod event;
 pub mod genesis;
@@ -25,6 +28,8 @@ pub mod nodes;
 pub mod parameters;
 pub mod refusal;
 pub mod sessions;
+pub mod stakes;
+pub mod standing;
 pub mod state;
 pub mod table;
 pub mod validators;

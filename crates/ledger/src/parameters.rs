@@ -90,6 +90,17 @@ pub const fn rule(parameter: Parameter) -> Rule {
         Parameter::JailBlocks => economic(JAIL_MIN, YEAR, 86_400),
         // `nodes::Workers`, by number.
         Parameter::Workers => economic(0, 3, 1),
+        Parameter::StakeParts => economic(0, 10_000, 2_000),
+        Parameter::AuditorStake => economic(0, LARGE, 20 * CREDIT),
+        Parameter::AuditParts => economic(0, 200, 50),
+        Parameter::SlashWronged => economic(0, 500, 300),
+        Parameter::SlashProver => economic(0, 500, 200),
+        Parameter::AuditRate => economic(0, 1_000_000, 50_000),
+        Parameter::Auditors => economic(1, 8, 2),
+        Parameter::AuditBlocks => economic(1, YEAR / 52, 600),
+        Parameter::AuditPay => economic(0, WHOLE, 250),
+        Parameter::DisputeBlocks => economic(1, YEAR / 52, 600),
+        Parameter::ChallengeBond => economic(0, LARGE, 5 * CREDIT),
     }
 }
 

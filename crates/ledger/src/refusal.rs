@@ -202,6 +202,55 @@ refusals! {
     163 NotTheNode = "the node did not consent to this",
     /// The last block of the node's consent is past.
     164 ConsentOver = "the node's consent has ended",
+
+    /// No such receipt is audited, or no longer.
+    190 AuditUnknown = "no such receipt is audited",
+    /// The account was not drawn for this receipt.
+    191 NotAuditor = "the account was not drawn to audit this receipt",
+    /// The audit or dispute waits for something else.
+    192 NotNow = "the audit waits for something else",
+    /// It was stated, asked or shown before.
+    193 AlreadyStated = "this was stated already",
+    /// The account is not the batch's worker.
+    194 NotTheWorker = "the account is not the batch's worker",
+    /// The bytes are no receipt of a run, its price is wrong, or its worker's node did not sign it.
+    195 BadReceipt = "this is no receipt that its worker's node has signed",
+    /// The receipt is not the one at its place in the batch, or of other parties.
+    196 OtherReceipt = "the receipt is not the one at this place in the batch",
+    /// The root and the blinding do not give what the receipt states.
+    197 OtherRoot = "the receipt hides another root",
+    /// The payload is not the receipt's, or tells the blinding.
+    198 OtherPayload = "the payload is not the receipt's",
+    /// The finding is not what was committed to.
+    199 OtherVerdict = "the account committed to something else",
+    /// As many payloads stand in the state as may.
+    200 PayloadsFull = "too many payloads are shown; ask again later",
+    /// The account has revealed no mismatch with this root, has disputed the receipt, or the receipt promises nothing.
+    201 NoClaim = "the account has nothing to dispute here",
+    /// The model's first chunk was not shown.
+    202 ModelNotShown = "the model's first chunk was not shown; show it first",
+    /// The piece is not the model's first chunk.
+    203 BadModel = "the piece is not the model's first chunk",
+    /// The model was shown.
+    204 ModelShown = "the model was shown already",
+    /// The account is neither worker nor challenger.
+    205 NotDisputant = "the account is no party of the dispute",
+    /// The run is too long to be disputed, or there is no difference.
+    206 NothingDisputed = "there is nothing to dispute",
+    /// The nodes are not as many as there are.
+    207 NodesCount = "the nodes are not as many as there are",
+    /// What is stated does not lead to what the side stated before.
+    208 OtherNodes = "this does not lead to what the side stated before",
+    /// The piece has no form, or does not lead where it should.
+    209 BadEvidence = "the evidence does not lead where it should",
+    /// What was shown is not all that the step reads.
+    210 Undecided = "the evidence does not decide yet",
+    /// The receipts are the same, or of another place or worker.
+    211 NoContradiction = "the receipt does not contradict the one of the batch",
+    /// As many disputes are open as may be.
+    212 DisputesFull = "too many disputes are open; try again later",
+    /// The case has as much as any step reads.
+    213 EvidenceFull = "the case has as much evidence as any step reads",
 }
 
 impl From<Unsigned> for Refusal {

@@ -47,6 +47,20 @@ fn scope(action: &Action) -> Option<Scope> {
         | Action::CloseChannel(_) => Some(Scope::Channel),
         Action::Register(_) | Action::Retire(_) => Some(Scope::Publish),
         Action::Propose(_) | Action::Vote(_) => Some(Scope::Vote),
+        Action::Stake(_) | Action::Enlist(_) | Action::RedeemBatch(_) => None,
+        Action::CommitVerdict(_)
+        | Action::AskPayload(_)
+        | Action::OpenPayload(_)
+        | Action::OpenReceipt(_)
+        | Action::RevealVerdict(_)
+        | Action::Challenge(_)
+        | Action::AnswerChallenge(_)
+        | Action::DivideTrace(_)
+        | Action::OpenStep(_)
+        | Action::ShowEvidence(_)
+        | Action::JudgeDispute(_)
+        | Action::ShowModel(_)
+        | Action::ShowReceipt(_) => Some(Scope::Audit),
         Action::GrantSession(_)
         | Action::RevokeSession(_)
         | Action::Apply(_)

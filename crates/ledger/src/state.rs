@@ -12,6 +12,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use audit::artifact::Outline;
+use audit::case::Case;
+use audit::receipt::Payload;
 use types::amount::{Amount, Epoch, Height, Nonce, Period};
 use types::codec::{Canonical, Malformed, Reader, decode, encode};
 use types::id::{Address, Cid, Hash};
@@ -20,14 +23,18 @@ use types::record;
 use types::word::{Policy, Tier};
 
 use crate::accounts::Account;
+use crate::audits::Audit;
+use crate::batches::Batch;
 use crate::channels::Channel;
 use crate::coop::Patronage;
+use crate::disputes::Dispute;
 use crate::event::Event;
 use crate::governance::{Ballot, Delegation, Proposal, Task};
 use crate::members::Member;
 use crate::nodes::Node;
 use crate::parameters;
 use crate::sessions::Session;
+use crate::stakes::Stake;
 use crate::table::Table;
 use crate::validators::Validator;
 use crate::works::Work;
@@ -238,6 +245,24 @@ tables! {
     14 nodes: Hash => Node,
     /// Which nodes an account has registered.
     15 owned: (Address, Hash) => (),
+    /// Stakes.
+    16 stakes: Address => Stake,
+    /// Batches.
+    17 batches: u64 => Batch,
+    /// Standing.
+    18 standings: Address => u32,
+    /// Auditors.
+    19 auditors: Address => (),
+    /// Receipts that are audited, by batch and place.
+    20 audits: (u64, u32) => Audit,
+    /// Payloads of audited receipts that were asked for, once they are shown.
+    21 payloads: (u64, u32) => Option<Payload>,
+    /// Disputes, by batch and place.
+    22 disputes: (u64, u32) => Dispute,
+    /// Evidence about a cell in dispute, by batch, place and side.
+    23 cases: ((u64, u32), u8) => Case,
+    /// Models of which disputes know the steps and sections.
+    24 models: Cid => Outline,
 }
 
 fn key_bytes<K: Canonical>(table: u8, key: &K) -> Vec<u8> {

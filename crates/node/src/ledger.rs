@@ -415,21 +415,27 @@ impl Ledger {
         if let Some(evidence) = self.accusations().pop_front() {
             return Some(encode(&Heard::Evidence(Box::new(evidence))));
         }
-        let mut outbox = self.outbox();
-        let (mut orders, mut size) = (vec![], 5usize);
-        while let Some(signed) = outbox.front() {
-            size = size.saturating_add(encode(signed).len());
-            if orders.len() >= BATCH_MAX || size > GOSSIP_SIZE_MAX {
-                break;
-            }
-            orders.extend(outbox.pop_front());
-        }
+        let orders = take_some(&mut self.outbox());
         if orders.is_empty() {
             return None;
         }
         let batch: Batch = List::new(orders).expect("no more than a batch holds");
         Some(encode(&Heard::Orders(batch)))
     }
+}
+
+/// Takes as many orders as one message has: several small ones, or a large one alone.
+fn take_some(outbox: &mut VecDeque<Signed>) -> Vec<Signed> {
+    let (mut orders, mut size) = (vec![], 5usize);
+    while let Some(signed) = outbox.front() {
+        size = size.saturating_add(encode(signed).len());
+        let is_full = orders.len() >= BATCH_MAX || size > GOSSIP_SIZE_MAX;
+        if is_full && !orders.is_empty() {
+            break;
+        }
+        orders.extend(outbox.pop_front());
+    }
+    orders
 }
 
 /// Bytes as the API writes them: `0x` and hexadecimal digits.

@@ -1,4 +1,4 @@
-//! Texts and lists that cannot be longer than their type says.
+//! Texts, bytes and lists that cannot be longer than their type says.
 //!
 //! Invariants: a value over its limit does not exist, so that whatever can be held can be written
 //! and read back.
@@ -17,6 +17,10 @@ pub struct Text<const MAX: usize>(String);
 /// A list of at most `MAX` values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List<T, const MAX: usize>(Vec<T>);
+
+/// At most `MAX` bytes, whose meaning is another crate's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes<const MAX: usize>(Vec<u8>);
 
 /// A set of at most `MAX` values, in ascending order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +111,36 @@ impl<T: Canonical, const MAX: usize> Canonical for List<T, MAX> {
         let length = reader.length(MAX)?;
         let items: Result<Vec<T>, Malformed> = (0..length).map(|_| T::read(reader)).collect();
         items.map(List)
+    }
+}
+
+impl<const MAX: usize> Bytes<MAX> {
+    /// Checks how many there are.
+    ///
+    /// # Errors
+    ///
+    /// When there are over `MAX`.
+    pub fn new(bytes: Vec<u8>) -> Result<Bytes<MAX>, Malformed> {
+        let length = bytes.len();
+        if length > MAX { Err(Malformed::TooLong { length, max: MAX }) } else { Ok(Bytes(bytes)) }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> Canonical for Bytes<MAX> {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_length(self.0.len(), out);
+        out.extend_from_slice(&self.0);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let length = reader.length(MAX)?;
+        Ok(Bytes(reader.bytes(length)?.to_vec()))
     }
 }
 

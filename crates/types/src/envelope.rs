@@ -15,8 +15,9 @@ use crate::signature::{Secret, Signature, Unsigned};
 use crate::transaction::Action;
 use crate::typed::{self, Record, Show};
 
-/// Bytes of a signed order. The longest kind, a proposal of four splits, has about 2,000.
-pub const SIGNED_SIZE_MAX: usize = 4096;
+/// Bytes of a signed order: a piece of evidence and what is around it. The longest kind but those of
+/// audits, a proposal of four splits, has about 2,000.
+pub const SIGNED_SIZE_MAX: usize = crate::transaction::PIECE_MAX + 4096;
 
 /// What an account asks, when.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -283,5 +283,27 @@ words! {
         52 JailBlocks = "jail_blocks",
         /// Whose machines compute for others: 0 anyone's, 1 those that a pass lets in, 2 of these those that are registered, 3 those that an active member registered.
         60 Workers = "workers",
+        /// Thousandths.
+        61 StakeParts = "stake_parts",
+        /// Millionths.
+        62 AuditorStake = "auditor_stake",
+        /// Thousandths.
+        63 AuditParts = "audit_parts",
+        /// Thousandths.
+        64 SlashWronged = "slash_wronged",
+        /// Thousandths.
+        65 SlashProver = "slash_prover",
+        /// Receipts of a million that are audited.
+        70 AuditRate = "audit_rate",
+        /// Auditors of one receipt.
+        71 Auditors = "auditors",
+        /// Blocks of each step of an audit: to commit, to open, to reveal, to challenge.
+        72 AuditBlocks = "audit_blocks",
+        /// Thousandths of what a receipt earned that each of its auditors gets.
+        73 AuditPay = "audit_pay",
+        /// Blocks of each turn of a dispute.
+        74 DisputeBlocks = "dispute_blocks",
+        /// Millionths of a challenger's stake that a dispute binds.
+        75 ChallengeBond = "challenge_bond",
     }
 }

@@ -6,14 +6,14 @@
 //! (`measure`).
 
 use crate::amount::{Amount, Blocks, Height};
-use crate::bounded::{List, Set, Text};
+use crate::bounded::{Bytes, List, Set, Text};
 use crate::id::{Address, Cid, Hash};
 use crate::measure::Measure;
 use crate::node_key::{NodeSignature, NodeSigned};
 use crate::record::Column;
 use crate::signature::Signature;
 use crate::typed::{Kind, Record, Struct, Value, camel};
-use crate::word::{Choice, Fund, Scope, Tier, WorkKind};
+use crate::word::{Choice, Finding, Fund, Lack, Scope, Tier, WorkKind};
 use crate::{choice, shown_record};
 
 /// Bytes of a note on a payment.
@@ -27,7 +27,18 @@ pub const MAKERS_MAX: usize = 16;
 /// Parents of one work. Bounds what one payment can fan out to.
 pub const PARENTS_MAX: usize = 8;
 /// Scopes of a session key: all there are.
-pub const SCOPES_MAX: usize = 4;
+pub const SCOPES_MAX: usize = 5;
+/// Bytes of a signed receipt, which has no other size (`receipt.md`).
+pub const RECEIPT_MAX: usize = 692;
+/// Bytes of a receipt's payload: two lists of tokens as long as the longest context, and what else was
+/// asked (`receipt.md`).
+pub const PAYLOAD_MAX: usize = 1_082_624;
+/// Hashes of a receipt's path in its batch, which has at most 2^12 receipts.
+pub const RECEIPT_PATH_MAX: usize = 12;
+/// Nodes of one turn of a dispute: those eight levels below one.
+pub const NODES_MAX: usize = 256;
+/// Bytes of a piece of evidence: a chunk of an artifact, and the nodes over it.
+pub const PIECE_MAX: usize = 3 << 19;
 /// Measures of one proposal. More would hide something among them.
 pub const MEASURES_MAX: usize = 4;
 
@@ -306,6 +317,208 @@ shown_record! {
     }
 }
 
+shown_record! {
+    /// Put credits at stake.
+    Stake {
+        /// How much.
+        amount: Amount,
+    }
+}
+
+shown_record! {
+    /// Offer to audit.
+    Enlist {
+    }
+}
+
+shown_record! {
+    /// Redeem receipts.
+    RedeemBatch {
+        /// The channel's number.
+        channel: u64,
+        /// All that the payer has granted since the channel was opened.
+        cumulative: Amount,
+        /// The payer's signature of the voucher.
+        signature: Signature,
+        /// The model.
+        work: Cid,
+        /// The gateway's account.
+        gateway: Address,
+        /// The root over the receipts' ids.
+        root: Hash,
+        /// How many receipts.
+        count: u32,
+    }
+}
+
+shown_record! {
+    /// As a drawn auditor, state the hash of what one has found, before anyone says what it is.
+    CommitVerdict {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch, from 0.
+        index: u32,
+        /// Hash of finding, root, salt and auditor (`ledger.md`).
+        hash: Hash,
+    }
+}
+
+shown_record! {
+    /// As a drawn auditor, ask the worker on the ledger for what it did not give: receipt and payload.
+    AskPayload {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch.
+        index: u32,
+        /// What the worker did.
+        lack: Lack,
+    }
+}
+
+shown_record! {
+    /// Show the payload of a receipt that is audited.
+    OpenPayload {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch.
+        index: u32,
+        /// The signed receipt.
+        receipt: Bytes<RECEIPT_MAX>,
+        /// The receipt's path to the batch's root.
+        path: List<Hash, RECEIPT_PATH_MAX>,
+        /// The payload, without the blinding.
+        payload: Bytes<PAYLOAD_MAX>,
+    }
+}
+
+shown_record! {
+    /// As the worker, show a drawn receipt and the root that it hides.
+    OpenReceipt {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch.
+        index: u32,
+        /// The signed receipt.
+        receipt: Bytes<RECEIPT_MAX>,
+        /// The receipt's path to the batch's root.
+        path: List<Hash, RECEIPT_PATH_MAX>,
+        /// What hides the root.
+        blinding: Hash,
+        /// The answer's root.
+        root: Hash,
+    }
+}
+
+shown_record! {
+    /// As a drawn auditor, say what one has found, as it was committed to.
+    RevealVerdict {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch.
+        index: u32,
+        /// What was found.
+        finding: Finding,
+        /// The root that was computed; zeros where none was.
+        root: Hash,
+        /// The salt of the hash.
+        salt: Hash,
+    }
+}
+
+shown_record! {
+    /// Dispute a receipt: as an auditor whose finding was no match, or as the payer.
+    Challenge {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch.
+        index: u32,
+        /// The answer's root as one has computed it.
+        root: Hash,
+        /// The root of the trace of the run.
+        trace: Hash,
+    }
+}
+
+shown_record! {
+    /// As the worker, state the root of the trace of a run that is disputed.
+    AnswerChallenge {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch.
+        index: u32,
+        /// The root of the trace of the run.
+        trace: Hash,
+    }
+}
+
+shown_record! {
+    /// State the nodes below the first one that differs in a dispute.
+    DivideTrace {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch.
+        index: u32,
+        /// The nodes.
+        nodes: List<Hash, NODES_MAX>,
+    }
+}
+
+shown_record! {
+    /// State the root of the cells of the step that differs, or of the tree over the answer's leaves.
+    OpenStep {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch.
+        index: u32,
+        /// The root.
+        root: Hash,
+    }
+}
+
+shown_record! {
+    /// Show a piece of the evidence by which a dispute is judged.
+    ShowEvidence {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch.
+        index: u32,
+        /// The piece (`audit.md`).
+        piece: Bytes<PIECE_MAX>,
+    }
+}
+
+shown_record! {
+    /// Have a dispute judged from the evidence that was shown.
+    JudgeDispute {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch.
+        index: u32,
+    }
+}
+
+shown_record! {
+    /// Show a model's first chunk, from which the ledger knows the steps of its runs.
+    ShowModel {
+        /// The model.
+        work: Cid,
+        /// The chunk and the nodes over it (`audit.md`).
+        piece: Bytes<PIECE_MAX>,
+    }
+}
+
+shown_record! {
+    /// Show another receipt that the worker has signed for the same place in the channel.
+    ShowReceipt {
+        /// The batch's number.
+        batch: u64,
+        /// The receipt's place in the batch.
+        index: u32,
+        /// The other signed receipt.
+        receipt: Bytes<RECEIPT_MAX>,
+    }
+}
+
 choice! {
     /// What an account asks of the ledger.
     Action {
@@ -334,6 +547,22 @@ choice! {
         60 ReturnValidator,
         61 RegisterNode,
         62 UnregisterNode,
+        71 Stake,
+        73 Enlist,
+        75 RedeemBatch,
+        81 CommitVerdict,
+        82 AskPayload,
+        83 OpenPayload,
+        84 OpenReceipt,
+        85 RevealVerdict,
+        86 Challenge,
+        87 AnswerChallenge,
+        88 DivideTrace,
+        89 OpenStep,
+        90 ShowEvidence,
+        91 JudgeDispute,
+        92 ShowModel,
+        93 ShowReceipt,
     }
 }
 

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use crate::amount::{Amount, Blocks, Height, Nonce};
-use crate::bounded::{List, Set, Text};
+use crate::bounded::{Bytes, List, Set, Text};
 use crate::codec::Canonical;
 use crate::id::{Address, Cid, Hash, keccak256};
 
@@ -27,6 +27,8 @@ pub enum Kind {
     Number,
     /// `bytes32`.
     Bytes32,
+    /// `bytes`.
+    Bytes,
     /// A struct.
     Record(Struct),
     /// An array of any length.
@@ -53,6 +55,8 @@ pub enum Value {
     Number(u64),
     /// A `bytes32`.
     Bytes32(Hash),
+    /// `bytes`.
+    Bytes(Vec<u8>),
     /// A struct's values, in the order of its fields.
     Record(Record),
     /// An array's values.
@@ -144,6 +148,7 @@ fn word(value: &Value) -> [u8; 32] {
         Value::Number(number) => padded(&number.to_be_bytes()),
         Value::Text(text) => keccak256(text.as_bytes()).0,
         Value::Bytes32(hash) => hash.0,
+        Value::Bytes(bytes) => keccak256(bytes).0,
         Value::Record(record) => struct_hash(record).0,
         Value::List(items) => {
             let bytes: Vec<u8> = items.iter().flat_map(word).collect();
@@ -190,6 +195,7 @@ pub fn kind_name(kind: &Kind) -> String {
         Kind::Text => "string".to_owned(),
         Kind::Number => "uint64".to_owned(),
         Kind::Bytes32 => "bytes32".to_owned(),
+        Kind::Bytes => "bytes".to_owned(),
         Kind::Record(of) => of.name.to_owned(),
         Kind::List(item) => format!("{}[]", kind_name(item)),
     }
@@ -215,6 +221,7 @@ fn value_json(value: &Value) -> String {
         Value::Number(number) => quote(&number.to_string()),
         Value::Text(text) => quote(text),
         Value::Bytes32(hash) => quote(&hash.to_string()),
+        Value::Bytes(bytes) => quote(&format!("0x{}", data_encoding::HEXLOWER.encode(bytes))),
         Value::Record(record) => record_json(record),
         Value::List(items) => {
             format!("[{}]", items.iter().map(value_json).collect::<Vec<_>>().join(","))
@@ -279,6 +286,20 @@ impl<const MAX: usize> Show for Text<MAX> {
 
     fn wire() -> String {
         format!("4 + at most {MAX} of UTF-8")
+    }
+}
+
+impl<const MAX: usize> Show for Bytes<MAX> {
+    fn kind() -> Kind {
+        Kind::Bytes
+    }
+
+    fn show(&self) -> Value {
+        Value::Bytes(self.as_slice().to_vec())
+    }
+
+    fn wire() -> String {
+        format!("4 + at most {MAX}")
     }
 }
 

@@ -106,6 +106,30 @@ words! {
         3 Publish = "publish",
         /// Propose and vote.
         4 Vote = "vote",
+        /// Audit, answer audits and dispute.
+        5 Audit = "audit",
+    }
+}
+
+words! {
+    /// What an auditor has found.
+    Finding {
+        /// The root is the receipt's, and every token is the one that the rules choose.
+        1 Match = "match",
+        /// The root or a token is another.
+        2 NoMatch = "no-match",
+        /// It could not tell.
+        3 Inconclusive = "inconclusive",
+    }
+}
+
+words! {
+    /// Why an auditor has no payload.
+    Lack {
+        /// The worker did not answer in time.
+        1 Timeout = "timeout",
+        /// The worker refused.
+        2 Refused = "refused",
     }
 }
 

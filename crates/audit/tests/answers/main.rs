@@ -4,11 +4,13 @@
 #[path = "../../../engine/tests/support/mod.rs"]
 mod support;
 
+mod cases;
 mod commitments;
 mod disputes;
 mod lights;
 mod receipts;
 mod replays;
+mod turns;
 
 use std::sync::Arc;
 

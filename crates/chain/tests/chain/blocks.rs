@@ -7,10 +7,12 @@ use chain::pool::{ACCOUNT_MAX, NotAccepted};
 use chain::store::Store;
 use ledger::refusal::Refusal;
 use types::amount::Nonce;
-use types::bounded::List;
+use types::bounded::{Bytes, List, Text};
 use types::codec::{decode, encode};
-use types::id::Hash;
+use types::id::{Cid, Hash};
 use types::signature::Signature;
+use types::transaction::{Action, PIECE_MAX, Register, Share, ShowEvidence, ShowModel};
+use types::word::WorkKind;
 
 use crate::world::*;
 
@@ -231,4 +233,33 @@ fn a_file_of_another_network_is_refused() {
     let mut chain = open(Store::open(&path).unwrap());
     assert_eq!((chain.tip(), chain.tip().height.0), (tip, height));
     assert_eq!(chain.state().entries(), entries);
+}
+
+#[test]
+fn the_pool_takes_large_orders_only_where_the_ledger_waits_for_them() {
+    let mut chain = in_memory();
+    let work = Cid::raw(Hash([5; 32]));
+    let share = Share { account: address("amal"), parts: 1 };
+    let register = Action::Register(Register {
+        kind: WorkKind::Model,
+        work,
+        name: Text::new("model").unwrap(),
+        licence: Text::new("MIT").unwrap(),
+        terms: None,
+        makers: List::new(vec![share]).unwrap(),
+        parents: List::default(),
+    });
+    let piece = || Bytes::new(vec![7; PIECE_MAX]).unwrap();
+    let show = |work| Action::ShowModel(ShowModel { work, piece: piece() });
+    let evidence = Action::ShowEvidence(ShowEvidence { batch: 1, index: 0, piece: piece() });
+    let unknown = |refusal: Refusal| Err(NotAccepted::Refused(refusal));
+    assert_eq!(chain.submit(order("amal", 1, show(work))), unknown(Refusal::WorkUnknown));
+    assert_eq!(chain.submit(order("amal", 1, evidence)), unknown(Refusal::AuditUnknown));
+    chain.submit(order("amal", 0, register)).unwrap();
+    block(&mut chain);
+    for nonce in [2, 3] {
+        chain.submit(order("amal", nonce, show(work))).unwrap();
+    }
+    assert_eq!(chain.submit(order("amal", 4, show(work))), Err(NotAccepted::AccountFull));
+    chain.submit(pay("badr", 0, "dina", 1)).unwrap();
 }

@@ -83,6 +83,11 @@ pub(crate) fn in_memory() -> Chain {
 pub(crate) fn pay(from: &str, nonce: u64, to: &str, millionths: u64) -> Signed {
     let amount = Amount::new(millionths).unwrap();
     let action = Action::Transfer(Transfer { to: address(to), amount, note: Text::default() });
+    order(from, nonce, action)
+}
+
+/// An order, signed for the network.
+pub(crate) fn order(from: &str, nonce: u64, action: Action) -> Signed {
     let order = Order {
         account: address(from),
         nonce: Nonce(nonce),

@@ -16,7 +16,7 @@ use types::word::{Choice, Policy, Scope, Tier};
 
 use crate::world::*;
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text

@@ -26,7 +26,7 @@ const PEOPLE: [&str; 9] =
     ["amal", "badr", "dina", "hadi", "layla", "nour", "omar", "rima", "cashier"];
 
 /// SplitMix64 (Steele, Lea and Flood 2014).
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -37,11 +37,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    fn of<T: Copy>(&mut self, items: &[T]) -> T {
+    pub(crate) fn of<T: Copy>(&mut self, items: &[T]) -> T {
         let index = self.below(u64::try_from(items.len()).unwrap());
         items[usize::try_from(index).unwrap()]
     }

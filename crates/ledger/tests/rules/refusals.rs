@@ -22,7 +22,10 @@ use crate::world::*;
 type Seen = BTreeSet<Refusal>;
 
 /// Refusals that no test can reach by orders of a bearable number; each with the reason.
-const UNREACHED: [(Refusal, &str); 3] = [
+const UNREACHED: [(Refusal, &str); 6] = [
+    (Refusal::PayloadsFull, "needs 256 audits"),
+    (Refusal::DisputesFull, "needs 256 disputes"),
+    (Refusal::NothingDisputed, "needs a run of over 2^40 steps"),
     (Refusal::MembersFull, "needs 65,536 members"),
     (Refusal::HistoryFull, "needs 16 suspensions during one vote"),
     (Refusal::WrongHeight, "no order; `a_block_follows_the_last_one` shows it"),
@@ -38,6 +41,8 @@ fn every_refusal_is_reached() {
     }
     begin(&mut seen);
     validator(&mut seen);
+    crate::audits::refusals(&mut seen);
+    crate::disputes::refusals(&mut seen);
     let unreached: BTreeSet<Refusal> = UNREACHED.iter().map(|(refusal, _)| *refusal).collect();
     let all: BTreeSet<Refusal> = Refusal::ALL.iter().copied().collect();
     let reached: BTreeSet<Refusal> = seen.union(&unreached).copied().collect();

@@ -5,6 +5,7 @@
 //!
 //! Not here: which of them is asked for.
 
+use audit::dispute::{Side, Verdict};
 use chain::block::{Block, Header};
 use ledger::accounts::Account;
 use ledger::channels::Channel;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use types::amount::{Amount, MILLIONTHS};
 use types::envelope::Signed;
 use types::evidence::{Evidence, Said};
-use types::id::{Address, Cid, Hash};
+use types::id::{Address, Cid, Hash, keccak256};
 use types::typed::{self, Record};
 
 /// Millionths as credits.
@@ -111,6 +112,10 @@ fn shown(value: &typed::Value) -> Value {
         typed::Value::Text(text) => text.clone().into(),
         typed::Value::Number(number) => (*number).into(),
         typed::Value::Bytes32(hash) => hash.to_string().into(),
+        // Up to a mebibyte and a half, which nobody reads: what a wallet hashes says which they are.
+        typed::Value::Bytes(bytes) => {
+            json!({"size": bytes.len(), "keccak256": keccak256(bytes).to_string()})
+        }
         typed::Value::Record(of) => record(of),
         typed::Value::List(values) => values.iter().map(shown).collect(),
     }
@@ -268,6 +273,34 @@ fn unvoted(event: &Event) -> String {
         Event::Dividend { account, cash, capital } => {
             format!("{account} gets {cash} and {capital} as capital")
         }
+        other => audited(other),
+    }
+}
+
+/// What audits come to.
+fn audited(event: &Event) -> String {
+    match event {
+        Event::Audit { batch, index, stage, until } => {
+            let (stage, until) = (stage.word(), until.0);
+            format!("the audit of receipt {index} of batch {batch} is {stage} until block {until}")
+        }
+        Event::Judged { batch, index, verdict } => {
+            let verdict = match verdict {
+                Verdict::WorkerWrong => "the worker is wrong",
+                Verdict::ChallengerWrong => "the challenger is wrong",
+                Verdict::BothWrong => "both are wrong",
+                Verdict::Silent(Side::Worker) => "the worker was silent",
+                Verdict::Silent(Side::Challenger) => "the challenger was silent",
+            };
+            format!("in the dispute about receipt {index} of batch {batch}, {verdict}")
+        }
+        Event::AuditClosed { batch, index, is_convicted: true } => {
+            format!("the worker of batch {batch} is convicted over receipt {index}")
+        }
+        Event::AuditClosed { batch, index, .. } => {
+            format!("the audit of receipt {index} of batch {batch} is over")
+        }
+        Event::Model { work } => format!("the steps of {work} are known"),
         other => format!("{other:?}"),
     }
 }

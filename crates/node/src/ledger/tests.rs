@@ -6,10 +6,14 @@ use std::time::Instant;
 use ledger::genesis::Founder;
 use ledger::validators::Standing;
 use types::agreement::{Statement, Step};
-use types::bounded::Text;
+use types::amount::Nonce;
+use types::bounded::{Bytes, Text};
+use types::envelope::Order;
 use types::id::Address;
 use types::measure::AdmitValidator;
 use types::node_key::NodeSigned;
+use types::signature::Signature;
+use types::transaction::{Action, PIECE_MAX, ShowEvidence};
 use types::word::Policy;
 
 use super::*;
@@ -67,6 +71,25 @@ fn every_cut_and_flip_of_gossip_is_refused_or_read_back() {
         }
     }
     assert!(decode::<Heard>(&[2]).is_err());
+}
+
+#[test]
+fn a_large_order_is_sent_alone_and_holds_up_no_other() {
+    let order = |size: usize| {
+        let piece = Bytes::new(vec![7; size]).unwrap();
+        let action = Action::ShowEvidence(ShowEvidence { batch: 1, index: 0, piece });
+        let (account, nonce, valid_until) = (Address([7; 20]), Nonce(0), Height(9));
+        let signature = Signature([27; 65]);
+        Signed { order: Order { account, nonce, valid_until, action }, signature }
+    };
+    let sizes = [PIECE_MAX, 100, 100, GOSSIP_SIZE_MAX, 100];
+    let mut outbox: VecDeque<Signed> = sizes.into_iter().map(order).collect();
+    let counts: Vec<usize> = std::iter::from_fn(|| match take_some(&mut outbox).len() {
+        0 => None,
+        count => Some(count),
+    })
+    .collect();
+    assert_eq!(counts, [1, 2, 1, 1]);
 }
 
 /// An address that nothing listens on.

@@ -40,3 +40,14 @@ fn a_list_holds_its_limit_and_no_value_more() {
     assert!(List::<u8, 2>::new(vec![1, 2, 3]).is_err());
     assert!(decode::<List<u8, 2>>(&[3, 0, 0, 0, 1, 2, 3]).is_err());
 }
+
+#[test]
+fn bytes_hold_their_limit_and_no_byte_more() {
+    let full = Bytes::<3>::new(vec![1, 2, 3]).unwrap();
+    assert_eq!(encode(&full), [3, 0, 0, 0, 1, 2, 3]);
+    assert_eq!(decode(&[3, 0, 0, 0, 1, 2, 3]), Ok(full));
+    let refused = Malformed::TooLong { length: 4, max: 3 };
+    assert_eq!(Bytes::<3>::new(vec![0; 4]), Err(refused));
+    assert_eq!(decode::<Bytes<3>>(&[4, 0, 0, 0, 1, 2, 3, 4]), Err(refused));
+    assert_eq!(decode::<Bytes<3>>(&[2, 0, 0, 0, 1]), Err(Malformed::Short { wanted: 2, left: 1 }));
+}

@@ -18,7 +18,7 @@ use types::node_key::NodeSigned;
 use types::record::Table;
 use types::signature::{Signature, Unsigned};
 use types::transaction::{Action, Consent, Parent, Share, Voucher};
-use types::word::{Choice, Fund, Policy, Scope, Tier, WorkKind};
+use types::word::{Choice, Finding, Fund, Lack, Policy, Scope, Tier, WorkKind};
 
 use samples::{address, consent, genesis, node, orders, secret};
 
@@ -243,7 +243,7 @@ fn tables() -> String {
             }
         )*};
     }
-    list!(Choice, Scope, Tier, WorkKind, Fund, Policy, Parameter);
+    list!(Choice, Scope, Tier, WorkKind, Fund, Policy, Finding, Lack, Parameter);
     out
 }
 

@@ -1,14 +1,14 @@
 //! One order of every kind, and one proposal of every measure.
 
 use types::amount::{Amount, Blocks, Height, Nonce};
-use types::bounded::{List, Set, Text};
+use types::bounded::{Bytes, List, Set, Text};
 use types::envelope::Order;
 use types::id::{Address, Cid, Hash, keccak256};
 use types::measure::*;
 use types::node_key::{NodeSecret, NodeSigned};
 use types::signature::{Secret, Signature};
 use types::transaction::*;
-use types::word::{Choice, Fund, Scope, Tier, WorkKind};
+use types::word::{Choice, Finding, Fund, Lack, Scope, Tier, WorkKind};
 
 /// The key of EIP-712's own example, the hash of `cow`.
 pub(crate) fn secret() -> Secret {
@@ -91,6 +91,61 @@ fn actions() -> Vec<Action> {
         Action::ReturnValidator(ReturnValidator { node_key: Hash([7; 32]) }),
         Action::RegisterNode(register_node()),
         Action::UnregisterNode(UnregisterNode { node_key: node().key() }),
+    ]
+    .into_iter()
+    .chain(audits())
+    .chain(disputes())
+    .collect()
+}
+
+fn bytes<const MAX: usize>(byte: u8) -> Bytes<MAX> {
+    Bytes::new(vec![byte; 40]).unwrap()
+}
+
+fn audits() -> Vec<Action> {
+    let (batch, index, root) = (7, 3, Hash([2; 32]));
+    let (receipt, payload) = (bytes(4), bytes(5));
+    let path = List::new(vec![Hash([6; 32]), Hash([7; 32])]).unwrap();
+    let (blinding, salt) = (Hash([8; 32]), Hash([9; 32]));
+    let (lack, finding) = (Lack::Timeout, Finding::NoMatch);
+    vec![
+        Action::Stake(Stake { amount: amount(5) }),
+        Action::Enlist(Enlist {}),
+        Action::RedeemBatch(RedeemBatch {
+            channel: 1,
+            cumulative: amount(5),
+            signature: Signature([27; 65]),
+            work: cid(1),
+            gateway: address(9),
+            root,
+            count: 3,
+        }),
+        Action::CommitVerdict(CommitVerdict { batch, index, hash: root }),
+        Action::AskPayload(AskPayload { batch, index, lack }),
+        Action::OpenPayload(OpenPayload {
+            batch,
+            index,
+            receipt: bytes(4),
+            path: path.clone(),
+            payload,
+        }),
+        Action::OpenReceipt(OpenReceipt { batch, index, receipt, path, blinding, root }),
+        Action::RevealVerdict(RevealVerdict { batch, index, finding, root, salt }),
+        Action::ShowReceipt(ShowReceipt { batch, index, receipt: bytes(3) }),
+    ]
+}
+
+fn disputes() -> Vec<Action> {
+    let (batch, index, root, trace) = (7, 3, Hash([2; 32]), Hash([1; 32]));
+    let nodes = List::new(vec![root, trace]).unwrap();
+    vec![
+        Action::Challenge(Challenge { batch, index, root, trace }),
+        Action::AnswerChallenge(AnswerChallenge { batch, index, trace }),
+        Action::DivideTrace(DivideTrace { batch, index, nodes }),
+        Action::OpenStep(OpenStep { batch, index, root }),
+        Action::ShowEvidence(ShowEvidence { batch, index, piece: bytes(6) }),
+        Action::JudgeDispute(JudgeDispute { batch, index }),
+        Action::ShowModel(ShowModel { work: cid(1), piece: bytes(7) }),
     ]
 }
 
