@@ -164,6 +164,7 @@ fn perform(state: &mut State, task: &Task) {
             }
         }
         TaskKind::DrawBatch => audits::draw(state, task.number),
+        TaskKind::ReturnStake => crate::stakes::give_back(state, task.account),
         TaskKind::SettleBatch => crate::batches::settle(state, task.number),
         TaskKind::Audits => audits::due(state, task.number),
         TaskKind::EndDelegation => {
@@ -242,7 +243,9 @@ fn act(state: &mut State, account: Address, action: &Action) -> Result<(), Refus
         Action::RegisterNode(it) => nodes::register(state, account, it),
         Action::UnregisterNode(it) => nodes::unregister(state, account, it.node_key),
         Action::Stake(it) => crate::stakes::stake(state, account, it.amount),
+        Action::Unstake(it) => crate::stakes::unstake(state, account, it.amount),
         Action::Enlist(_) => crate::standing::enlist(state, account),
+        Action::Resign(_) => crate::standing::resign(state, account),
         Action::RedeemBatch(it) => crate::batches::redeem(state, account, it),
         Action::CommitVerdict(it) => audits::commit(state, account, it),
         Action::AskPayload(it) => audits::ask(state, account, it),

@@ -347,6 +347,7 @@ pub(crate) fn convict(state: &mut State, key: Key, audit: &Audit, prover: Option
     standing::clear(state, batch.worker);
     let held = stakes::held(state, &batch.worker);
     stakes::slash(state, batch.worker, held, Some(batch.payer), prover);
+    stakes::jail(state, batch.worker);
 }
 
 /// Pays an auditor that was right, out of the audit fund and never more than that has.

@@ -13,7 +13,7 @@ use types::amount::{Amount, Blocks, Height};
 use types::id::Address;
 use types::record;
 use types::transaction::{OpenChannel, RedeemVoucher, TopUpChannel, Voucher};
-use types::typed::signing_hash;
+use types::typed::{Record, signing_hash};
 use types::word::Scope;
 
 use crate::accounts::{ESCROW, outside, post, post_some};
@@ -39,6 +39,8 @@ record! {
         deposit: Amount,
         /// All that was redeemed.
         redeemed: Amount,
+        /// Receipts that were redeemed, and so the sequence of the next one.
+        receipts: u64,
         /// Blocks between the payer's wish to close and the return of the rest.
         timeout: Blocks,
         /// The block at whose end the rest goes back, if the payer wants it.
@@ -70,6 +72,7 @@ pub(crate) fn open(state: &mut State, payer: Address, it: &OpenChannel) -> Resul
         payee: it.payee,
         deposit: it.amount,
         redeemed: Amount::ZERO,
+        receipts: 0,
         timeout: it.timeout,
         closes: None,
     };
@@ -93,30 +96,38 @@ pub(crate) fn top_up(state: &mut State, payer: Address, it: &TopUpChannel) -> Re
 
 pub(crate) fn redeem(state: &mut State, payee: Address, it: &RedeemVoucher) -> Result<(), Refusal> {
     let mut channel = get(state, it.channel)?;
-    if channel.payee != payee {
-        return Err(Refusal::NotPayee);
-    }
-    let gained = it.cumulative.checked_sub(channel.redeemed);
-    let gained = gained.filter(|gained| *gained > Amount::ZERO).ok_or(Refusal::VoucherOld)?;
-    if it.cumulative > channel.deposit {
-        return Err(Refusal::VoucherTooLarge);
-    }
-    check_voucher(state, &channel, it)?;
+    let gained = gained(&channel, payee, it.cumulative)?;
+    let RedeemVoucher { channel: number, cumulative, .. } = *it;
+    let voucher = Voucher { payer: channel.payer, payee, channel: number, cumulative };
+    check_signer(state, channel.payer, &voucher.shown(), &it.signature)?;
     post(state, ESCROW, payee, gained)?;
     channel.redeemed = it.cumulative;
     put(state, it.channel, channel);
     Ok(())
 }
 
-/// A voucher is signed by the payer, or by a session key of it that may do so now.
-pub(crate) fn check_voucher(
-    state: &State,
+/// What a voucher grants that was not redeemed yet.
+pub(crate) fn gained(
     channel: &Channel,
-    it: &RedeemVoucher,
+    payee: Address,
+    cumulative: Amount,
+) -> Result<Amount, Refusal> {
+    if channel.payee != payee {
+        return Err(Refusal::NotPayee);
+    }
+    let gained = cumulative.checked_sub(channel.redeemed);
+    let gained = gained.filter(|gained| *gained > Amount::ZERO).ok_or(Refusal::VoucherOld)?;
+    if cumulative > channel.deposit { Err(Refusal::VoucherTooLarge) } else { Ok(gained) }
+}
+
+/// A voucher is signed by the payer, or by a session key of it that may do so now.
+pub(crate) fn check_signer(
+    state: &State,
+    payer: Address,
+    voucher: &Record,
+    signature: &types::signature::Signature,
 ) -> Result<(), Refusal> {
-    let Channel { payer, payee, .. } = *channel;
-    let voucher = Voucher { payer, payee, channel: it.channel, cumulative: it.cumulative };
-    let signer = it.signature.recover(&signing_hash(&voucher.shown(), &state.meta().genesis))?;
+    let signer = signature.recover(&signing_hash(voucher, &state.meta().genesis))?;
     if signer == payer {
         return Ok(());
     }
@@ -152,11 +163,11 @@ pub(crate) fn end(state: &mut State, number: u64) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn get(state: &State, number: u64) -> Result<Channel, Refusal> {
+pub(crate) fn get(state: &State, number: u64) -> Result<Channel, Refusal> {
     state.channel(number).cloned().ok_or(Refusal::ChannelUnknown)
 }
 
-fn put(state: &mut State, number: u64, channel: Channel) {
+pub(crate) fn put(state: &mut State, number: u64, channel: Channel) {
     state.say(Event::Channel { channel: number, held: channel.held() });
     state.channels.put(number, channel);
 }

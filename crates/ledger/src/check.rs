@@ -11,7 +11,7 @@ use types::id::Address;
 use types::measure::Parameter;
 use types::word::Tier;
 
-use crate::accounts::{CAPITAL, ESCROW, ISSUANCE, is_system};
+use crate::accounts::{CAPITAL, ESCROW, HELD, ISSUANCE, STAKES, is_system};
 use crate::audits::{Key, PAYLOADS_MAX, Stage as AuditStage};
 use crate::disputes::DISPUTES_MAX;
 use crate::governance::{self, Stage};
@@ -35,6 +35,19 @@ pub enum Broken {
     /// The escrow account is not the sum of what the channels hold.
     #[error("the escrow account has {0} and the channels {1}")]
     Escrow(i128, i128),
+    /// The stakes account is not the sum of what accounts have at stake.
+    #[error("the stakes account has {0} and the stakes {1}")]
+    Stakes(i128, i128),
+    /// The held account is not the sum of what open batches earn.
+    #[error("the held account has {0} and the batches {1}")]
+    Held(i128, i128),
+    /// What is bound of a stake is not the bonds of its batches and disputes, or its open batches are
+    /// miscounted.
+    #[error("the stake of {0} does not bind what its batches and disputes do")]
+    Bonds(Address),
+    /// Two batches have a receipt in common, or one that its channel has not counted.
+    #[error("the receipts of batch {0} are not its own")]
+    Receipts(u64),
     /// Locked credits are not those of open proposals and of validators.
     #[error("the locked credits of {0} are not its deposits and bonds")]
     Locked(Address),
@@ -72,6 +85,7 @@ pub fn check(state: &State) -> Result<(), Broken> {
     pools(state)?;
     votes(state)?;
     nodes(state)?;
+    stakes(state)?;
     audits(state)?;
     if state.validators.iter().all(|(_, it)| it.power == 0) {
         return Err(Broken::Powerless);
@@ -130,6 +144,50 @@ fn pools(state: &State) -> Result<(), Broken> {
         }
     }
     Ok(())
+}
+
+fn stakes(state: &State) -> Result<(), Broken> {
+    let total = |amounts: &mut dyn Iterator<Item = Amount>| {
+        amounts.fold(0_i128, |sum, amount| sum.saturating_add(i128::from(amount.millionths())))
+    };
+    let staked = total(&mut state.stakes.iter().map(|(_, stake)| stake.held));
+    let balance = state.account(&STAKES).balance;
+    if balance != staked {
+        return Err(Broken::Stakes(balance, staked));
+    }
+    let held = total(&mut state.batches.iter().map(|(_, batch)| batch.amount));
+    let balance = state.account(&HELD).balance;
+    if balance != held {
+        return Err(Broken::Held(balance, held));
+    }
+    let mut bonds: BTreeMap<Address, (i128, u32)> = BTreeMap::new();
+    let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+    for (number, batch) in state.batches.iter() {
+        let (bond, count) = bonds.entry(batch.worker).or_default();
+        *bond = bond.saturating_add(i128::from(batch.bond.millionths()));
+        *count = count.saturating_add(1);
+        let end = batch.first.saturating_add(u64::from(batch.count));
+        // Numbers ascend, and so do a channel's sequences.
+        let before = last.insert(batch.channel, end).unwrap_or(0);
+        let counted = state.channel(batch.channel).map_or(u64::MAX, |channel| channel.receipts);
+        if batch.first < before || end > counted || *number >= state.meta().batch_next {
+            return Err(Broken::Receipts(*number));
+        }
+    }
+    for (_, dispute) in state.disputes.iter() {
+        let (bond, _) = bonds.entry(dispute.challenger).or_default();
+        *bond = bond.saturating_add(i128::from(dispute.bond.millionths()));
+    }
+    for (account, stake) in state.stakes.iter() {
+        let wanted = bonds.remove(account).unwrap_or_default();
+        if (i128::from(stake.bonded.millionths()), stake.batches) != wanted {
+            return Err(Broken::Bonds(*account));
+        }
+    }
+    match bonds.first_key_value() {
+        Some((account, _)) => Err(Broken::Bonds(*account)),
+        None => Ok(()),
+    }
 }
 
 fn votes(state: &State) -> Result<(), Broken> {

@@ -67,6 +67,12 @@ pub enum Event {
     Channel { channel: u64, held: Amount },
     /// A channel returns its rest after a block.
     ChannelClosing { channel: u64, closes: Height },
+    /// What an account has at stake, and what of it is bound.
+    Stake { account: Address, held: Amount, bonded: Amount },
+    /// A batch was redeemed.
+    Batch { batch: u64, worker: Address, amount: Amount },
+    /// A batch is over; it was paid out, or went back to its payer.
+    BatchEnded { batch: u64, is_paid: bool },
     /// An audit waits for something until a block.
     Audit { batch: u64, index: u32, stage: Stage, until: Height },
     /// A dispute about an audited receipt was decided.

@@ -145,6 +145,7 @@ impl Genesis {
             sequence: 0,
             proposal_next: 1,
             channel_next: 1,
+            batch_next: 1,
             members_active: 0,
             guardian: None,
             cashier: self.cashier,

@@ -133,6 +133,8 @@ words! {
         5 DrawBatch = "draw batch",
         /// A batch is settled.
         6 SettleBatch = "settle batch",
+        /// A stake that was taken back is paid out.
+        7 ReturnStake = "return stake",
         /// A stage of a batch's audits is over.
         10 Audits = "audits",
     }

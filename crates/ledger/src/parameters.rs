@@ -95,6 +95,8 @@ pub const fn rule(parameter: Parameter) -> Rule {
         Parameter::AuditParts => economic(0, 200, 50),
         Parameter::SlashWronged => economic(0, 500, 300),
         Parameter::SlashProver => economic(0, 500, 200),
+        Parameter::GatewayParts => economic(0, 200, 20),
+        Parameter::StakeBlocks => economic(1, YEAR, 14_400),
         Parameter::AuditRate => economic(0, 1_000_000, 50_000),
         Parameter::Auditors => economic(1, 8, 2),
         Parameter::AuditBlocks => economic(1, YEAR / 52, 600),
@@ -158,7 +160,10 @@ pub const fn bar(tier: Tier) -> Bar {
 
 /// The parts of a payment, and those of a surplus, fit their whole at their largest.
 const _: () = {
-    assert!(rule(Parameter::TreasuryParts).max + rule(Parameter::LineageParts).max <= WHOLE);
+    let used = rule(Parameter::TreasuryParts).max + rule(Parameter::LineageParts).max;
+    let served = rule(Parameter::AuditParts).max + rule(Parameter::GatewayParts).max;
+    assert!(used + served <= WHOLE);
+    assert!(rule(Parameter::SlashWronged).max + rule(Parameter::SlashProver).max <= WHOLE);
     assert!(rule(Parameter::ReserveParts).max + rule(Parameter::CommonsParts).max <= WHOLE);
 };
 

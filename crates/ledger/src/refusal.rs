@@ -203,6 +203,22 @@ refusals! {
     /// The last block of the node's consent is past.
     164 ConsentOver = "the node's consent has ended",
 
+    /// More than what stays at stake and is not bound was to be bound or taken back, or it is too little
+    /// for an auditor.
+    170 StakeTooSmall = "the account has not enough at stake that is not bound",
+    /// A part of the stake is taken back already, and not paid out yet.
+    171 StakeLeaving = "a part of the stake is being paid out already",
+    /// The account was convicted, and binds nothing until the block in its stake.
+    172 WorkerJailed = "the account was convicted and may not work for a while",
+    /// A batch has no receipt, or more than `BATCH_RECEIPTS_MAX`.
+    173 ReceiptsCount = "a batch has at least one receipt and at most 4096",
+    /// The account has `BATCHES_MAX` batches that are not settled.
+    174 BatchesFull = "the account has as many open batches as it can have",
+    /// The account does not offer to audit.
+    175 NotEnlisted = "the account does not audit",
+    /// `AUDITORS_MAX` accounts offer to audit.
+    176 AuditorsFull = "as many accounts audit as can",
+
     /// No such receipt is audited, or no longer.
     190 AuditUnknown = "no such receipt is audited",
     /// The account was not drawn for this receipt.

@@ -47,7 +47,11 @@ fn scope(action: &Action) -> Option<Scope> {
         | Action::CloseChannel(_) => Some(Scope::Channel),
         Action::Register(_) | Action::Retire(_) => Some(Scope::Publish),
         Action::Propose(_) | Action::Vote(_) => Some(Scope::Vote),
-        Action::Stake(_) | Action::Enlist(_) | Action::RedeemBatch(_) => None,
+        Action::Stake(_)
+        | Action::Unstake(_)
+        | Action::Enlist(_)
+        | Action::Resign(_)
+        | Action::RedeemBatch(_) => None,
         Action::CommitVerdict(_)
         | Action::AskPayload(_)
         | Action::OpenPayload(_)

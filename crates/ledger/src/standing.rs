@@ -1,26 +1,49 @@
 //! Standing: how far an account is trusted to audit.
 //!
+//! It is earned one point with each audit that was right, and halved with each duty that was missed; a
+//! proven fault takes all of it. It is the weight with which auditors are drawn.
+//!
+//! Invariants: nobody has more than `STANDING_MAX`, and who has too little at stake is not drawn.
+//!
 //! Not here: what earns it (`audits`).
 
-use audit::draw::Auditor;
+use audit::draw::{AUDITORS_MAX, Auditor};
 use types::id::Address;
 use types::measure::Parameter;
 
 use crate::refusal::Refusal;
+use crate::stakes;
 use crate::state::State;
 
-/// The most that anyone has.
+/// The most that anyone has: old auditors must not crowd out new ones for ever.
 pub const STANDING_MAX: u32 = 1_000;
+/// What a new auditor begins with: three missed duties before it is hardly drawn.
+pub const STANDING_FIRST: u32 = 8;
 
 pub(crate) fn enlist(state: &mut State, account: Address) -> Result<(), Refusal> {
-    if crate::stakes::held(state, &account) < state.parameter_amount(Parameter::AuditorStake) {
-        return Err(Refusal::NotEnough);
+    if !has_stake(state, &account) {
+        return Err(Refusal::StakeTooSmall);
+    }
+    if state.auditors.get(&account).is_none() && state.auditors.count() >= AUDITORS_MAX {
+        return Err(Refusal::AuditorsFull);
     }
     state.auditors.put(account, ());
     if state.standing(&account) == 0 {
-        state.standings.put(account, 8);
+        state.standings.put(account, STANDING_FIRST);
     }
     Ok(())
+}
+
+pub(crate) fn resign(state: &mut State, account: Address) -> Result<(), Refusal> {
+    state.auditors.get(&account).ok_or(Refusal::NotEnlisted)?;
+    state.auditors.remove(&account);
+    Ok(())
+}
+
+fn has_stake(state: &State, account: &Address) -> bool {
+    let staying = stakes::get(state, account).staying();
+    staying > types::amount::Amount::ZERO
+        && staying >= state.parameter_amount(Parameter::AuditorStake)
 }
 
 pub(crate) fn earn(state: &mut State, account: Address) {
@@ -35,11 +58,13 @@ pub(crate) fn lose(state: &mut State, account: Address) {
 
 pub(crate) fn clear(state: &mut State, account: Address) {
     state.standings.remove(&account);
+    state.auditors.remove(&account);
 }
 
 pub(crate) fn auditors(state: &State) -> Vec<Auditor> {
     let all = state.auditors.iter().map(|(account, ())| account);
-    all.map(|it| Auditor { account: it.0, standing: state.standing(it) }).collect()
+    let able = all.filter(|account| has_stake(state, account));
+    able.map(|it| Auditor { account: it.0, standing: state.standing(it) }).collect()
 }
 
 impl State {

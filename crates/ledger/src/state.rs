@@ -64,6 +64,8 @@ record! {
         proposal_next: u64,
         /// Number of the next channel.
         channel_next: u64,
+        /// Number of the next batch.
+        batch_next: u64,
         /// Active members.
         members_active: u32,
         /// Who may delay what has passed, if anyone.
@@ -245,13 +247,13 @@ tables! {
     14 nodes: Hash => Node,
     /// Which nodes an account has registered.
     15 owned: (Address, Hash) => (),
-    /// Stakes.
+    /// What accounts have at stake.
     16 stakes: Address => Stake,
-    /// Batches.
+    /// Batches that are not settled, by number.
     17 batches: u64 => Batch,
-    /// Standing.
+    /// How far accounts are trusted to audit.
     18 standings: Address => u32,
-    /// Auditors.
+    /// Who offers to audit.
     19 auditors: Address => (),
     /// Receipts that are audited, by batch and place.
     20 audits: (u64, u32) => Audit,

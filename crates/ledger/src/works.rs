@@ -24,7 +24,7 @@ use types::transaction::{
 use types::word::WorkKind;
 use types::{record, words};
 
-use crate::accounts::{TREASURY, outside, post_some};
+use crate::accounts::{AUDIT_FUND, TREASURY, outside, post_some};
 use crate::coop;
 use crate::divide::divide;
 use crate::event::Event;
@@ -179,24 +179,57 @@ pub(crate) fn pay_for_use(
     if it.worker == payer {
         return Err(Refusal::ToItself);
     }
+    let PayForUse { work, worker, amount } = *it;
+    pay_out(state, &Use { from: payer, payer, worker, work, amount, audits: Amount::ZERO, gateway: None })
+}
+
+/// A payment for the use of a work.
+pub(crate) struct Use {
+    /// The account that has the credits.
+    pub(crate) from: Address,
+    /// Whose payment it is.
+    pub(crate) payer: Address,
+    /// Who ran the work.
+    pub(crate) worker: Address,
+    /// The work.
+    pub(crate) work: Cid,
+    /// All that is paid.
+    pub(crate) amount: Amount,
+    /// What of it pays for audits.
+    pub(crate) audits: Amount,
+    /// Who brought payer and worker together, and what of it is that one's.
+    pub(crate) gateway: Option<(Address, Amount)>,
+}
+
+/// Divides a payment. The worker has what nobody else gets, so that the sum is the payment.
+pub(crate) fn pay_out(state: &mut State, it: &Use) -> Result<(), Refusal> {
     let part = |parameter| {
         let part = it.amount.checked_part(state.parameter(parameter), WHOLE);
         part.ok_or(Refusal::BalanceTooLarge)
     };
     let (treasury, lineage) = (part(Parameter::TreasuryParts)?, part(Parameter::LineageParts)?);
-    let rest = it.amount.checked_sub(treasury).and_then(|rest| rest.checked_sub(lineage));
     let mut earned = heirs(state, it.work, lineage);
+    if let Some((gateway, amount)) = it.gateway {
+        let share = earned.entry(gateway).or_default();
+        *share = share.checked_add(amount).ok_or(Refusal::BalanceTooLarge)?;
+    }
+    let mut others = earned.values().copied().chain([treasury, it.audits]);
+    let rest = others.try_fold(it.amount, Amount::checked_sub);
     let worker = earned.entry(it.worker).or_default();
     *worker =
         worker.checked_add(rest.ok_or(Refusal::NotEnough)?).ok_or(Refusal::BalanceTooLarge)?;
-    post_some(state, payer, TREASURY, treasury)?;
-    // What the payer would earn from its own payment stays where it is, and counts for nothing.
-    let own = earned.remove(&payer).unwrap_or(Amount::ZERO);
+    post_some(state, it.from, AUDIT_FUND, it.audits)?;
+    post_some(state, it.from, TREASURY, treasury)?;
+    // What the payer would earn from its own payment stays or comes back, and counts for nothing.
+    let own = earned.remove(&it.payer).unwrap_or(Amount::ZERO);
+    if it.from != it.payer {
+        post_some(state, it.from, it.payer, own)?;
+    }
     for (earner, amount) in earned {
-        post_some(state, payer, earner, amount)?;
+        post_some(state, it.from, earner, amount)?;
         coop::count_contribution(state, earner, amount);
     }
-    coop::count_use(state, payer, it.amount.checked_sub(own).unwrap_or(Amount::ZERO));
+    coop::count_use(state, it.payer, it.amount.checked_sub(own).unwrap_or(Amount::ZERO));
     Ok(())
 }
 

@@ -283,16 +283,20 @@ words! {
         52 JailBlocks = "jail_blocks",
         /// Whose machines compute for others: 0 anyone's, 1 those that a pass lets in, 2 of these those that are registered, 3 those that an active member registered.
         60 Workers = "workers",
-        /// Thousandths.
+        /// Thousandths of what a batch earns that it binds of its worker's stake.
         61 StakeParts = "stake_parts",
-        /// Millionths.
+        /// Millionths that an auditor must have at stake.
         62 AuditorStake = "auditor_stake",
-        /// Thousandths.
+        /// Thousandths of what a batch earns that go to the audit fund.
         63 AuditParts = "audit_parts",
-        /// Thousandths.
+        /// Thousandths of what is slashed that the wronged party gets.
         64 SlashWronged = "slash_wronged",
-        /// Thousandths.
+        /// Thousandths of what is slashed that whoever proved it gets.
         65 SlashProver = "slash_prover",
+        /// Thousandths of what a batch earns that its gateway gets.
+        66 GatewayParts = "gateway_parts",
+        /// Blocks for which a stake that is taken back can still be lost.
+        67 StakeBlocks = "stake_blocks",
         /// Receipts of a million that are audited.
         70 AuditRate = "audit_rate",
         /// Auditors of one receipt.

@@ -326,27 +326,41 @@ shown_record! {
 }
 
 shown_record! {
+    /// Take back of the stake what is not bound. It stays at stake for the voted time.
+    Unstake {
+        /// How much.
+        amount: Amount,
+    }
+}
+
+shown_record! {
     /// Offer to audit.
     Enlist {
     }
 }
 
 shown_record! {
-    /// Redeem receipts.
+    /// Audit no more; what was drawn already is to be done.
+    Resign {
+    }
+}
+
+shown_record! {
+    /// Redeem a voucher for work, with the receipts that earned it.
     RedeemBatch {
         /// The channel's number.
         channel: u64,
         /// All that the payer has granted since the channel was opened.
         cumulative: Amount,
-        /// The payer's signature of the voucher.
+        /// The payer's signature of the voucher for work.
         signature: Signature,
-        /// The model.
+        /// The model that gave the answers.
         work: Cid,
-        /// The gateway's account.
+        /// The account of the gateway that brought payer and worker together.
         gateway: Address,
-        /// The root over the receipts' ids.
+        /// The root over the receipts' ids, by their sequences.
         root: Hash,
-        /// How many receipts.
+        /// How many receipts, from the channel's next one on; at least one.
         count: u32,
     }
 }
@@ -548,7 +562,9 @@ choice! {
         61 RegisterNode,
         62 UnregisterNode,
         71 Stake,
+        72 Unstake,
         73 Enlist,
+        74 Resign,
         75 RedeemBatch,
         81 CommitVerdict,
         82 AskPayload,
@@ -563,6 +579,21 @@ choice! {
         91 JudgeDispute,
         92 ShowModel,
         93 ShowReceipt,
+    }
+}
+
+shown_record! {
+    /// What a payer hands to a worker, outside the ledger, for answers of which there are receipts. Only
+    /// a batch of these redeems it, which can be audited.
+    WorkVoucher {
+        /// Whose credits.
+        payer: Address,
+        /// Who can redeem.
+        payee: Address,
+        /// The channel's number.
+        channel: u64,
+        /// All that is granted since the channel was opened.
+        cumulative: Amount,
     }
 }
 

@@ -21,6 +21,7 @@ use types::bounded::{Bytes, List};
 use types::codec::{Canonical, encode};
 use types::id::Hash;
 use types::measure::{Parameter, SetParameter};
+use types::sampling::SamplingNumbers;
 use types::transaction::*;
 use types::word::{Finding, Policy};
 
@@ -74,13 +75,15 @@ pub(crate) fn asked(prompt: &[u32], tokens_max: u32) -> Asked {
         prompt: List::new(prompt.to_vec()).unwrap(),
         tokens_max,
         end_tokens: List::default(),
-        temperature: 1 << 16,
-        top_k: 0,
-        top_p: 1 << 16,
-        min_p: 0,
-        repetition_penalty: 1 << 16,
-        presence_penalty: 0,
-        frequency_penalty: 0,
+        numbers: SamplingNumbers {
+            temperature: 1 << 16,
+            top_k: 0,
+            top_p: 1 << 16,
+            min_p: 0,
+            repetition_penalty: 1 << 16,
+            presence_penalty: 0,
+            frequency_penalty: 0,
+        },
         biases: List::default(),
         seeding: Seeding::Fixed,
         client_nonce: Hash([3; 32]),
@@ -182,8 +185,8 @@ impl Story {
     fn redeem(&mut self) {
         let cumulative = credits("4");
         let (payer, payee, channel) = (address(PAYER), address(WORKER), 1);
-        let voucher = Voucher { payer, payee, channel, cumulative };
-        let signature = self.world.voucher(PAYER, &voucher);
+        let voucher = WorkVoucher { payer, payee, channel, cumulative };
+        let signature = self.world.work_voucher(PAYER, &voucher);
         let count = u32::try_from(self.receipts.len()).unwrap();
         self.act(
             WORKER,

@@ -8,7 +8,7 @@ use audit::graph::{Place, What};
 use audit::receipt::Trust;
 use expect_test::expect_file;
 
-use ledger::accounts::AUDIT_FUND;
+use ledger::accounts::{AUDIT_FUND, HELD, TREASURY};
 use ledger::audits::Stage;
 use ledger::event::Event;
 use ledger::refusal::Refusal;
@@ -74,6 +74,32 @@ fn a_batch_is_not_settled_while_it_is_audited() {
     story.act(WORKER, Action::OpenReceipt(open));
     assert_eq!(story.world.balance(WORKER), worker);
     assert!(story.stage().is_some());
+}
+
+#[test]
+fn a_settled_batch_pays_audits_treasury_makers_and_worker_exactly_what_it_holds() {
+    let mut story = Story::new(vec![honest(0)]);
+    story.stage_over();
+    let events = story.world.blocks(30);
+    let mut paid: Vec<_> = events
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Moved { from, to, amount } if from == HELD => Some((to, amount)),
+            _ => None,
+        })
+        .collect();
+    let mut wanted = vec![
+        (AUDIT_FUND, credits("0.4")),
+        (TREASURY, credits("0.2")),
+        // The model's one maker.
+        // It is the gateway too, whose part is 0.08.
+        (address(GATEWAY), credits("0.48")),
+        (address(WORKER), credits("2.92")),
+    ];
+    paid.sort();
+    wanted.sort();
+    assert_eq!(paid, wanted);
+    assert_eq!(story.world.state.account(&HELD).balance, 0);
 }
 
 #[test]

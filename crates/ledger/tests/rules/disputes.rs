@@ -204,8 +204,8 @@ fn a_worker_that_chose_another_token_is_convicted_by_its_own_trace() {
     check_convicted(&story);
 }
 
-#[test]
-fn a_worker_that_is_silent_in_a_dispute_is_convicted_and_those_who_nodded_are_not() {
+/// A worker that was silent in a dispute.
+pub(crate) fn convicted() -> Story {
     let said = [(Finding::NoMatch, first().root), (Finding::Match, BOGUS)];
     let mut story = Story::new(vec![Stated { root: BOGUS, ..honest(0) }]);
     story.reveal_all(0, said);
@@ -213,6 +213,12 @@ fn a_worker_that_is_silent_in_a_dispute_is_convicted_and_those_who_nodded_are_no
     story.act(CHALLENGER, Story::challenge(first().root, Hash([1; 32])));
     let events = story.stage_over();
     assert_eq!(verdict(&events), Some(Verdict::Silent(Side::Worker)));
+    story
+}
+
+#[test]
+fn a_worker_that_is_silent_in_a_dispute_is_convicted_and_those_who_nodded_are_not() {
+    let story = convicted();
     check_convicted(&story);
     assert_eq!(held(&story, NODDER), credits("20"));
 }

@@ -17,6 +17,7 @@ mod random;
 mod refusals;
 mod runs;
 mod story;
+mod stakes;
 mod validators;
 mod votes;
 mod world;

@@ -40,6 +40,11 @@ fn no_kind_of_order_sets_a_parameter() {
     let node = net.world.register_node("amal", 1, 99);
     attempt(&mut net.world, kinds_ref, "amal", node);
     attempt(&mut net.world, kinds_ref, "amal", unregister_node(1));
+    let amount = credits("20");
+    attempt(&mut net.world, kinds_ref, "amal", Action::Stake(Stake { amount }));
+    attempt(&mut net.world, kinds_ref, "amal", Action::Enlist(Enlist {}));
+    attempt(&mut net.world, kinds_ref, "amal", Action::Resign(Resign {}));
+    attempt(&mut net.world, kinds_ref, "amal", Action::Unstake(Unstake { amount }));
     kinds.extend(crate::audits::every_kind());
     kinds.extend(crate::disputes::every_kind());
     let all: BTreeSet<&str> = Action::tables().into_iter().map(|table| table.name).collect();

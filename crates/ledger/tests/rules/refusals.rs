@@ -22,7 +22,9 @@ use crate::world::*;
 type Seen = BTreeSet<Refusal>;
 
 /// Refusals that no test can reach by orders of a bearable number; each with the reason.
-const UNREACHED: [(Refusal, &str); 6] = [
+const UNREACHED: [(Refusal, &str); 8] = [
+    (Refusal::BatchesFull, "needs 1,024 batches"),
+    (Refusal::AuditorsFull, "needs 4,096 auditors"),
     (Refusal::PayloadsFull, "needs 256 audits"),
     (Refusal::DisputesFull, "needs 256 disputes"),
     (Refusal::NothingDisputed, "needs a run of over 2^40 steps"),
@@ -43,6 +45,7 @@ fn every_refusal_is_reached() {
     validator(&mut seen);
     crate::audits::refusals(&mut seen);
     crate::disputes::refusals(&mut seen);
+    crate::stakes::refusals(&mut seen);
     let unreached: BTreeSet<Refusal> = UNREACHED.iter().map(|(refusal, _)| *refusal).collect();
     let all: BTreeSet<Refusal> = Refusal::ALL.iter().copied().collect();
     let reached: BTreeSet<Refusal> = seen.union(&unreached).copied().collect();

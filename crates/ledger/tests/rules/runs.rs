@@ -78,6 +78,7 @@ pub(crate) fn answer(prompt: Vec<u32>, sampling: Sampling, tokens_max: u32) -> A
         end_tokens: vec![],
         logprobs: None,
         prompt_logprobs: false,
+        grammar: None,
     };
     let id = engine.submit(request).unwrap();
     let (mut committer, mut output) = (Committer::default(), vec![]);

@@ -17,7 +17,7 @@ use types::measure::{AdmitValidator, Measure, Parameter, SetParameter};
 use types::node_key::{NodeSecret, NodeSigned};
 use types::signature::{Secret, Signature};
 use types::transaction::*;
-use types::typed::signing_hash;
+use types::typed::{Record, signing_hash};
 use types::vrf::VrfOutput;
 use types::word::{Choice, Policy};
 
@@ -180,7 +180,15 @@ impl World {
     }
 
     pub(crate) fn voucher(&self, key: &str, voucher: &Voucher) -> Signature {
-        secret(key).sign(&signing_hash(&voucher.shown(), &self.state.meta().genesis))
+        self.seal(key, &voucher.shown())
+    }
+
+    pub(crate) fn work_voucher(&self, key: &str, voucher: &WorkVoucher) -> Signature {
+        self.seal(key, &voucher.shown())
+    }
+
+    fn seal(&self, key: &str, shown: &Record) -> Signature {
+        secret(key).sign(&signing_hash(shown, &self.state.meta().genesis))
     }
 }
 
