@@ -98,7 +98,8 @@ fn test(root: &Path, tests: &mut Tests) -> Result<(), String> {
     }
     let failed = format!("{} passed, {} failed: {:?}", tests.passed, tests.failed, tests.names);
     // A program of tests that was killed fails without a name.
-    if tests.names.len() as u64 != tests.failed || !(1..=UNSTEADY_MAX).contains(&tests.names.len()) {
+    if tests.names.len() as u64 != tests.failed || !(1..=UNSTEADY_MAX).contains(&tests.names.len())
+    {
         return Err(failed);
     }
     println!("\n== once more: {:?}", tests.names);

@@ -80,12 +80,14 @@ pub fn compute(graph: &Graph, inputs: &impl Inputs, place: Place, cell: usize) -
     match place.what {
         What::Embed => it.embed(),
         What::AttentionNorm => it.normed(it.residual(), Kind::AttentionNorm, place.layer),
-        What::Query => it.product(cell, Some(Kind::QueryBias)),
-        What::Key => it.product(cell, Some(Kind::KeyBias)),
-        What::Value => it.product(cell, Some(Kind::ValueBias)),
-        What::AttentionOutput | What::Gate | What::Up | What::Down | What::Logits => {
-            it.product(cell, None)
-        }
+        What::Query
+        | What::Key
+        | What::Value
+        | What::AttentionOutput
+        | What::Gate
+        | What::Up
+        | What::Down
+        | What::Logits => it.product(cell),
         What::QueryHeads => it.turned(What::Query, Kind::QueryNorm, cell),
         What::KeyHeads => it.turned(What::Key, Kind::KeyNorm, cell),
         What::ValueHeads => it.value_head(cell),
@@ -119,6 +121,18 @@ pub fn whole(graph: &Graph, inputs: &impl Inputs, place: Place) -> Option<Vec<u8
         out.extend_from_slice(&bytes);
     }
     Some(out)
+}
+
+/// The whole result of a product whose sums are known.
+#[must_use]
+pub fn product_of(
+    graph: &Graph,
+    inputs: &impl Inputs,
+    place: Place,
+    sums: &[i64],
+) -> Option<Vec<u8>> {
+    let result = Step { graph, inputs, place }.values(0..sums.len(), sums)?;
+    (result.len() == graph.size(place)).then_some(result)
 }
 
 /// One cell of a result, each but the last of `size` bytes.
@@ -301,13 +315,19 @@ impl<I: Inputs> Step<'_, I> {
         Some(quantise(&terms, Unit { rms, exponent }).bytes())
     }
 
-    fn product(&self, cell: usize, bias: Option<Kind>) -> Option<Vec<u8>> {
+    fn product(&self, cell: usize) -> Option<Vec<u8>> {
+        let (matrix, from) = factors(self.graph, self.place)?;
+        let (layout, _) = self.matrix(matrix.0, matrix.1)?;
+        let sums = self.inputs.sums(matrix, &layout, cell, self.inputs.step(from)?)?;
+        self.values(cell * GROUP..layout.rows.min((cell + 1) * GROUP), &sums)
+    }
+
+    /// The fixed-point values of rows of a product, their biases added.
+    fn values(&self, rows: Range<usize>, sums: &[i64]) -> Option<Vec<u8>> {
         let config = &self.graph.config;
         let ((kind, layer), from) = factors(self.graph, self.place)?;
         let (layout, exponent) = self.matrix(kind, layer)?;
-        let input = self.inputs.step(from)?;
-        let scale = Quantised::read_scale(input, layout.columns)?;
-        let sums = self.inputs.sums((kind, layer), &layout, cell, input)?;
+        let scale = Quantised::read_scale(self.inputs.step(from)?, layout.columns)?;
         let fraction = match self.place.what {
             What::AttentionOutput | What::Down if config.family.has_post_norms() => {
                 POST_NORM_FRACTION
@@ -320,10 +340,15 @@ impl<I: Inputs> Step<'_, I> {
             - i64::from(product_shift + fraction + 31);
         let (mantissa, shift) = (scale.mantissa, shift.clamp(1, 62) as u32);
         let epilogue = Epilogue { product_shift, mantissa, shift };
-        let rows = cell * GROUP..layout.rows.min((cell + 1) * GROUP);
         let scales = self.row_scales(kind, layer, rows.clone())?;
-        let values = scales.into_iter().zip(sums).map(|(scale, sum)| epilogue.apply(sum, scale));
+        let values = scales.into_iter().zip(sums).map(|(scale, sum)| epilogue.apply(*sum, scale));
         let mut out: Vec<i32> = values.collect();
+        let bias = match self.place.what {
+            What::Query => Some(Kind::QueryBias),
+            What::Key => Some(Kind::KeyBias),
+            What::Value => Some(Kind::ValueBias),
+            _ => None,
+        };
         if let Some(bias) = bias.filter(|_| config.family.has_biases()) {
             let at = HEAD + 4 * rows.start..HEAD + 4 * rows.end;
             let bias = i32s(self.inputs.section(bias, layer, at)?)?;
@@ -590,7 +615,7 @@ fn quantised_head(head: &[i32], limit: i32, bits: u32) -> Vec<u8> {
     bytes
 }
 
-fn read_head(bytes: &[u8], size: usize) -> Option<(Vec<i16>, i32)> {
+pub(crate) fn read_head(bytes: &[u8], size: usize) -> Option<(Vec<i16>, i32)> {
     let (head, scale) = bytes.split_at_checked(2 * size)?;
     let [scale] = i32s(scale)?[..] else { return None };
     Some((i16s(head)?, scale))
@@ -605,7 +630,7 @@ fn bytes16(values: &[i16]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-fn bytes32(values: &[i32]) -> Vec<u8> {
+pub(crate) fn bytes32(values: &[i32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
@@ -614,7 +639,7 @@ fn i16s(bytes: &[u8]) -> Option<Vec<i16>> {
     rest.is_empty().then(|| values.iter().map(|bytes| i16::from_le_bytes(*bytes)).collect())
 }
 
-fn i32s(bytes: &[u8]) -> Option<Vec<i32>> {
+pub(crate) fn i32s(bytes: &[u8]) -> Option<Vec<i32>> {
     let (values, rest) = bytes.as_chunks::<4>();
     rest.is_empty().then(|| values.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect())
 }
