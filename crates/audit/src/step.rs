@@ -30,7 +30,6 @@ use crate::replay::Run;
 
 /// Bytes of a matrix section's head, before its row scales.
 const HEAD: usize = 64;
-const ISA: Isa = Isa::Scalar;
 
 /// Where a step's inputs come from. Each gives nothing where it is not there or not proven.
 pub trait Inputs {
@@ -88,8 +87,7 @@ pub fn compute(graph: &Graph, inputs: &impl Inputs, place: Place, cell: usize) -
         | What::Up
         | What::Down
         | What::Logits => it.product(cell),
-        What::QueryHeads => it.turned(What::Query, Kind::QueryNorm, cell),
-        What::KeyHeads => it.turned(What::Key, Kind::KeyNorm, cell),
+        What::QueryHeads | What::KeyHeads => it.turned(&it.turns()?, cell),
         What::ValueHeads => it.value_head(cell),
         What::Scores(head) => it.scores(head.into(), cell),
         What::Weights(head) => it.weights(head),
@@ -115,6 +113,14 @@ pub fn compute(graph: &Graph, inputs: &impl Inputs, place: Place, cell: usize) -
 pub fn whole(graph: &Graph, inputs: &impl Inputs, place: Place) -> Option<Vec<u8>> {
     let (count, size) = graph.cells(place);
     let mut out = Vec::with_capacity(graph.size(place));
+    if matches!(place.what, What::QueryHeads | What::KeyHeads) {
+        let it = Step { graph, inputs, place };
+        let turns = it.turns()?;
+        for head in 0..count {
+            out.extend_from_slice(&it.turned(&turns, head)?);
+        }
+        return Some(out);
+    }
     for cell in 0..count {
         let own = Own { inputs, place, size, result: &out };
         let bytes = compute(graph, &own, place, cell)?;
@@ -308,7 +314,7 @@ impl<I: Inputs> Step<'_, I> {
         let row = self.row(from, config.width)?;
         let norm = self.vector(kind, layer, config.width, NORM_WEIGHT_MAX)?;
         let mut terms = alloc::vec![0; row.len()];
-        let sum = element::norm_terms(ISA, &row, &norm.elements, &mut terms);
+        let sum = element::norm_terms(isa(), &row, &norm.elements, &mut terms);
         let fraction = config.residual_fraction;
         let rms = root_mean_square(sum, row.len(), fraction, config.epsilon);
         let exponent = fraction as i32 + norm.exponent - 28;
@@ -352,14 +358,30 @@ impl<I: Inputs> Step<'_, I> {
         if let Some(bias) = bias.filter(|_| config.family.has_biases()) {
             let at = HEAD + 4 * rows.start..HEAD + 4 * rows.end;
             let bias = i32s(self.inputs.section(bias, layer, at)?)?;
-            element::add(ISA, &mut out, &bias);
+            element::add(isa(), &mut out, &bias);
         }
         Some(bytes32(&out))
     }
 
+    /// The cosines and sines by which the position's heads are rotated.
+    fn turns(&self) -> Option<(Vec<i32>, Vec<i32>)> {
+        let windowed = self.graph.config.layer_window(self.place.layer).is_some();
+        let rope = if windowed { Kind::RopeLocal } else { Kind::RopeGlobal };
+        let count = self.graph.config.head_size / 2;
+        let steps = self.inputs.section(rope, 0, 0..HEAD + 8 * count)?;
+        let steps = steps_from_bytes(steps, count).ok()?;
+        let position = self.place.position as u64;
+        let turns = steps.iter().map(|step| cos_sin_q30(step.wrapping_mul(position)));
+        Some(turns.unzip())
+    }
+
     /// Norms, rotates and quantises a query or key head.
-    fn turned(&self, from: What, norm: Kind, cell: usize) -> Option<Vec<u8>> {
+    fn turned(&self, (cos, sin): &(Vec<i32>, Vec<i32>), cell: usize) -> Option<Vec<u8>> {
         let config = &self.graph.config;
+        let (from, norm) = match self.place.what {
+            What::QueryHeads => (What::Query, Kind::QueryNorm),
+            _ => (What::Key, Kind::KeyNorm),
+        };
         let mut head = self.head_of(from, cell)?;
         if config.family.has_head_norms() {
             let norm = self.vector(norm, self.place.layer, config.head_size, NORM_WEIGHT_MAX)?;
@@ -368,17 +390,9 @@ impl<I: Inputs> Step<'_, I> {
                 exponent: norm.exponent,
                 epsilon: config.epsilon,
             };
-            norm_head(ISA, norm, &mut Vec::new(), &mut head);
+            norm_head(isa(), norm, &mut Vec::new(), &mut head);
         }
-        let windowed = config.layer_window(self.place.layer).is_some();
-        let rope = if windowed { Kind::RopeLocal } else { Kind::RopeGlobal };
-        let count = config.head_size / 2;
-        let steps = self.inputs.section(rope, 0, 0..HEAD + 8 * count)?;
-        let steps = steps_from_bytes(steps, count).ok()?;
-        let position = self.place.position as u64;
-        let turns = steps.iter().map(|step| cos_sin_q30(step.wrapping_mul(position)));
-        let (cos, sin): (Vec<i32>, Vec<i32>) = turns.unzip();
-        element::rotate(ISA, &mut head, &cos, &sin);
+        element::rotate(isa(), &mut head, cos, sin);
         Some(quantised_head(&head, KEY_MAX, 11))
     }
 
@@ -438,7 +452,8 @@ impl<I: Inputs> Step<'_, I> {
         let exponent = scale.exponent.clamp(1, 62) as u32;
         let row = SoftmaxRow { from: 0, to: seen, mantissa: scale.mantissa, exponent };
         let mut weights = alloc::vec![0i16; seen];
-        let (total, length) = element::softmax(ISA, row, &mut scores, &keys, &values, &mut weights);
+        let (total, length) =
+            element::softmax(isa(), row, &mut scores, &keys, &values, &mut weights);
         let mut out = bytes16(&weights);
         out.extend_from_slice(&total.to_le_bytes());
         out.extend_from_slice(&length.to_le_bytes());
@@ -486,7 +501,7 @@ impl<I: Inputs> Step<'_, I> {
             return None;
         }
         let mut out = alloc::vec![0; size];
-        element::finish_head(ISA, &sums, total, length, &mut out);
+        element::finish_head(isa(), &sums, total, length, &mut out);
         Some(bytes32(&out))
     }
 
@@ -506,7 +521,7 @@ impl<I: Inputs> Step<'_, I> {
         let gate = self.row(self.at(What::Gate), config.hidden)?;
         let up = self.row(self.at(What::Up), config.hidden)?;
         let mut terms = alloc::vec![0; gate.len()];
-        element::gated(ISA, config.activation, &gate, &up, &mut terms);
+        element::gated(isa(), config.activation, &gate, &up, &mut terms);
         let unit = Unit { rms: 1, exponent: 2 * FRACTION as i32 };
         Some(quantise(&terms, unit).bytes())
     }
@@ -519,12 +534,12 @@ impl<I: Inputs> Step<'_, I> {
         if config.family.has_post_norms() {
             let norm = self.vector(norm, self.place.layer, config.width, NORM_WEIGHT_MAX)?;
             let mut terms = alloc::vec![0; row.len()];
-            let sum = element::norm_terms(ISA, &output, &norm.elements, &mut terms);
+            let sum = element::norm_terms(isa(), &output, &norm.elements, &mut terms);
             let rms = root_mean_square(sum, row.len(), POST_NORM_FRACTION, config.epsilon);
             let exponent = norm.exponent + (POST_NORM_FRACTION - config.residual_fraction) as i32;
-            element::rescale(ISA, &terms, inverse(rms), exponent, &mut output);
+            element::rescale(isa(), &terms, inverse(rms), exponent, &mut output);
         }
-        element::add(ISA, &mut row, &output);
+        element::add(isa(), &mut row, &output);
         Some(bytes32(&row))
     }
 
@@ -601,15 +616,20 @@ pub fn matrix_head(graph: &Graph, kind: Kind, head: &[u8]) -> Option<(Layout, i3
     is_sound.then_some((Layout { rows, columns, bits }, exponent))
 }
 
+/// Every instruction set gives the same integers.
+fn isa() -> Isa {
+    Isa::best()
+}
+
 fn quantise(terms: &[i64], unit: Unit) -> Quantised {
     let mut x = alloc::vec![0; terms.len()];
-    let (largest, shift) = element::quantise(ISA, terms, &mut x);
+    let (largest, shift) = element::quantise(isa(), terms, &mut x);
     Quantised { x, scale: row_scale(largest, shift, unit) }
 }
 
 fn quantised_head(head: &[i32], limit: i32, bits: u32) -> Vec<u8> {
     let mut out = alloc::vec![0; head.len()];
-    let largest = element::quantise_head(ISA, head, limit, bits, &mut out);
+    let largest = element::quantise_head(isa(), head, limit, bits, &mut out);
     let mut bytes = bytes16(&out);
     bytes.extend_from_slice(&largest.to_le_bytes());
     bytes
@@ -627,11 +647,17 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 fn bytes16(values: &[i16]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    let mut out = alloc::vec![0; 2 * values.len()];
+    let pairs = out.as_chunks_mut().0.iter_mut().zip(values);
+    pairs.for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+    out
 }
 
 pub(crate) fn bytes32(values: &[i32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    let mut out = alloc::vec![0; 4 * values.len()];
+    let pairs = out.as_chunks_mut().0.iter_mut().zip(values);
+    pairs.for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+    out
 }
 
 fn i16s(bytes: &[u8]) -> Option<Vec<i16>> {
