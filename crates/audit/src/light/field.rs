@@ -105,7 +105,8 @@ mod tests {
             let wide: Vec<i64> = x.iter().map(|&x| i64::from(x)).collect();
             assert_eq!(dot_row(&numbers, &x), slow(&numbers, &wide));
             for (number, sum) in most {
-                (numbers.fill(number), sums.fill(sum));
+                numbers.fill(number);
+                sums.fill(sum);
                 assert_eq!(dot_sums(&numbers, &sums), slow(&numbers, &sums));
                 for value in [i16::MIN, i16::MAX] {
                     x.fill(value);
