@@ -17,26 +17,29 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use engine::artifact::Kind;
-use engine::artifact::matrix::{GROUP, Layout};
+use engine::artifact::matrix::GROUP;
 use engine::model::{LAYER_MATRICES, Model, shape};
 
 use crate::commitment::{self, Position};
 use crate::graph::{Graph, Place, Shape, What};
 use crate::replay::Run;
-use crate::step::{self, Inputs, Quantised, lane_weights, matrix_head, piece, whole};
+use crate::step::{self, Inputs, Quantised, matrix_head, piece, whole};
 use crate::trace::Memory;
 use merkle::Digest;
 
 use crate::digest::tagged;
 
-/// The field of the check: a Mersenne prime.
-pub const PRIME: u64 = (1 << 61) - 1;
+mod attention;
+pub mod bytes;
+mod field;
+
+pub use field::PRIME;
+
 /// Every sum is below this: 16,129 * 16,256 * 65,536 is (`docs/spec/int-1.md`, section 5).
 pub const SUM_MAX: u64 = 1 << 46;
 
 const _: () = assert!(SUM_MAX < PRIME / 2);
 
-const ROW_TAG: &str = "mashaa/audit/freivalds/v1";
 const KEY_TAG: &str = "mashaa/audit/key/v1";
 const OPENING_TAG: &str = "mashaa/audit/opening/v1";
 const HEAD: usize = 64;
@@ -138,8 +141,8 @@ impl Key {
         for id in layered.chain([(graph.head, 0)]) {
             let bytes = model.section_bytes(id.0, id.1 as u32)?;
             let layout = matrix_head(&graph, id.0, bytes)?.0;
-            let random = random_rows(&beacon, id, layout.rows);
-            let columns = combined(&layout, bytes, &random)?;
+            let random = field::random_rows(&beacon, id, layout.rows);
+            let columns = field::combined(&layout, bytes, &random)?;
             rows.insert(id, [random, columns]);
         }
         let leaves = embedding_leaves(&graph, model)?;
@@ -176,8 +179,7 @@ impl Key {
             return false;
         }
         let are_small = sums.iter().all(|sum| sum.unsigned_abs() < SUM_MAX);
-        let x = x.iter().map(|&x| i64::from(x));
-        are_small && dot(random, sums.iter().copied()) == dot(columns, x)
+        are_small && field::dot_sums(random, sums) == field::dot_row(columns, x)
     }
 }
 
@@ -257,25 +259,34 @@ pub fn check(
     if !is_there || !fits {
         return Err(Found::Form);
     }
-    let mut light = Light { key, opening, run, results: BTreeMap::new(), sums: BTreeMap::new() };
+    let mut light = Light { key, opening, run, results: BTreeMap::new() };
     light.check_embedding()?;
-    light.take_past()?;
+    let past = light.take_past()?;
     let mut sums = opening.sums.iter();
     let first = Place { position, layer: 0, what: What::Embed };
     let mut index = graph.index_of(&shape, first).ok_or(Found::Form)?;
     while let Some(place) = graph.place_of(&shape, index).filter(|it| it.position == position) {
         index += 1;
-        if let Some((id, from)) = step::factors(graph, place) {
-            let (layer, what) = (place.layer, place.what);
-            let x = light.step(from).and_then(Quantised::read).ok_or(Found::Form)?.x;
-            let sums = sums.next().ok_or(Found::Form)?;
-            if !key.holds(id, &x, sums) {
-                return Err(Found::Product { layer, what });
-            }
-            light.sums.insert(id, sums);
+        if light.results.contains_key(&place) {
+            continue;
         }
-        let result = whole(graph, &light, place).ok_or(Found::Form)?;
-        light.results.insert(place, result);
+        let result = match (step::factors(graph, place), place.what) {
+            (Some((id, from)), what) => {
+                let x = light.step(from).and_then(Quantised::read).ok_or(Found::Form)?.x;
+                let sums = sums.next().ok_or(Found::Form)?;
+                if !key.holds(id, &x, sums) {
+                    return Err(Found::Product { layer: place.layer, what });
+                }
+                step::product_of(graph, &light, place, sums)
+            }
+            (None, What::Scores(_) | What::Weights(_) | What::Sums(_)) => continue,
+            (None, What::Result(_)) => {
+                light.attend(past.get(place.layer).ok_or(Found::Form)?, place)?;
+                continue;
+            }
+            (None, _) => whole(graph, &light, place),
+        };
+        light.results.insert(place, result.ok_or(Found::Form)?);
     }
     match sums.next() {
         Some(_) => Err(Found::Form),
@@ -289,10 +300,9 @@ struct Light<'a> {
     opening: &'a Opening,
     run: &'a Run<'a>,
     results: BTreeMap<Place, Vec<u8>>,
-    sums: BTreeMap<MatrixId, &'a [i64]>,
 }
 
-impl Light<'_> {
+impl<'a> Light<'a> {
     /// The row's number in its section is the token's.
     fn token(&self) -> Result<u32, Found> {
         let tokens = self.run.prompt.iter().chain(self.run.output);
@@ -306,14 +316,34 @@ impl Light<'_> {
         (root == Some(self.key.embedding)).then_some(()).ok_or(Found::Embedding)
     }
 
-    fn take_past(&mut self) -> Result<(), Found> {
-        let graph = self.key.graph;
-        let mut past = self.opening.past.iter();
-        for place in past_places(&graph, self.opening.position) {
-            let bytes = past.next().filter(|it| it.len() == graph.size(place));
-            self.results.insert(place, bytes.ok_or(Found::Form)?.clone());
+    /// The opened key and value heads of each layer, of the form that the model's have.
+    fn take_past(&self) -> Result<Vec<&'a [Vec<u8>]>, Found> {
+        let (graph, position) = (&self.key.graph, self.opening.position);
+        let mut left = self.opening.past.as_slice();
+        let mut layers = Vec::with_capacity(graph.config.layers);
+        for layer in 0..graph.config.layers {
+            let place = Place { position, layer, what: What::KeyHeads };
+            let count = 2 * (position - graph.first_seen(place).min(position));
+            let (heads, rest) = left.split_at_checked(count).ok_or(Found::Form)?;
+            if heads.iter().any(|it| it.len() != graph.size(place)) {
+                return Err(Found::Form);
+            }
+            layers.push(heads);
+            left = rest;
         }
-        past.next().is_none().then_some(()).ok_or(Found::Form)
+        left.is_empty().then_some(layers).ok_or(Found::Form)
+    }
+
+    /// Computes the results of all heads of a layer.
+    fn attend(&mut self, past: &[Vec<u8>], place: Place) -> Result<(), Found> {
+        let at = |what| self.step(Place { what, ..place }).ok_or(Found::Form);
+        let own = [at(What::QueryHeads)?, at(What::KeyHeads)?, at(What::ValueHeads)?];
+        let results = attention::results(&self.key.graph.config, past, own).ok_or(Found::Form)?;
+        for (head, result) in results.into_iter().enumerate() {
+            // At most 1,024 heads.
+            self.results.insert(Place { what: What::Result(head as u16), ..place }, result);
+        }
+        Ok(())
     }
 
     /// Compares what was computed with what was answered and committed to.
@@ -361,13 +391,6 @@ impl Inputs for Light<'_> {
     fn run(&self) -> Option<Run<'_>> {
         Some(self.run.clone())
     }
-
-    fn sums(&self, id: MatrixId, _: &Layout, group: usize, _: &[u8]) -> Option<[i64; GROUP]> {
-        let sums = self.sums.get(&id)?;
-        let mut out = [0; GROUP];
-        out.iter_mut().zip(sums.get(group * GROUP..)?).for_each(|(out, sum)| *out = *sum);
-        Some(out)
-    }
 }
 
 /// The steps of earlier positions that a position reads.
@@ -386,55 +409,4 @@ fn embedding_leaves(graph: &Graph, model: &Model) -> Option<Vec<Digest>> {
     let layout = matrix_head(graph, Kind::Embedding, bytes)?.0;
     let groups = bytes.get(layout.group_offset(0)..)?.chunks_exact(layout.group_size());
     Some(groups.map(merkle::leaf).collect())
-}
-
-/// r: a number below the prime for each row, four from each hash.
-fn random_rows(beacon: &Digest, (kind, layer): MatrixId, count: usize) -> Vec<u64> {
-    let mut out = Vec::with_capacity(count + 3);
-    for block in 0..count.div_ceil(4) {
-        let id = [kind as u32, layer as u32, block as u32].map(u32::to_le_bytes).concat();
-        let hash = tagged(ROW_TAG, &[beacon, &id]);
-        out.extend(hash.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes) % PRIME));
-    }
-    out.truncate(count);
-    out
-}
-
-/// v: the rows of a matrix, each times its number, added up.
-fn combined(layout: &Layout, bytes: &[u8], random: &[u64]) -> Option<Vec<u64>> {
-    let mut columns = alloc::vec![0u64; layout.columns];
-    for (row, &random) in random.iter().enumerate() {
-        let from = layout.group_offset(row / GROUP);
-        let group = bytes.get(from..from + layout.group_size())?;
-        let weights = lane_weights(layout, group, row % GROUP)?;
-        for (column, weight) in columns.iter_mut().zip(weights) {
-            *column = reduce(u128::from(*column) + product(random, weight.into()));
-        }
-    }
-    Some(columns)
-}
-
-/// The sum of products, modulo the prime.
-fn dot(numbers: &[u64], values: impl Iterator<Item = i64>) -> u64 {
-    // Each product is below 2^61 * 2^61; it is reduced before it is added.
-    numbers.iter().zip(values).fold(0, |sum, (&number, value)| {
-        reduce(u128::from(sum) + u128::from(reduce(product(number, value))))
-    })
-}
-
-/// A number below the prime times a value below it in magnitude.
-fn product(number: u64, value: i64) -> u128 {
-    let value = match value < 0 {
-        true => PRIME - value.unsigned_abs() % PRIME,
-        false => value.unsigned_abs() % PRIME,
-    };
-    u128::from(number) * u128::from(value)
-}
-
-/// Modulo the prime.
-fn reduce(value: u128) -> u64 {
-    // 2^61 is 1 modulo the prime. The value is below 2^123, so that twice is enough.
-    let once = (value & u128::from(PRIME)) + (value >> 61);
-    let twice = ((once & u128::from(PRIME)) + (once >> 61)) as u64;
-    if twice >= PRIME { twice - PRIME } else { twice }
 }

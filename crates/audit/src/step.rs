@@ -30,7 +30,6 @@ use crate::replay::Run;
 
 /// Bytes of a matrix section's head, before its row scales.
 const HEAD: usize = 64;
-const ISA: Isa = Isa::Scalar;
 
 /// Where a step's inputs come from. Each gives nothing where it is not there or not proven.
 pub trait Inputs {
@@ -80,14 +79,15 @@ pub fn compute(graph: &Graph, inputs: &impl Inputs, place: Place, cell: usize) -
     match place.what {
         What::Embed => it.embed(),
         What::AttentionNorm => it.normed(it.residual(), Kind::AttentionNorm, place.layer),
-        What::Query => it.product(cell, Some(Kind::QueryBias)),
-        What::Key => it.product(cell, Some(Kind::KeyBias)),
-        What::Value => it.product(cell, Some(Kind::ValueBias)),
-        What::AttentionOutput | What::Gate | What::Up | What::Down | What::Logits => {
-            it.product(cell, None)
-        }
-        What::QueryHeads => it.turned(What::Query, Kind::QueryNorm, cell),
-        What::KeyHeads => it.turned(What::Key, Kind::KeyNorm, cell),
+        What::Query
+        | What::Key
+        | What::Value
+        | What::AttentionOutput
+        | What::Gate
+        | What::Up
+        | What::Down
+        | What::Logits => it.product(cell),
+        What::QueryHeads | What::KeyHeads => it.turned(&it.turns()?, cell),
         What::ValueHeads => it.value_head(cell),
         What::Scores(head) => it.scores(head.into(), cell),
         What::Weights(head) => it.weights(head),
@@ -113,12 +113,32 @@ pub fn compute(graph: &Graph, inputs: &impl Inputs, place: Place, cell: usize) -
 pub fn whole(graph: &Graph, inputs: &impl Inputs, place: Place) -> Option<Vec<u8>> {
     let (count, size) = graph.cells(place);
     let mut out = Vec::with_capacity(graph.size(place));
+    if matches!(place.what, What::QueryHeads | What::KeyHeads) {
+        let it = Step { graph, inputs, place };
+        let turns = it.turns()?;
+        for head in 0..count {
+            out.extend_from_slice(&it.turned(&turns, head)?);
+        }
+        return Some(out);
+    }
     for cell in 0..count {
         let own = Own { inputs, place, size, result: &out };
         let bytes = compute(graph, &own, place, cell)?;
         out.extend_from_slice(&bytes);
     }
     Some(out)
+}
+
+/// The whole result of a product whose sums are known.
+#[must_use]
+pub fn product_of(
+    graph: &Graph,
+    inputs: &impl Inputs,
+    place: Place,
+    sums: &[i64],
+) -> Option<Vec<u8>> {
+    let result = Step { graph, inputs, place }.values(0..sums.len(), sums)?;
+    (result.len() == graph.size(place)).then_some(result)
 }
 
 /// One cell of a result, each but the last of `size` bytes.
@@ -294,20 +314,26 @@ impl<I: Inputs> Step<'_, I> {
         let row = self.row(from, config.width)?;
         let norm = self.vector(kind, layer, config.width, NORM_WEIGHT_MAX)?;
         let mut terms = alloc::vec![0; row.len()];
-        let sum = element::norm_terms(ISA, &row, &norm.elements, &mut terms);
+        let sum = element::norm_terms(isa(), &row, &norm.elements, &mut terms);
         let fraction = config.residual_fraction;
         let rms = root_mean_square(sum, row.len(), fraction, config.epsilon);
         let exponent = fraction as i32 + norm.exponent - 28;
         Some(quantise(&terms, Unit { rms, exponent }).bytes())
     }
 
-    fn product(&self, cell: usize, bias: Option<Kind>) -> Option<Vec<u8>> {
+    fn product(&self, cell: usize) -> Option<Vec<u8>> {
+        let (matrix, from) = factors(self.graph, self.place)?;
+        let (layout, _) = self.matrix(matrix.0, matrix.1)?;
+        let sums = self.inputs.sums(matrix, &layout, cell, self.inputs.step(from)?)?;
+        self.values(cell * GROUP..layout.rows.min((cell + 1) * GROUP), &sums)
+    }
+
+    /// The fixed-point values of rows of a product, their biases added.
+    fn values(&self, rows: Range<usize>, sums: &[i64]) -> Option<Vec<u8>> {
         let config = &self.graph.config;
         let ((kind, layer), from) = factors(self.graph, self.place)?;
         let (layout, exponent) = self.matrix(kind, layer)?;
-        let input = self.inputs.step(from)?;
-        let scale = Quantised::read_scale(input, layout.columns)?;
-        let sums = self.inputs.sums((kind, layer), &layout, cell, input)?;
+        let scale = Quantised::read_scale(self.inputs.step(from)?, layout.columns)?;
         let fraction = match self.place.what {
             What::AttentionOutput | What::Down if config.family.has_post_norms() => {
                 POST_NORM_FRACTION
@@ -320,21 +346,42 @@ impl<I: Inputs> Step<'_, I> {
             - i64::from(product_shift + fraction + 31);
         let (mantissa, shift) = (scale.mantissa, shift.clamp(1, 62) as u32);
         let epilogue = Epilogue { product_shift, mantissa, shift };
-        let rows = cell * GROUP..layout.rows.min((cell + 1) * GROUP);
         let scales = self.row_scales(kind, layer, rows.clone())?;
-        let values = scales.into_iter().zip(sums).map(|(scale, sum)| epilogue.apply(sum, scale));
+        let values = scales.into_iter().zip(sums).map(|(scale, sum)| epilogue.apply(*sum, scale));
         let mut out: Vec<i32> = values.collect();
+        let bias = match self.place.what {
+            What::Query => Some(Kind::QueryBias),
+            What::Key => Some(Kind::KeyBias),
+            What::Value => Some(Kind::ValueBias),
+            _ => None,
+        };
         if let Some(bias) = bias.filter(|_| config.family.has_biases()) {
             let at = HEAD + 4 * rows.start..HEAD + 4 * rows.end;
             let bias = i32s(self.inputs.section(bias, layer, at)?)?;
-            element::add(ISA, &mut out, &bias);
+            element::add(isa(), &mut out, &bias);
         }
         Some(bytes32(&out))
     }
 
+    /// The cosines and sines by which the position's heads are rotated.
+    fn turns(&self) -> Option<(Vec<i32>, Vec<i32>)> {
+        let windowed = self.graph.config.layer_window(self.place.layer).is_some();
+        let rope = if windowed { Kind::RopeLocal } else { Kind::RopeGlobal };
+        let count = self.graph.config.head_size / 2;
+        let steps = self.inputs.section(rope, 0, 0..HEAD + 8 * count)?;
+        let steps = steps_from_bytes(steps, count).ok()?;
+        let position = self.place.position as u64;
+        let turns = steps.iter().map(|step| cos_sin_q30(step.wrapping_mul(position)));
+        Some(turns.unzip())
+    }
+
     /// Norms, rotates and quantises a query or key head.
-    fn turned(&self, from: What, norm: Kind, cell: usize) -> Option<Vec<u8>> {
+    fn turned(&self, (cos, sin): &(Vec<i32>, Vec<i32>), cell: usize) -> Option<Vec<u8>> {
         let config = &self.graph.config;
+        let (from, norm) = match self.place.what {
+            What::QueryHeads => (What::Query, Kind::QueryNorm),
+            _ => (What::Key, Kind::KeyNorm),
+        };
         let mut head = self.head_of(from, cell)?;
         if config.family.has_head_norms() {
             let norm = self.vector(norm, self.place.layer, config.head_size, NORM_WEIGHT_MAX)?;
@@ -343,17 +390,9 @@ impl<I: Inputs> Step<'_, I> {
                 exponent: norm.exponent,
                 epsilon: config.epsilon,
             };
-            norm_head(ISA, norm, &mut Vec::new(), &mut head);
+            norm_head(isa(), norm, &mut Vec::new(), &mut head);
         }
-        let windowed = config.layer_window(self.place.layer).is_some();
-        let rope = if windowed { Kind::RopeLocal } else { Kind::RopeGlobal };
-        let count = config.head_size / 2;
-        let steps = self.inputs.section(rope, 0, 0..HEAD + 8 * count)?;
-        let steps = steps_from_bytes(steps, count).ok()?;
-        let position = self.place.position as u64;
-        let turns = steps.iter().map(|step| cos_sin_q30(step.wrapping_mul(position)));
-        let (cos, sin): (Vec<i32>, Vec<i32>) = turns.unzip();
-        element::rotate(ISA, &mut head, &cos, &sin);
+        element::rotate(isa(), &mut head, cos, sin);
         Some(quantised_head(&head, KEY_MAX, 11))
     }
 
@@ -413,7 +452,8 @@ impl<I: Inputs> Step<'_, I> {
         let exponent = scale.exponent.clamp(1, 62) as u32;
         let row = SoftmaxRow { from: 0, to: seen, mantissa: scale.mantissa, exponent };
         let mut weights = alloc::vec![0i16; seen];
-        let (total, length) = element::softmax(ISA, row, &mut scores, &keys, &values, &mut weights);
+        let (total, length) =
+            element::softmax(isa(), row, &mut scores, &keys, &values, &mut weights);
         let mut out = bytes16(&weights);
         out.extend_from_slice(&total.to_le_bytes());
         out.extend_from_slice(&length.to_le_bytes());
@@ -461,7 +501,7 @@ impl<I: Inputs> Step<'_, I> {
             return None;
         }
         let mut out = alloc::vec![0; size];
-        element::finish_head(ISA, &sums, total, length, &mut out);
+        element::finish_head(isa(), &sums, total, length, &mut out);
         Some(bytes32(&out))
     }
 
@@ -481,7 +521,7 @@ impl<I: Inputs> Step<'_, I> {
         let gate = self.row(self.at(What::Gate), config.hidden)?;
         let up = self.row(self.at(What::Up), config.hidden)?;
         let mut terms = alloc::vec![0; gate.len()];
-        element::gated(ISA, config.activation, &gate, &up, &mut terms);
+        element::gated(isa(), config.activation, &gate, &up, &mut terms);
         let unit = Unit { rms: 1, exponent: 2 * FRACTION as i32 };
         Some(quantise(&terms, unit).bytes())
     }
@@ -494,12 +534,12 @@ impl<I: Inputs> Step<'_, I> {
         if config.family.has_post_norms() {
             let norm = self.vector(norm, self.place.layer, config.width, NORM_WEIGHT_MAX)?;
             let mut terms = alloc::vec![0; row.len()];
-            let sum = element::norm_terms(ISA, &output, &norm.elements, &mut terms);
+            let sum = element::norm_terms(isa(), &output, &norm.elements, &mut terms);
             let rms = root_mean_square(sum, row.len(), POST_NORM_FRACTION, config.epsilon);
             let exponent = norm.exponent + (POST_NORM_FRACTION - config.residual_fraction) as i32;
-            element::rescale(ISA, &terms, inverse(rms), exponent, &mut output);
+            element::rescale(isa(), &terms, inverse(rms), exponent, &mut output);
         }
-        element::add(ISA, &mut row, &output);
+        element::add(isa(), &mut row, &output);
         Some(bytes32(&row))
     }
 
@@ -576,21 +616,26 @@ pub fn matrix_head(graph: &Graph, kind: Kind, head: &[u8]) -> Option<(Layout, i3
     is_sound.then_some((Layout { rows, columns, bits }, exponent))
 }
 
+/// Every instruction set gives the same integers.
+fn isa() -> Isa {
+    Isa::best()
+}
+
 fn quantise(terms: &[i64], unit: Unit) -> Quantised {
     let mut x = alloc::vec![0; terms.len()];
-    let (largest, shift) = element::quantise(ISA, terms, &mut x);
+    let (largest, shift) = element::quantise(isa(), terms, &mut x);
     Quantised { x, scale: row_scale(largest, shift, unit) }
 }
 
 fn quantised_head(head: &[i32], limit: i32, bits: u32) -> Vec<u8> {
     let mut out = alloc::vec![0; head.len()];
-    let largest = element::quantise_head(ISA, head, limit, bits, &mut out);
+    let largest = element::quantise_head(isa(), head, limit, bits, &mut out);
     let mut bytes = bytes16(&out);
     bytes.extend_from_slice(&largest.to_le_bytes());
     bytes
 }
 
-fn read_head(bytes: &[u8], size: usize) -> Option<(Vec<i16>, i32)> {
+pub(crate) fn read_head(bytes: &[u8], size: usize) -> Option<(Vec<i16>, i32)> {
     let (head, scale) = bytes.split_at_checked(2 * size)?;
     let [scale] = i32s(scale)?[..] else { return None };
     Some((i16s(head)?, scale))
@@ -602,11 +647,17 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 fn bytes16(values: &[i16]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    let mut out = alloc::vec![0; 2 * values.len()];
+    let pairs = out.as_chunks_mut().0.iter_mut().zip(values);
+    pairs.for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+    out
 }
 
-fn bytes32(values: &[i32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+pub(crate) fn bytes32(values: &[i32]) -> Vec<u8> {
+    let mut out = alloc::vec![0; 4 * values.len()];
+    let pairs = out.as_chunks_mut().0.iter_mut().zip(values);
+    pairs.for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+    out
 }
 
 fn i16s(bytes: &[u8]) -> Option<Vec<i16>> {
@@ -614,7 +665,7 @@ fn i16s(bytes: &[u8]) -> Option<Vec<i16>> {
     rest.is_empty().then(|| values.iter().map(|bytes| i16::from_le_bytes(*bytes)).collect())
 }
 
-fn i32s(bytes: &[u8]) -> Option<Vec<i32>> {
+pub(crate) fn i32s(bytes: &[u8]) -> Option<Vec<i32>> {
     let (values, rest) = bytes.as_chunks::<4>();
     rest.is_empty().then(|| values.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect())
 }

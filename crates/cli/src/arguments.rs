@@ -2,6 +2,7 @@
 //!
 //! Not here: what the commands do.
 
+mod audit;
 mod ledger;
 mod money;
 mod peers;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use audit::{AuditCommand, KeyArguments, LightArguments, OpenArguments};
 pub(crate) use ledger::{
     DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, LoadArguments,
     MemberCommand, NodeCommand, NodeFlag, ProposeArguments, RegisterArguments, RegistryCommand,
@@ -119,6 +121,9 @@ pub(crate) enum Command {
     Bench(BenchArguments),
     /// Check the receipt of an answer, without a network
     Verify(VerifyArguments),
+    /// Check drawn positions of an answer without its model
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Hash every bit of a run, to compare machines
     Hash(HashArguments),
 }

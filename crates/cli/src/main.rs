@@ -10,6 +10,7 @@ mod say;
 
 mod arguments;
 mod ask;
+mod audit;
 mod bench;
 mod chat;
 mod client;
@@ -116,6 +117,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Doctor => doctor::run(&context),
         Command::Bench(bench) => bench::run(&context, &bench),
         Command::Verify(it) => verify::run(&context, &it),
+        Command::Audit(command) => audit::run(&context, &command),
         Command::Hash(hash) => hash::run(&context, &hash),
     }
 }

@@ -27,16 +27,8 @@ use crate::outcome::{Outcome, Problem};
 /// Checks a receipt. Only if all that could be checked is right is this `Done`.
 pub(crate) fn run(context: &Context, it: &VerifyArguments) -> anyhow::Result<Outcome> {
     let worker = it.worker.as_deref().map(node_key).transpose()?;
-    let signed = SignedReceipt::decode(&read(&it.receipt, SIZE)?);
-    let signed = signed.map_err(|error| no_such(&it.receipt, "receipt", &error))?;
-    let payload = match &it.payload {
-        Some(path) => {
-            let bytes = read(path, PAYLOAD_SIZE_MAX)?;
-            let read = decode::<Payload>(&bytes);
-            Some(read.map_err(|error| no_such(path, "payload", &error))?)
-        }
-        None => None,
-    };
+    let signed = receipt(&it.receipt)?;
+    let payload = it.payload.as_deref().map(payload_of).transpose()?;
     let model = model(context, &signed.receipt)?;
     let cid = signed.receipt.terms.model;
     let identity = model.as_ref().map(|model| Identity::of(cid, model));
@@ -63,8 +55,20 @@ pub(crate) fn run(context: &Context, it: &VerifyArguments) -> anyhow::Result<Out
     Ok(if found.is_ok() { Outcome::Done } else { Outcome::Refused })
 }
 
+/// The receipt in a file.
+pub(crate) fn receipt(path: &Path) -> anyhow::Result<SignedReceipt> {
+    let signed = SignedReceipt::decode(&read(path, SIZE)?);
+    Ok(signed.map_err(|error| no_such(path, "receipt", &error))?)
+}
+
+/// The payload in a file.
+pub(crate) fn payload_of(path: &Path) -> anyhow::Result<Payload> {
+    let payload = decode::<Payload>(&read(path, PAYLOAD_SIZE_MAX)?);
+    Ok(payload.map_err(|error| no_such(path, "payload", &error))?)
+}
+
 /// The bytes of a file that has at most so many.
-fn read(path: &Path, size_max: usize) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, size_max: usize) -> anyhow::Result<Vec<u8>> {
     let name = || path.display().to_string();
     let file = File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
@@ -81,12 +85,12 @@ fn read(path: &Path, size_max: usize) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn no_such(path: &Path, what: &str, error: &dyn std::fmt::Display) -> Problem {
+pub(crate) fn no_such(path: &Path, what: &str, error: &dyn std::fmt::Display) -> Problem {
     Problem::Refused(format!("{} is no {what}: {error}", path.display()))
 }
 
 /// The model that the receipt names, if it is here.
-fn model(context: &Context, receipt: &Receipt) -> anyhow::Result<Option<Arc<Model>>> {
+pub(crate) fn model(context: &Context, receipt: &Receipt) -> anyhow::Result<Option<Arc<Model>>> {
     let cid = receipt.terms.model.to_string();
     let is_it = |record: &node::models::ModelRecord| record.artifact == cid;
     let Some(record) = context.models.list()?.into_iter().find(is_it) else { return Ok(None) };
@@ -94,7 +98,7 @@ fn model(context: &Context, receipt: &Receipt) -> anyhow::Result<Option<Arc<Mode
 }
 
 /// Computes the answer again; or says why it is no run of this model.
-fn compute(
+pub(crate) fn compute(
     context: &Context,
     model: &Arc<Model>,
     payload: &Payload,

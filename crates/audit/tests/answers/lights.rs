@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use audit::commitment::prompt_hash;
+use audit::light::bytes::{NamedKey, Opened, Unreadable};
 use audit::light::{Committed, Found, Key, Opening, SUM_MAX, check};
 use audit::replay::Run;
 use audit::trace::Memory;
@@ -11,12 +12,15 @@ use engine::artifact::config::Family;
 use engine::kernels::Isa;
 use expect_test::expect_file;
 use merkle::Digest;
+use sha2::{Digest as _, Sha256};
 
 use crate::support::Random;
 use crate::{FAMILIES, alone, model, options, request, tokens};
 
 /// Changes of one sum that a run of the tests makes; `AUDIT_TAMPERS=10000` makes more.
 const TAMPERS: usize = 200;
+/// Honest answers of which a run of the tests checks a position; `AUDIT_HONEST=1000` makes more.
+const HONEST: usize = 12;
 
 #[test]
 fn honest_positions_pass_and_those_of_another_model_do_not() {
@@ -55,10 +59,34 @@ fn honest_positions_pass_and_those_of_another_model_do_not() {
     }
 }
 
-#[test]
 #[expect(clippy::disallowed_methods, reason = "a longer run is asked for by the environment")]
+fn asked(name: &str, count: usize) -> usize {
+    std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(count)
+}
+
+#[test]
+fn no_honest_answer_gives_a_false_alarm() {
+    let models = FAMILIES.map(|family| model(family, 3));
+    let keys = models.each_ref().map(|model| Key::new(model, [9; 32]).unwrap());
+    let mut random = Random(5);
+    for answer in 0..asked("AUDIT_HONEST", HONEST) {
+        let (model, key) = (&models[answer % 4], &keys[answer % 4]);
+        let length = random.within(1, 24) as usize;
+        let request = request(tokens(length, answer as u64), answer as i64, 3);
+        let (output, leaves) = alone(model, &request, options(Isa::best(), 1));
+        let (prompt, sampling) = (&request.prompt, &request.sampling);
+        let run = Run { prompt, output: &output, said: 0, sampling };
+        let (hash, index) = (prompt_hash(prompt), random.within(0, 2) as u32);
+        let (root, place) = (leaves.root(&hash), leaves.open(index).unwrap());
+        let position = length - 1 + index as usize;
+        let opening = Opening::of(model, &run, position).unwrap();
+        let committed = Committed { prompt: &hash, root: &root, opening: &place };
+        assert_eq!(check(key, &opening, &run, Some(committed)), Ok(()), "answer {answer}");
+    }
+}
+
+#[test]
 fn every_change_of_a_single_sum_is_caught() {
-    let tampers = std::env::var("AUDIT_TAMPERS").ok().and_then(|it| it.parse().ok());
     let model = model(Family::Llama, 3);
     let request = request(tokens(24, 6), 4, 2);
     let (output, _) = alone(&model, &request, options(Isa::best(), 1));
@@ -67,7 +95,7 @@ fn every_change_of_a_single_sum_is_caught() {
     let key = Key::new(&model, [9; 32]).unwrap();
     let mut opening = Opening::of(&model, &run, 24).unwrap();
     let mut random = Random(1);
-    for tamper in 0..tampers.unwrap_or(TAMPERS) {
+    for tamper in 0..asked("AUDIT_TAMPERS", TAMPERS) {
         let product = random.next() as usize % opening.sums.len();
         let row = random.next() as usize % opening.sums[product].len();
         let change = match random.within(0, 3) {
@@ -144,4 +172,55 @@ fn roots_traces_keys_and_openings_are_those_that_are_written_down() {
         writeln!(lines, "{name} opening {}", hex(opening.digest())).unwrap();
     }
     expect_file!["../../../../fixtures/audits/roots.txt"].assert_eq(&lines);
+}
+
+#[test]
+fn bytes_of_keys_and_openings_are_those_that_are_written_down_and_no_others_are_read() {
+    let mut lines = String::new();
+    for family in FAMILIES {
+        let model = model(family, 3);
+        let request = request(tokens(24, 6), 4, 3);
+        let (output, leaves) = alone(&model, &request, options(Isa::best(), 1));
+        let (prompt, sampling) = (&request.prompt, &request.sampling);
+        let run = Run { prompt, output: &output, said: 0, sampling };
+        let hash = prompt_hash(prompt);
+        let named = NamedKey { artifact: [3; 36], key: Key::new(&model, [9; 32]).unwrap() };
+        let key = named.encode();
+        let place = leaves.open(2);
+        let (receipt, root) = ([5; 32], leaves.root(&hash));
+        let opening = Opening::of(&model, &run, 25).unwrap();
+        let opened = Opened { receipt, root, place, opening }.encode();
+        for (what, bytes) in [("key", &key), ("opening", &opened)] {
+            let sha256 = HEXLOWER.encode(&Sha256::digest(bytes));
+            writeln!(lines, "{} {what} {} {sha256}", family.name(), bytes.len()).unwrap();
+        }
+        // What was read from the bytes checks like what was made.
+        let read = NamedKey::decode(&key).unwrap();
+        assert_eq!((read.encode(), read.key.digest()), (key.clone(), named.key.digest()));
+        let it = Opened::decode(&opened).unwrap();
+        assert_eq!(it.encode(), opened);
+        let opening = it.place.as_ref().unwrap();
+        let committed = Committed { prompt: &hash, root: &it.root, opening };
+        assert_eq!(check(&read.key, &it.opening, &run, Some(committed)), Ok(()));
+        refuses_cuts(&key, |bytes| NamedKey::decode(bytes).map(|it| it.encode()));
+        refuses_cuts(&opened, |bytes| Opened::decode(bytes).map(|it| it.encode()));
+    }
+    expect_file!["../../../../fixtures/audits/light.txt"].assert_eq(&lines);
+}
+
+/// Whatever is read has these bytes; what is cut, longer or of other form is not read.
+fn refuses_cuts(bytes: &[u8], again: impl Fn(&[u8]) -> Result<Vec<u8>, Unreadable>) {
+    let mut random = Random(8);
+    for at in 0..60 {
+        let end = if at < 30 { at } else { random.next() as usize % bytes.len() };
+        assert!(again(&bytes[..end]).is_err(), "{end} bytes");
+        let mut changed = bytes.to_vec();
+        // Half of the changes are among the lengths at the beginning.
+        let end = if at % 2 == 0 { end } else { random.next() as usize % bytes.len().min(400) };
+        changed[end] ^= 1 << random.within(0, 7);
+        if let Ok(found) = again(&changed) {
+            assert_eq!(found, changed, "byte {end}");
+        }
+    }
+    assert_eq!(again(&[bytes, &[0]].concat()), Err(Unreadable::Trailing { left: 1 }));
 }

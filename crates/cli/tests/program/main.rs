@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+#[cfg(unix)]
+mod audit;
 mod codes;
 #[cfg(unix)]
 mod copies;
