@@ -51,13 +51,8 @@ record! {
 }
 
 impl Stake {
-    const NONE: Stake = Stake {
-        held: Amount::ZERO,
-        bonded: Amount::ZERO,
-        leaving: None,
-        jailed: None,
-        batches: 0,
-    };
+    const NONE: Stake =
+        Stake { held: Amount::ZERO, bonded: Amount::ZERO, leaving: None, jailed: None, batches: 0 };
 
     /// What stays at stake.
     #[must_use]

@@ -180,7 +180,10 @@ pub(crate) fn pay_for_use(
         return Err(Refusal::ToItself);
     }
     let PayForUse { work, worker, amount } = *it;
-    pay_out(state, &Use { from: payer, payer, worker, work, amount, audits: Amount::ZERO, gateway: None })
+    pay_out(
+        state,
+        &Use { from: payer, payer, worker, work, amount, audits: Amount::ZERO, gateway: None },
+    )
 }
 
 /// A payment for the use of a work.

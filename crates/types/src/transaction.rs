@@ -583,8 +583,8 @@ choice! {
 }
 
 shown_record! {
-    /// What a payer hands to a worker, outside the ledger, for answers of which there are receipts. Only
-    /// a batch of these redeems it, which can be audited.
+    /// What a payer hands to a worker, outside the ledger, for answers of which there are receipts; only
+    /// a batch of these redeems it.
     WorkVoucher {
         /// Whose credits.
         payer: Address,

@@ -110,7 +110,9 @@ fn audits() -> Vec<Action> {
     let (lack, finding) = (Lack::Timeout, Finding::NoMatch);
     vec![
         Action::Stake(Stake { amount: amount(5) }),
+        Action::Unstake(Unstake { amount: amount(5) }),
         Action::Enlist(Enlist {}),
+        Action::Resign(Resign {}),
         Action::RedeemBatch(RedeemBatch {
             channel: 1,
             cumulative: amount(5),
