@@ -330,6 +330,7 @@ pub(crate) fn punish_matches(state: &mut State, audit: &Audit, payer: Address) {
     let part = state.parameter_amount(Parameter::AuditorStake);
     for auditor in audit.found(Finding::Match).map(|seat| seat.auditor) {
         standing::clear(state, auditor);
+        stakes::jail(state, auditor);
         stakes::slash(state, auditor, part, Some(payer), None);
     }
 }

@@ -69,6 +69,8 @@ pub(crate) fn redeem(state: &mut State, worker: Address, it: &RedeemBatch) -> Re
     if !(1..=BATCH_RECEIPTS_MAX).contains(&it.count) {
         return Err(Refusal::ReceiptsCount);
     }
+    // Its steps are those that a dispute computes, and its makers are paid.
+    state.work(&it.work).ok_or(Refusal::WorkUnknown)?;
     let mut channel = channels::get(state, it.channel)?;
     let amount = channels::gained(&channel, worker, it.cumulative)?;
     let (payer, payee) = (channel.payer, channel.payee);

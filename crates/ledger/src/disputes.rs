@@ -274,6 +274,7 @@ fn finish(state: &mut State, key: Key, audit: &Audit, verdict: Verdict) {
         let wronged = if is_worker_wrong { batch.payer } else { batch.worker };
         standing::clear(state, challenger);
         stakes::slash(state, challenger, dispute.bond, Some(wronged), None);
+        stakes::jail(state, challenger);
     }
     if is_worker_wrong {
         // A worker that was silent has lost, but nothing is proved of its root.

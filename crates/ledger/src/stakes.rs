@@ -111,7 +111,11 @@ pub(crate) fn get(state: &State, account: &Address) -> Stake {
 }
 
 /// An account that has nothing at stake and nothing open is forgotten.
-pub(crate) fn put(state: &mut State, account: Address, stake: Stake) {
+pub(crate) fn put(state: &mut State, account: Address, mut stake: Stake) {
+    stake.jailed = stake.jailed.filter(|until| *until >= state.now());
+    if let Some(leaving) = &mut stake.leaving {
+        leaving.amount = leaving.amount.min(stake.held);
+    }
     state.say(Event::Stake { account, held: stake.held, bonded: stake.bonded });
     if stake == Stake::NONE {
         state.stakes.remove(&account);
@@ -126,15 +130,18 @@ pub(crate) fn held(state: &State, account: &Address) -> Amount {
 
 pub(crate) fn bind(state: &mut State, account: Address, amount: Amount) -> Result<(), Refusal> {
     let mut stake = get(state, &account);
-    if stake.jailed.is_some_and(|until| state.now() <= until) {
-        return Err(Refusal::WorkerJailed);
-    }
+    outside_jail(state, &account)?;
     if amount > stake.free() {
         return Err(Refusal::StakeTooSmall);
     }
     stake.bonded = stake.bonded.checked_add(amount).ok_or(Refusal::BalanceTooLarge)?;
     put(state, account, stake);
     Ok(())
+}
+
+pub(crate) fn outside_jail(state: &State, account: &Address) -> Result<(), Refusal> {
+    let is_jailed = get(state, account).jailed.is_some_and(|until| state.now() <= until);
+    if is_jailed { Err(Refusal::WorkerJailed) } else { Ok(()) }
 }
 
 pub(crate) fn free(state: &mut State, account: Address, amount: Amount) {

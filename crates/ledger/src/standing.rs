@@ -21,6 +21,7 @@ pub const STANDING_MAX: u32 = 1_000;
 pub const STANDING_FIRST: u32 = 8;
 
 pub(crate) fn enlist(state: &mut State, account: Address) -> Result<(), Refusal> {
+    stakes::outside_jail(state, &account)?;
     if !has_stake(state, &account) {
         return Err(Refusal::StakeTooSmall);
     }

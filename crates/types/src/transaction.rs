@@ -326,7 +326,7 @@ shown_record! {
 }
 
 shown_record! {
-    /// Take back of the stake what is not bound. It stays at stake for the voted time.
+    /// Take back of the stake what is not bound; it stays at stake for the voted time.
     Unstake {
         /// How much.
         amount: Amount,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use ledger::accounts::{HELD, STAKES};
+use ledger::accounts::{AUDIT_FUND, HELD, STAKES, TREASURY};
 use ledger::batches::BATCH_RECEIPTS_MAX;
 use ledger::check::check;
+use ledger::event::Event;
 use ledger::refusal::Refusal;
 use ledger::state::State;
 use types::amount::{Amount, Blocks};
-use types::id::Hash;
+use types::id::{Address, Hash};
 use types::measure::{Measure, Parameter};
 use types::transaction::*;
 
@@ -59,6 +60,7 @@ fn world() -> World {
     let quick = [(Parameter::AuditRate, 0), (Parameter::StakeBlocks, 5)];
     let measures: Vec<Measure> = quick.map(|(parameter, value)| set(parameter, value)).to_vec();
     world.pass(&NAMES, measures);
+    world.act("hadi", register("model", &[("hadi", 1)], &[]));
     world.act(WORKER, stake("30"));
     world.act(PAYER, open(WORKER, credits("10")));
     world
@@ -67,16 +69,30 @@ fn world() -> World {
 #[test]
 fn a_batch_pays_its_parts_once_its_time_has_come() {
     let mut world = world();
-    let before = NAMES.map(|name| world.balance(name));
     let redeem = batch(&world, (PAYER, WORKER), (PAYER, 1, credits("4")), 3);
     world.act(WORKER, redeem);
     assert_eq!(world.state.account(&HELD).balance, 4_000_000);
     assert_eq!(world.state.stake(&address(WORKER)).unwrap().bonded, credits("8"));
-    world.blocks(40);
+    let mut paid: Vec<(Address, Amount)> = world
+        .blocks(40)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Moved { from, to, amount } if from == HELD => Some((to, amount)),
+            _ => None,
+        })
+        .collect();
+    let mut wanted = vec![
+        (TREASURY, credits("0.2")),
+        (AUDIT_FUND, credits("0.2")),
+        (address(WORKER), credits("3.12")),
+        (address(GATEWAY), credits("0.08")),
+        // Who made the model.
+        (address("hadi"), credits("0.4")),
+    ];
+    paid.sort();
+    wanted.sort();
+    assert_eq!(paid, wanted);
     assert_eq!(world.state.account(&HELD).balance, 0);
-    let got = |at: usize| world.balance(NAMES[at]) - before[at];
-    // Of a model that nobody has registered, the makers' part is the worker's.
-    assert_eq!((got(1), got(4)), (3_520_000, 80_000));
     assert_eq!(world.state.stake(&address(WORKER)).unwrap().bonded, Amount::ZERO);
 }
 
@@ -228,6 +244,12 @@ pub(crate) fn refusals(seen: &mut BTreeSet<Refusal>) {
     no(&mut world, WORKER, Action::Resign(Resign {}), Refusal::NotEnlisted);
     world.act(WORKER, Action::Enlist(Enlist {}));
     world.act(WORKER, Action::Resign(Resign {}));
+    let Action::RedeemBatch(it) = batch(&world, (PAYER, WORKER), (PAYER, 1, credits("4")), 1)
+    else {
+        unreachable!()
+    };
+    let it = Action::RedeemBatch(RedeemBatch { work: cid("nothing"), ..it });
+    no(&mut world, WORKER, it, Refusal::WorkUnknown);
     for count in [0, BATCH_RECEIPTS_MAX + 1] {
         let it = batch(&world, (PAYER, WORKER), (PAYER, 1, credits("4")), count);
         no(&mut world, WORKER, it, Refusal::ReceiptsCount);
@@ -236,6 +258,5 @@ pub(crate) fn refusals(seen: &mut BTreeSet<Refusal>) {
     no(&mut world, WORKER, unstake("1"), Refusal::StakeLeaving);
     let mut story = crate::disputes::convicted();
     story.act(WORKER, stake("20"));
-    let it = batch(&story.world, (PAYER, WORKER), (PAYER, 1, credits("5")), 1);
-    no(&mut story.world, WORKER, it, Refusal::WorkerJailed);
+    no(&mut story.world, WORKER, Action::Enlist(Enlist {}), Refusal::WorkerJailed);
 }
