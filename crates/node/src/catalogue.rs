@@ -227,7 +227,7 @@ impl Entry {
             return Err(CatalogueRefusal::Size { model: self.name.clone(), size });
         }
         // A source is fetched as one file or as several, from whoever has those.
-        if source.mirrors.is_empty() != !source.files.is_empty() {
+        if source.mirrors.is_empty() == source.files.is_empty() {
             return Err(CatalogueRefusal::NoMirror { model: self.name.clone() });
         }
         source.mirrors.iter().try_for_each(|mirror| self.check_mirror(mirror))

@@ -87,9 +87,12 @@ fn refuse_unsupported(config: &Value) -> Result<(), ImportError> {
     for (key, known) in SETTINGS {
         match config.get(key) {
             None | Some(Value::Null) => {}
-            Some(Value::String(value)) if value == known => {}
-            Some(value) if value.to_string() == known => {}
-            Some(value) => return Err(unsupported(&format!("the setting {key} {value}"))),
+            Some(value) => {
+                let said = value.as_str().map_or_else(|| value.to_string(), Into::into);
+                if said != known {
+                    return Err(unsupported(&format!("the setting {key} {value}")));
+                }
+            }
         }
     }
     Ok(())
