@@ -113,16 +113,17 @@ fn balances(state: &State) -> Result<(), Broken> {
     if sum == 0 { Ok(()) } else { Err(Broken::Sum(sum)) }
 }
 
+fn total(amounts: impl Iterator<Item = Amount>) -> i128 {
+    amounts.fold(0, |sum, amount| sum.saturating_add(i128::from(amount.millionths())))
+}
+
 fn pools(state: &State) -> Result<(), Broken> {
-    let total = |amounts: &mut dyn Iterator<Item = Amount>| {
-        amounts.fold(0_i128, |sum, amount| sum.saturating_add(i128::from(amount.millionths())))
-    };
-    let capital = total(&mut state.members.iter().map(|(_, member)| member.capital));
+    let capital = total(state.members.iter().map(|(_, member)| member.capital));
     let balance = state.account(&CAPITAL).balance;
     if balance != capital {
         return Err(Broken::Capital(balance, capital));
     }
-    let held = total(&mut state.channels.iter().map(|(_, channel)| channel.held()));
+    let held = total(state.channels.iter().map(|(_, channel)| channel.held()));
     let balance = state.account(&ESCROW).balance;
     if balance != held {
         return Err(Broken::Escrow(balance, held));
@@ -147,15 +148,12 @@ fn pools(state: &State) -> Result<(), Broken> {
 }
 
 fn stakes(state: &State) -> Result<(), Broken> {
-    let total = |amounts: &mut dyn Iterator<Item = Amount>| {
-        amounts.fold(0_i128, |sum, amount| sum.saturating_add(i128::from(amount.millionths())))
-    };
-    let staked = total(&mut state.stakes.iter().map(|(_, stake)| stake.held));
+    let staked = total(state.stakes.iter().map(|(_, stake)| stake.held));
     let balance = state.account(&STAKES).balance;
     if balance != staked {
         return Err(Broken::Stakes(balance, staked));
     }
-    let held = total(&mut state.batches.iter().map(|(_, batch)| batch.amount));
+    let held = total(state.batches.iter().map(|(_, batch)| batch.amount));
     let balance = state.account(&HELD).balance;
     if balance != held {
         return Err(Broken::Held(balance, held));

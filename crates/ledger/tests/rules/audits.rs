@@ -80,14 +80,7 @@ fn a_batch_is_not_settled_while_it_is_audited() {
 fn a_settled_batch_pays_audits_treasury_makers_and_worker_exactly_what_it_holds() {
     let mut story = Story::new(vec![honest(0)]);
     story.stage_over();
-    let events = story.world.blocks(30);
-    let mut paid: Vec<_> = events
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Moved { from, to, amount } if from == HELD => Some((to, amount)),
-            _ => None,
-        })
-        .collect();
+    let paid = moved_from(HELD, story.world.blocks(30));
     let mut wanted = vec![
         (AUDIT_FUND, credits("0.4")),
         (TREASURY, credits("0.2")),
@@ -96,7 +89,6 @@ fn a_settled_batch_pays_audits_treasury_makers_and_worker_exactly_what_it_holds(
         (address(GATEWAY), credits("0.48")),
         (address(WORKER), credits("2.92")),
     ];
-    paid.sort();
     wanted.sort();
     assert_eq!(paid, wanted);
     assert_eq!(story.world.state.account(&HELD).balance, 0);

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use ledger::accounts::{AUDIT_FUND, HELD, STAKES, TREASURY};
 use ledger::batches::BATCH_RECEIPTS_MAX;
 use ledger::check::check;
-use ledger::event::Event;
 use ledger::refusal::Refusal;
 use ledger::state::State;
 use types::amount::{Amount, Blocks};
-use types::id::{Address, Hash};
+use types::id::Hash;
 use types::measure::{Measure, Parameter};
 use types::transaction::*;
 
@@ -73,14 +72,7 @@ fn a_batch_pays_its_parts_once_its_time_has_come() {
     world.act(WORKER, redeem);
     assert_eq!(world.state.account(&HELD).balance, 4_000_000);
     assert_eq!(world.state.stake(&address(WORKER)).unwrap().bonded, credits("8"));
-    let mut paid: Vec<(Address, Amount)> = world
-        .blocks(40)
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Moved { from, to, amount } if from == HELD => Some((to, amount)),
-            _ => None,
-        })
-        .collect();
+    let paid = moved_from(HELD, world.blocks(40));
     let mut wanted = vec![
         (TREASURY, credits("0.2")),
         (AUDIT_FUND, credits("0.2")),
@@ -89,7 +81,6 @@ fn a_batch_pays_its_parts_once_its_time_has_come() {
         // Who made the model.
         (address("hadi"), credits("0.4")),
     ];
-    paid.sort();
     wanted.sort();
     assert_eq!(paid, wanted);
     assert_eq!(world.state.account(&HELD).balance, 0);

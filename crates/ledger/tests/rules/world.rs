@@ -192,6 +192,17 @@ impl World {
     }
 }
 
+/// What an account paid, and to whom, in order of the receivers.
+pub(crate) fn moved_from(account: Address, events: Vec<Event>) -> Vec<(Address, Amount)> {
+    let paid = events.into_iter().filter_map(|event| match event {
+        Event::Moved { from, to, amount } if from == account => Some((to, amount)),
+        _ => None,
+    });
+    let mut paid: Vec<(Address, Amount)> = paid.collect();
+    paid.sort();
+    paid
+}
+
 /// The key of a node with a number.
 pub(crate) fn node_secret(number: u64) -> NodeSecret {
     NodeSecret::new(keccak256(&number.to_le_bytes()).0)
