@@ -20,7 +20,7 @@ pub(crate) use ledger::{
     ReplayArguments, SendArguments, SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
 };
 pub(crate) use money::{
-    ChannelCommand, CreditsCommand, EarnArguments, EarnCommand, SessionCommand,
+    ChannelCommand, CreditsCommand, EarnArguments, EarnCommand, SessionCommand, StakeCommand,
 };
 pub(crate) use peers::{InviteArguments, JoinArguments, PeersArguments, PeersCommand};
 pub(crate) use store::{FromFlag, StoreCommand};
@@ -101,6 +101,9 @@ pub(crate) enum Command {
     /// Set credits aside for someone who takes them against vouchers
     #[command(subcommand)]
     Channel(ChannelCommand),
+    /// What you have at stake, as a worker and as an auditor
+    #[command(subcommand)]
+    Stake(StakeCommand),
     /// Show what this machine has earned, and take what was vouched for
     Earn(EarnArguments),
     /// Show what this machine has paid to others

@@ -9,7 +9,7 @@ use chain::proof::OrderProof;
 use node::ledger::unhex;
 use serde_json::{Value, json};
 use types::codec::decode;
-use types::id::Hash;
+use types::id::{Address, Hash};
 use wallet::wallets::{MAIN, Wallets};
 
 use crate::arguments::{LedgerCommand, NodeFlag};
@@ -38,13 +38,7 @@ pub(crate) fn run(context: &Context, command: &LedgerCommand) -> anyhow::Result<
         }
         LedgerCommand::Order { node, id } => show(context, node, &format!("/ledger/orders/{id}")),
         LedgerCommand::Account { node, address } => {
-            let address = match address {
-                Some(address) => network::address("the account", address)?,
-                None => {
-                    let entry = Wallets::of(context.home.wallets()).entry(MAIN)?;
-                    entry.address.context("the wallet `main` does not say its address")?
-                }
-            };
+            let address = own_or(context, address.as_deref())?;
             show(context, node, &format!("/ledger/accounts/{address}"))
         }
         LedgerCommand::Accounts { node, after } => {
@@ -60,11 +54,31 @@ pub(crate) fn run(context: &Context, command: &LedgerCommand) -> anyhow::Result<
             let what = if *dry_run { "/dry-run" } else { "" };
             show(context, node, &format!("/ledger/proposals/{number}{what}"))
         }
+        LedgerCommand::Batches { node, number: Some(number), .. } => {
+            show(context, node, &format!("/ledger/batches/{number}"))
+        }
+        LedgerCommand::Batches { node, after, .. } => {
+            list_after(context, node, "batches", after.as_deref())
+        }
+        LedgerCommand::Audits { node, after } => {
+            list_after(context, node, "audits", after.as_deref())
+        }
         LedgerCommand::Prove { node, id, to } => prove(context, node, id, to.as_deref()),
         LedgerCommand::Check { proof, header } => check(context, proof, header),
         LedgerCommand::Sync { from, header } => sync::run(context, from, header),
         LedgerCommand::Replay(it) => replay::replay(context, it),
         LedgerCommand::Recount { node, number } => replay::recount(context, node, *number),
+    }
+}
+
+/// An account that was named, or the one of this home's own wallet.
+pub(crate) fn own_or(context: &Context, address: Option<&str>) -> anyhow::Result<Address> {
+    match address {
+        Some(address) => Ok(network::address("the account", address)?),
+        None => {
+            let entry = Wallets::of(context.home.wallets()).entry(MAIN)?;
+            entry.address.context("the wallet `main` does not say its address")
+        }
     }
 }
 
@@ -85,10 +99,10 @@ pub(crate) fn list_after(
     name: &str,
     after: Option<&str>,
 ) -> anyhow::Result<Outcome> {
-    let plain = |c: char| c.is_ascii_alphanumeric();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let after = match after {
         Some(after) if !after.chars().all(plain) => {
-            let what = format!("--after {after:?} is no address and no CID");
+            let what = format!("--after {after:?} names no entry of such a list");
             return Err(Problem::Usage(what).into());
         }
         Some(after) => format!("?after={after}"),

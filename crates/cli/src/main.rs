@@ -108,6 +108,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Status(node) => work::status(&context, &node),
         Command::Session(command) => money::session(&context, &command),
         Command::Channel(command) => money::channel(&context, &command),
+        Command::Stake(command) => money::stake(&context, &command),
         Command::Earn(arguments) => payments::earn(&context, &arguments),
         Command::Spend(node) => payments::spend(&context, &node),
         Command::Credits(command) => money::credits(&context, &command),

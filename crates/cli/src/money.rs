@@ -1,4 +1,4 @@
-//! `mashaa session`, `mashaa channel` and `mashaa credits`: what an account lets others do, sets aside
+//! `mashaa session`, `mashaa channel`, `mashaa stake` and `mashaa credits`: what an account lets others do, sets aside
 //! for others, and, as a cashier, brings into being.
 //!
 //! Not here: signing and sending (`order`).
@@ -9,16 +9,16 @@ use types::bounded::Set;
 use types::id::Address;
 use types::signature::Signature;
 use types::transaction::{
-    Action, CloseChannel, Give, GrantSession, IssueCredits, OpenChannel, RedeemVoucher,
-    RevokeSession, TopUpChannel, Voucher, WithdrawCredits,
+    Action, CloseChannel, Enlist, Give, GrantSession, IssueCredits, NO_NODE, OpenChannel,
+    RedeemVoucher, Resign, RevokeSession, Stake, TopUpChannel, Unstake, Voucher, WithdrawCredits,
 };
 use types::word::{Fund, Scope};
 
-use crate::arguments::{ChannelCommand, CreditsCommand, SessionCommand, SignFlags};
+use crate::arguments::{ChannelCommand, CreditsCommand, SessionCommand, SignFlags, StakeCommand};
 use crate::client::{Client, text};
 use crate::context::Context;
 use crate::ledger;
-use crate::order::{address, amount, network, open, plain, send, usage};
+use crate::order::{address, amount, network, node_key, open, plain, send, usage};
 use crate::outcome::Outcome;
 
 /// `mashaa session`.
@@ -44,17 +44,38 @@ pub(crate) fn session(context: &Context, command: &SessionCommand) -> anyhow::Re
     }
 }
 
+/// `mashaa stake`.
+pub(crate) fn stake(context: &Context, command: &StakeCommand) -> anyhow::Result<Outcome> {
+    match command {
+        StakeCommand::Show { node, address } => {
+            let address = ledger::own_or(context, address.as_deref())?;
+            ledger::show(context, node, &format!("/ledger/stakes/{address}"))
+        }
+        StakeCommand::Add { sign, amount: of } => {
+            let amount = amount(of)?;
+            send(context, sign, |_, _| Ok(Action::Stake(Stake { amount })))
+        }
+        StakeCommand::Take { sign, amount: of } => {
+            let amount = amount(of)?;
+            send(context, sign, |_, _| Ok(Action::Unstake(Unstake { amount })))
+        }
+        StakeCommand::Enlist(sign) => send(context, sign, |_, _| Ok(Action::Enlist(Enlist {}))),
+        StakeCommand::Resign(sign) => send(context, sign, |_, _| Ok(Action::Resign(Resign {}))),
+    }
+}
+
 /// `mashaa channel`.
 pub(crate) fn channel(context: &Context, command: &ChannelCommand) -> anyhow::Result<Outcome> {
     match command {
         ChannelCommand::Show { node, channel } => {
             ledger::show(context, node, &format!("/ledger/channels/{channel}"))
         }
-        ChannelCommand::Open { sign, payee, amount: of, timeout } => {
+        ChannelCommand::Open { sign, payee, amount: of, timeout, work } => {
             let (payee, amount, timeout) =
                 (address(payee)?, amount(of)?, types::amount::Blocks(*timeout));
+            let node = work.as_deref().map_or(Ok(NO_NODE), node_key)?;
             send(context, sign, |_, _| {
-                Ok(Action::OpenChannel(OpenChannel { payee, amount, timeout }))
+                Ok(Action::OpenChannel(OpenChannel { payee, amount, timeout, node }))
             })
         }
         ChannelCommand::TopUp { sign, channel, amount: of } => {

@@ -5,14 +5,17 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use audit::receipt::Trust;
 use node::earn::Earned;
 use node::ledger::unhex;
+use node::orders::Signer;
 use node::pay::{self, Payer};
 use serde_json::Value;
 use types::amount::Amount;
-use types::id::Address;
+use types::id::{Address, Cid, Hash};
 use types::signature::Signature;
-use types::transaction::{Action, RedeemVoucher};
+use types::transaction::{Action, RedeemBatch};
+use wallet::wallet::Wallet;
 use wallet::wallets::Wallets;
 
 use crate::arguments::{EarnArguments, EarnCommand, NodeFlag, SignFlags};
@@ -38,20 +41,8 @@ pub(crate) fn earned(context: &Context) -> anyhow::Result<Option<Arc<Earned>>> {
 
 /// Who pays from this home's node, if someone does.
 pub(crate) fn payer(context: &Context) -> anyhow::Result<Option<Arc<Payer>>> {
-    let name = context.config.text("pay_wallet");
-    if name.is_empty() {
+    let Some((account, wallet)) = unattended(context, "pay_wallet", "pay_account")? else {
         return Ok(None);
-    }
-    let wallets = Wallets::of(context.home.wallets());
-    let Some(passphrase) = wallets.passphrase(name)? else {
-        let wanted = "a wallet that opens without a person: `mashaa wallet new --unattended`";
-        return Err(context.config.wrong("pay_wallet", wanted).into());
-    };
-    let wallet = wallets.open(name, &passphrase)?;
-    let account = match context.config.text("pay_account") {
-        "" => wallet.address(),
-        text => Address::parse(text)
-            .ok_or_else(|| context.config.wrong("pay_account", "an address, or empty"))?,
     };
     let settings = pay::Settings {
         file: context.home.paid(),
@@ -60,9 +51,18 @@ pub(crate) fn payer(context: &Context) -> anyhow::Result<Option<Arc<Payer>>> {
         price_max: setting(context, "pay_price_max")?,
         deposit: setting(context, "pay_deposit")?,
         cap: setting(context, "pay_cap")?,
+        trust: trust(context)?,
     };
     let shown = settings.file.display().to_string();
     Ok(Some(Arc::new(Payer::open(settings).context(shown)?)))
+}
+
+/// How answers that are paid for may be checked.
+fn trust(context: &Context) -> anyhow::Result<Trust> {
+    match Trust::parse(context.config.text("pay_trust")) {
+        Some(trust @ (Trust::Checked | Trust::Private)) => Ok(trust),
+        _ => Err(context.config.wrong("pay_trust", "checked or private").into()),
+    }
 }
 
 fn setting(context: &Context, key: &'static str) -> anyhow::Result<Amount> {
@@ -85,12 +85,31 @@ pub(crate) fn earn(context: &Context, it: &EarnArguments) -> anyhow::Result<Outc
                     text(channel, "vouched")?,
                     channel["redeemed"].as_str().unwrap_or("closed"),
                     text(channel, "pending")?,
-                ))
+                ) + &channel["refused"]
+                    .as_str()
+                    .map_or_else(String::new, |why| format!("; not redeemed: {why}")))
             };
-            show(context, &books, channel)
+            let outcome = show(context, &books, channel)?;
+            batches(context, &books)?;
+            Ok(outcome)
         }
         Some(EarnCommand::Redeem(sign)) => redeem(context, sign),
     }
+}
+
+/// What waits for its audits.
+fn batches(context: &Context, books: &Value) -> anyhow::Result<()> {
+    for it in books["batches"].as_array().into_iter().flatten().filter(|_| !context.json) {
+        println!(
+            "batch {:>8}  {} answers, {} credits, paid at the end of block {} or after {} audits",
+            number(it, "number")?,
+            number(it, "count")?,
+            text(it, "amount")?,
+            number(it, "settles")?,
+            number(it, "open_audits")?,
+        );
+    }
+    Ok(())
 }
 
 /// `mashaa spend`.
@@ -147,31 +166,68 @@ fn day(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// Sends the last voucher of each channel that grants more than was redeemed.
+/// Redeems what each channel's last voucher pays for.
 fn redeem(context: &Context, sign: &SignFlags) -> anyhow::Result<Outcome> {
     let books = Client::of(context, &sign.node).get("/node/earned")?;
     let channels = books["channels"].as_array().into_iter().flatten();
-    let pending = channels.filter(|it| it["pending"] != "0").collect::<Vec<_>>();
+    let pending = channels.filter(|it| !it["redeemable"].is_null()).collect::<Vec<_>>();
     if pending.is_empty() && !context.json {
         println!("nothing is pending");
     }
     for channel in pending {
-        let action = redemption(channel)?;
-        if let outcome @ Outcome::Refused = send(context, sign, |_, _| Ok(action))? {
-            return Ok(outcome);
+        let order = batch(channel)?;
+        let send = send(context, sign, |_, _| Ok(Action::RedeemBatch(order)))?;
+        if send == Outcome::Refused {
+            return Ok(send);
         }
     }
     Ok(Outcome::Done)
 }
 
-/// The order that takes what a channel's last voucher grants: the one place that says which order it is.
-fn redemption(channel: &Value) -> anyhow::Result<Action> {
-    let wrong = || Problem::Refused("the node shows no voucher of this channel".to_owned());
-    let cumulative = Amount::parse(text(channel, "vouched")?).ok_or_else(wrong)?;
-    let signature = unhex(text(channel, "signature")?).and_then(|it| it.try_into().ok());
-    let signature = Signature(signature.ok_or_else(wrong)?);
-    let channel = number(channel, "channel")?;
-    Ok(Action::RedeemVoucher(RedeemVoucher { channel, cumulative, signature }))
+/// The order that redeems a channel's receipts, as the node shows it.
+fn batch(channel: &Value) -> anyhow::Result<RedeemBatch> {
+    let it = &channel["redeemable"];
+    let wrong = || Problem::Refused("the node shows no batch of this channel".to_owned());
+    let signature = unhex(text(it, "signature")?).and_then(|it| it.try_into().ok());
+    Ok(RedeemBatch {
+        channel: number(channel, "channel")?,
+        cumulative: Amount::parse(text(it, "cumulative")?).ok_or_else(wrong)?,
+        signature: Signature(signature.ok_or_else(wrong)?),
+        work: Cid::parse(text(it, "work")?).ok_or_else(wrong)?,
+        gateway: Address::parse(text(it, "gateway")?).ok_or_else(wrong)?,
+        root: Hash::parse(text(it, "root")?).ok_or_else(wrong)?,
+        count: u32::try_from(number(it, "count")?).map_err(|_| wrong())?,
+    })
+}
+
+/// Who signs what this home's node sends by itself, if someone does.
+pub(crate) fn signer(context: &Context) -> anyhow::Result<Option<Signer>> {
+    Ok(unattended(context, "node_wallet", "node_account")?
+        .map(|(account, wallet)| Signer { account, secret: wallet.secret() }))
+}
+
+/// A wallet of the settings that opens without a person, and the account that it acts for.
+fn unattended(
+    context: &Context,
+    wallet: &'static str,
+    account: &'static str,
+) -> anyhow::Result<Option<(Address, Wallet)>> {
+    let name = context.config.text(wallet);
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let wallets = Wallets::of(context.home.wallets());
+    let Some(passphrase) = wallets.passphrase(name)? else {
+        let wanted = "a wallet that opens without a person: `mashaa wallet new --unattended`";
+        return Err(context.config.wrong(wallet, wanted).into());
+    };
+    let opened = wallets.open(name, &passphrase)?;
+    let account = match context.config.text(account) {
+        "" => opened.address(),
+        text => Address::parse(text)
+            .ok_or_else(|| context.config.wrong(account, "an address, or empty"))?,
+    };
+    Ok(Some((account, opened)))
 }
 
 #[cfg(test)]

@@ -72,7 +72,9 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
     let copies = Some(node::copies::Settings::of(&context.config, &context.home)?);
     let (model, ledger, receipts) = (Some(serving), Some(ledger), Some(receipts));
-    let roles = Roles { model, receipts, earned, payer, api_keys, ledger, store, network, copies };
+    let signer = payments::signer(context)?;
+    let roles =
+        Roles { model, receipts, earned, payer, signer, api_keys, ledger, store, network, copies };
     let address = context.config.text("listen");
     service::serve(roles, address, |local, ledger| {
         eprintln!("{}", welcome(&local, &name, open));

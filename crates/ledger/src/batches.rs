@@ -16,7 +16,7 @@ use types::amount::{Amount, Epoch, Height};
 use types::id::{Address, Cid, Hash};
 use types::measure::Parameter;
 use types::record;
-use types::transaction::{RedeemBatch, WorkVoucher};
+use types::transaction::{NO_NODE, RedeemBatch, WorkVoucher};
 
 use crate::accounts::{ESCROW, HELD, TREASURY, outside, post, post_some};
 use crate::channels;
@@ -47,6 +47,8 @@ record! {
         work: Cid,
         /// The channel.
         channel: u64,
+        /// The worker's node, which has signed its receipts.
+        node: Hash,
         /// What it earns.
         amount: Amount,
         /// What of the worker's stake is bound.
@@ -72,6 +74,9 @@ pub(crate) fn redeem(state: &mut State, worker: Address, it: &RedeemBatch) -> Re
     // Its steps are those that a dispute computes, and its makers are paid.
     state.work(&it.work).ok_or(Refusal::WorkUnknown)?;
     let mut channel = channels::get(state, it.channel)?;
+    if channel.node == NO_NODE {
+        return Err(Refusal::NoNode);
+    }
     let amount = channels::gained(&channel, worker, it.cumulative)?;
     let (payer, payee) = (channel.payer, channel.payee);
     let voucher = WorkVoucher { payer, payee, channel: it.channel, cumulative: it.cumulative };
@@ -80,6 +85,7 @@ pub(crate) fn redeem(state: &mut State, worker: Address, it: &RedeemBatch) -> Re
     let first = channel.receipts;
     channel.redeemed = it.cumulative;
     channel.receipts = first.checked_add(u64::from(it.count)).ok_or(Refusal::ReceiptsCount)?;
+    let node = channel.node;
     channels::put(state, it.channel, channel);
     let bond = bind(state, worker, amount)?;
     let number = state.meta().batch_next;
@@ -94,6 +100,7 @@ pub(crate) fn redeem(state: &mut State, worker: Address, it: &RedeemBatch) -> Re
         gateway: it.gateway,
         work: it.work,
         channel: it.channel,
+        node,
         amount,
         bond,
         first,
@@ -186,5 +193,10 @@ impl State {
     #[must_use]
     pub fn batch(&self, number: u64) -> Option<&Batch> {
         self.batches.get(&number)
+    }
+
+    /// The batches that are not settled, by number.
+    pub fn all_batches(&self) -> impl Iterator<Item = (&u64, &Batch)> {
+        self.batches.iter()
     }
 }

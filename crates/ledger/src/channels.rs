@@ -10,7 +10,7 @@
 //! Not here: what is paid for.
 
 use types::amount::{Amount, Blocks, Height};
-use types::id::Address;
+use types::id::{Address, Hash};
 use types::record;
 use types::transaction::{OpenChannel, RedeemVoucher, TopUpChannel, Voucher};
 use types::typed::{Record, signing_hash};
@@ -43,6 +43,8 @@ record! {
         receipts: u64,
         /// Blocks between the payer's wish to close and the return of the rest.
         timeout: Blocks,
+        /// The node whose receipts it pays for; zeros where it pays for none.
+        node: Hash,
         /// The block at whose end the rest goes back, if the payer wants it.
         closes: Option<Height>,
     }
@@ -74,6 +76,7 @@ pub(crate) fn open(state: &mut State, payer: Address, it: &OpenChannel) -> Resul
         redeemed: Amount::ZERO,
         receipts: 0,
         timeout: it.timeout,
+        node: it.node,
         closes: None,
     };
     put(state, number, channel);

@@ -267,6 +267,8 @@ refusals! {
     212 DisputesFull = "too many disputes are open; try again later",
     /// The case has as much as any step reads.
     213 EvidenceFull = "the case has as much evidence as any step reads",
+    /// The channel names no node, whose answers it would pay for.
+    214 NoNode = "the channel names no node whose answers it pays for",
 }
 
 impl From<Unsigned> for Refusal {

@@ -47,12 +47,9 @@ fn scope(action: &Action) -> Option<Scope> {
         | Action::CloseChannel(_) => Some(Scope::Channel),
         Action::Register(_) | Action::Retire(_) => Some(Scope::Publish),
         Action::Propose(_) | Action::Vote(_) => Some(Scope::Vote),
-        Action::Stake(_)
-        | Action::Unstake(_)
-        | Action::Enlist(_)
-        | Action::Resign(_)
-        | Action::RedeemBatch(_) => None,
-        Action::CommitVerdict(_)
+        Action::Stake(_) | Action::Unstake(_) | Action::Enlist(_) | Action::Resign(_) => None,
+        Action::RedeemBatch(_)
+        | Action::CommitVerdict(_)
         | Action::AskPayload(_)
         | Action::OpenPayload(_)
         | Action::OpenReceipt(_)

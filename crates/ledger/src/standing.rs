@@ -69,6 +69,12 @@ pub(crate) fn auditors(state: &State) -> Vec<Auditor> {
 }
 
 impl State {
+    /// Whether an account offers to audit.
+    #[must_use]
+    pub fn is_enlisted(&self, account: &Address) -> bool {
+        self.auditors.get(account).is_some()
+    }
+
     /// The standing of an account.
     #[must_use]
     pub fn standing(&self, account: &Address) -> u32 {

@@ -301,7 +301,8 @@ impl State {
     }
 
     /// A parameter's value as an amount. The ranges of those that are amounts end at the largest.
-    pub(crate) fn parameter_amount(&self, parameter: Parameter) -> Amount {
+    #[must_use]
+    pub fn parameter_amount(&self, parameter: Parameter) -> Amount {
         Amount::new(self.parameter(parameter)).unwrap_or(Amount::ZERO)
     }
 

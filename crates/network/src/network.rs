@@ -280,7 +280,7 @@ impl Network {
             Purpose::Hello => "hello/1",
             Purpose::Revoked => "revoked/1",
             Purpose::Join => "join/1",
-            Purpose::Work => "work/2",
+            Purpose::Work => "work/3",
             Purpose::Ledger => "ledger/1",
             Purpose::Http => "http/1",
             Purpose::Keep => "keep/1",

@@ -85,6 +85,8 @@ types::record! {
         epoch: Epoch,
         /// Used once by the gateway.
         nonce: Hash,
+        /// Whether drawn auditors may read the request and its answer, and compute it again.
+        is_checked: bool,
     }
 }
 

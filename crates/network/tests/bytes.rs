@@ -161,7 +161,8 @@ fn every_message_has_the_bytes_that_are_written_down() {
     check(&mut out, "ask-made", &Ask { seed: SeedSource::Made { client, worker }, ..ask() });
     check(&mut out, "nonce", &Note::Nonce(client));
     let price = Amount::new(250_000).unwrap();
-    let payment = Payment { channel: 21, price, epoch: Epoch(22), nonce: Hash([23; 32]) };
+    let (nonce, is_checked) = (Hash([23; 32]), true);
+    let payment = Payment { channel: 21, price, epoch: Epoch(22), nonce, is_checked };
     check(&mut out, "ask-paid", &Ask { payment: Some(payment), ..ask() });
     check(&mut out, "stop", &Note::Stop);
     check(&mut out, "voucher", &Note::Voucher(price, Signature([24; 65])));

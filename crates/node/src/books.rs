@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use audit::receipt::Receipt;
 use serde_json::{Value, json};
 use types::amount::Amount;
+use types::transaction::RedeemBatch;
 
-use crate::earn::Earned;
+use crate::earn::{Earned, Redeemable};
+use crate::ledger::json::audits as show;
 use crate::ledger::{credits, hex};
 use crate::pay::Opened;
 
@@ -20,11 +22,13 @@ const DAY: u64 = 86_400;
 
 /// Books of a node that neither earns nor pays.
 pub(crate) fn none() -> Value {
-    json!({"channels": [], "by_model": [], "by_day": []})
+    json!({"channels": [], "by_model": [], "by_day": [], "batches": []})
 }
 
-/// What was earned.
-pub(crate) fn earned(earned: &Earned) -> Value {
+/// What was earned, and what keeps some of it from being redeemed.
+pub(crate) fn earned(earned: &Earned, failures: &[(u64, String)]) -> Value {
+    let redeemable: BTreeMap<u64, Redeemable> =
+        earned.redeemable().into_iter().map(|it| (it.order.channel, it)).collect();
     let channels = earned.tallies_now().into_iter().map(|(tally, channel)| {
         let redeemed = channel.as_ref().map(|it| it.redeemed);
         let pending = tally.vouched.checked_sub(redeemed.unwrap_or_default());
@@ -37,10 +41,25 @@ pub(crate) fn earned(earned: &Earned) -> Value {
             "redeemed": redeemed.map(|it| it.to_string()),
             // A channel that is gone pays nothing any more.
             "pending": pending.filter(|_| channel.is_some()).unwrap_or_default().to_string(),
-            "signature": tally.signature.map(|it| hex(&it.0)),
+            "redeemable": redeemable.get(&tally.channel).map(|it| batch(&it.order)),
+            "refused": failures.iter().find(|(of, _)| *of == tally.channel).map(|(_, why)| why),
         })
     });
-    books(channels.collect(), &earned.receipts())
+    let mut all = books(channels.collect(), &earned.receipts());
+    all["batches"] = earned.batches(show::batch).into();
+    all
+}
+
+/// What the order that redeems it has.
+fn batch(order: &RedeemBatch) -> Value {
+    json!({
+        "cumulative": order.cumulative.to_string(),
+        "signature": hex(&order.signature.0),
+        "work": order.work.to_string(),
+        "gateway": order.gateway.to_string(),
+        "root": order.root.to_string(),
+        "count": order.count,
+    })
 }
 
 /// What was spent.

@@ -212,9 +212,24 @@ pub const SETTINGS: &[Setting] = &[
         help: "credits that the channel to a machine begins with",
     },
     Setting {
+        key: "pay_trust",
+        default: "checked",
+        help: "who may read what is paid for: checked, also auditors that are drawn; private, nobody",
+    },
+    Setting {
         key: "pay_cap",
         default: "10",
         help: "credits that all channels to machines hold together, at most",
+    },
+    Setting {
+        key: "node_wallet",
+        default: "",
+        help: "wallet that signs what this node does by itself: redeems, audits, disputes; empty: none",
+    },
+    Setting {
+        key: "node_account",
+        default: "",
+        help: "account whose work and stake that is, where the wallet has a session key of it",
     },
     Setting {
         key: "sensors_root",

@@ -42,6 +42,7 @@ use crate::peers::Peers;
 use crate::peers::revoke::RevokeError;
 use crate::preferences::{Conditions, Finding, Gate, Mode, PAUSE_MAX, Verdict};
 use crate::receipts::Receipts;
+use crate::redeem::Redeemer;
 use crate::supervisor::{Report, Supervisor};
 use crate::worker::Load;
 
@@ -71,6 +72,8 @@ pub struct Control {
     pub receipts: Option<Arc<Receipts>>,
     /// What it has earned.
     pub earned: Option<Arc<Earned>>,
+    /// What redeems it.
+    pub redeemer: Option<Arc<Redeemer>>,
     /// Who pays the workers that it uses.
     pub payer: Option<Arc<Payer>>,
     /// What opens all this; without any, this machine may.
@@ -328,7 +331,9 @@ async fn receipts(State(control): State<Arc<Control>>) -> Answer {
 
 async fn earned(State(control): State<Arc<Control>>) -> Answer {
     let Some(earned) = control.earned.clone() else { return Ok(Json(books::none())) };
-    looked(tokio::task::spawn_blocking(move || books::earned(&earned))).await
+    let redeemer = control.redeemer.clone();
+    let failures = move || redeemer.map_or_else(Vec::new, |it| it.failures());
+    looked(tokio::task::spawn_blocking(move || books::earned(&earned, &failures()))).await
 }
 
 async fn spent(State(control): State<Arc<Control>>) -> Answer {

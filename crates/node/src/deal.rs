@@ -27,6 +27,8 @@ pub struct Deal {
     pub epoch: Epoch,
     /// Used once by the gateway.
     pub nonce: Hash,
+    /// How the answer may be checked: `Checked` or `Private`.
+    pub trust: Trust,
 }
 
 impl Deal {
@@ -40,6 +42,7 @@ impl Deal {
             price: payment.price,
             epoch: payment.epoch,
             nonce: payment.nonce,
+            trust: if payment.is_checked { Trust::Checked } else { Trust::Private },
         }
     }
 
@@ -47,15 +50,16 @@ impl Deal {
     #[must_use]
     pub fn payment(&self) -> Payment {
         let Deal { channel, price, epoch, nonce, .. } = *self;
-        Payment { channel, price, epoch, nonce }
+        let is_checked = self.trust == Trust::Checked;
+        Payment { channel, price, epoch, nonce, is_checked }
     }
 
-    /// A receipt's terms. The payload stays between gateway and worker.
+    /// A receipt's terms.
     #[must_use]
     pub fn terms(&self, network: Hash, of: &Identity, nodes: (Hash, Hash), sequence: u64) -> Terms {
         Terms {
             epoch: self.epoch,
-            trust: Trust::Private,
+            trust: self.trust,
             prompt_price: self.price,
             output_price: self.price,
             payer: self.payer,

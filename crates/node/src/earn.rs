@@ -13,7 +13,10 @@
 //!   its number to the next after a restart.
 //! - A voucher counts only if it grants more than the last one, and the ledger would pay it.
 //!
-//! Not here: redeeming, which the owner's wallet signs (the program's `earn`).
+//! Not here: who redeems it (`redeem`, or the owner by hand).
+
+mod batch;
+mod shelf;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,6 +25,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use audit::receipt::Receipt;
 use engine::request::Request;
+use ledger::batches::Batch;
 use ledger::channels::Channel;
 use ledger::sessions;
 use ledger::state::State;
@@ -29,17 +33,19 @@ use network::work::Payment;
 use types::amount::Amount;
 use types::bounded::List;
 use types::codec::{decode, encode};
-use types::id::{Address, Hash};
+use types::id::{Address, Cid, Hash};
 use types::record;
 use types::signature::Signature;
-use types::transaction::Voucher;
+use types::transaction::WorkVoucher;
 use types::typed::signing_hash;
 use types::word::Scope;
 
+pub use self::batch::Redeemable;
+use self::batch::is_needed;
+use self::shelf::Shelf;
 use crate::deal::{Deal, most};
 use crate::ledger::Ledger;
 use crate::receipts::Statement;
-use crate::receipts::kept::Kept;
 use crate::whole::replace;
 
 /// Channels that are kept account of, at most: payers that one machine works for.
@@ -60,6 +66,8 @@ record! {
         vouched: Amount,
         /// Its signature.
         signature: Option<Signature>,
+        /// The model of its receipts, once there is one.
+        model: Option<Cid>,
     }
 }
 
@@ -71,7 +79,7 @@ pub struct Earned {
     price: Amount,
     /// What a channel may owe beyond its voucher before work is refused.
     unpaid_max: Amount,
-    kept: Mutex<Kept>,
+    shelf: Mutex<Shelf>,
     tallies: Mutex<BTreeMap<u64, Tally>>,
     ledger: OnceLock<Ledger>,
 }
@@ -83,21 +91,20 @@ impl Earned {
     /// When it cannot be read, or has tallies that are none.
     pub fn open(folder: PathBuf, price: Amount, unpaid_max: Amount) -> io::Result<Earned> {
         let file = folder.join(TALLIES);
-        let kept = Kept::open(folder)?;
+        let shelf = Shelf::open(folder)?;
         let mut tallies: BTreeMap<u64, Tally> =
             read(&file)?.into_iter().map(|it| (it.channel, it)).collect();
         // Stated after the tallies were written last.
-        let mut receipts = kept.all();
-        receipts.sort_by_key(|receipt| receipt.terms.sequence);
-        for receipt in receipts {
+        for receipt in shelf.all() {
             let tally = tally(&mut tallies, receipt.terms.channel);
+            tally.model = Some(receipt.terms.model);
             if receipt.terms.sequence >= tally.next {
                 tally.next = receipt.terms.sequence.saturating_add(1);
                 tally.owed = sum(tally.owed, receipt.due);
             }
         }
-        let (kept, tallies, ledger) = (Mutex::new(kept), Mutex::new(tallies), OnceLock::new());
-        Ok(Earned { file, price, unpaid_max, kept, tallies, ledger })
+        let (shelf, tallies, ledger) = (Mutex::new(shelf), Mutex::new(tallies), OnceLock::new());
+        Ok(Earned { file, price, unpaid_max, shelf, tallies, ledger })
     }
 
     /// The ledger that says which channels there are; said once.
@@ -118,7 +125,7 @@ impl Earned {
     pub(crate) fn admit(
         &self,
         payment: Option<&Payment>,
-        node: &Hash,
+        (node, model): (Hash, Option<Cid>),
         request: &Request,
     ) -> Result<Option<Deal>, String> {
         let Some(payment) = payment else {
@@ -135,9 +142,9 @@ impl Earned {
         let mut chain = ledger.chain();
         let state = chain.state();
         let channel = state.channel(payment.channel).ok_or("there is no such channel")?;
-        let account = state.registration(node).map(|it| it.account);
-        if account != Some(channel.payee) {
-            return Err("the channel pays another account than this node's".to_owned());
+        let account = state.registration(&node).map(|it| it.account);
+        if account != Some(channel.payee) || channel.node != node {
+            return Err("the channel pays for another node's work".to_owned());
         }
         if channel.closes.is_some() {
             return Err("the channel is being closed".to_owned());
@@ -150,6 +157,12 @@ impl Earned {
             return Err("too many channels are kept account of".to_owned());
         }
         let tally = tally(&mut tallies, payment.channel);
+        if tally.model.is_some() && tally.model != model {
+            return Err("the channel pays for another model's answers".to_owned());
+        }
+        if !self.shelf().has_room(|of| is_needed(state, of)) {
+            return Err("too many receipts wait to be redeemed".to_owned());
+        }
         tally.admits(channel.deposit, self.unpaid_max, most(request, self.price))?;
         Ok(Some(Deal::of(payment, channel)))
     }
@@ -158,6 +171,7 @@ impl Earned {
     pub(crate) fn state<T, E>(
         &self,
         deal: &Deal,
+        model: Cid,
         make: impl FnOnce(u64) -> Result<(Amount, T), E>,
     ) -> Result<T, E> {
         let mut tallies = self.tallies();
@@ -165,12 +179,13 @@ impl Earned {
         let (due, made) = make(tally.next)?;
         tally.next = tally.next.saturating_add(1);
         tally.owed = sum(tally.owed, due);
+        tally.model = Some(model);
         Ok(made)
     }
 
     /// Keeps a receipt that the payer is about to be told of.
     pub(crate) fn keep(&self, id: Hash, statement: &Statement) -> io::Result<()> {
-        self.kept().keep(id, statement)
+        self.shelf().keep(id, statement)
     }
 
     /// Keeps a voucher.
@@ -211,14 +226,56 @@ impl Earned {
         tallies.into_iter().map(|it| (it.clone(), channel(it.channel))).collect()
     }
 
+    /// What can be redeemed now, of each channel that is still there.
+    #[must_use]
+    pub fn redeemable(&self) -> Vec<Redeemable> {
+        let Some(ledger) = self.ledger.get() else { return vec![] };
+        // Locked in this order everywhere.
+        let mut chain = ledger.chain();
+        let state = chain.state();
+        let tallies: Vec<Tally> = self.tallies().values().cloned().collect();
+        let shelf = self.shelf();
+        let of = |tally: &Tally| {
+            let channel = state.channel(tally.channel)?;
+            let receipts = shelf.from(tally.channel, channel.receipts);
+            let owner = |node: &Hash| state.registration(node).map(|it| it.account);
+            batch::redeemable((tally, channel), &receipts, owner)
+        };
+        tallies.iter().filter_map(of).collect()
+    }
+
+    /// The batches of this node's receipts that are not settled.
+    pub(crate) fn batches<T>(&self, show: impl Fn(&State, u64, &Batch) -> T) -> Vec<T> {
+        let Some(ledger) = self.ledger.get() else { return vec![] };
+        let node = ledger.node_key();
+        let mut chain = ledger.chain();
+        let state = chain.state();
+        let ours = state.all_batches().filter(|(_, it)| it.node == node);
+        ours.map(|(number, it)| show(state, *number, it)).collect()
+    }
+
+    /// The receipt at a place of a channel, with what it is about.
+    #[must_use]
+    pub fn statement(&self, channel: u64, sequence: u64) -> Option<Statement> {
+        self.shelf().statement((channel, sequence))
+    }
+
+    /// The ids of so many receipts of a channel, from a sequence on; none if one is missing.
+    #[must_use]
+    pub fn ids(&self, channel: u64, first: u64, count: u32) -> Option<Vec<Hash>> {
+        let count = usize::try_from(count).ok()?;
+        let receipts = self.shelf().from(channel, first);
+        Some(receipts.get(..count)?.iter().map(|it| it.id).collect())
+    }
+
     /// The receipts that are kept, and when each was made, in seconds since 1970.
     #[must_use]
     pub fn receipts(&self) -> Vec<(Receipt, u64)> {
-        self.kept().dated()
+        self.shelf().dated()
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tallies(&self) -> MutexGuard<'_, BTreeMap<u64, Tally>> {
@@ -255,7 +312,7 @@ fn check(
     signature: &Signature,
 ) -> Result<(), String> {
     let (payer, payee) = (channel.payer, channel.payee);
-    let voucher = Voucher { payer, payee, channel: number, cumulative };
+    let voucher = WorkVoucher { payer, payee, channel: number, cumulative };
     let signer = signature.recover(&signing_hash(&voucher.shown(), network));
     let signer: Address = signer.map_err(|error| error.to_string())?;
     let may = |signer| {
@@ -273,7 +330,9 @@ fn check(
 
 fn tally(tallies: &mut BTreeMap<u64, Tally>, channel: u64) -> &mut Tally {
     let (owed, vouched) = (Amount::ZERO, Amount::ZERO);
-    tallies.entry(channel).or_insert(Tally { channel, next: 0, owed, vouched, signature: None })
+    let (signature, model) = (None, None);
+    let empty = Tally { channel, next: 0, owed, vouched, signature, model };
+    tallies.entry(channel).or_insert(empty)
 }
 
 /// What a channel owes is never more than its deposit, which is an amount.
@@ -295,70 +354,4 @@ fn read(file: &std::path::Path) -> io::Result<Vec<Tally>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tempfile::tempdir;
-    use types::amount::Epoch;
-
-    use super::*;
-    use crate::receipts::tests::paid_statement;
-
-    fn amount(millionths: u64) -> Amount {
-        Amount::new(millionths).unwrap()
-    }
-
-    fn deal(channel: u64) -> Deal {
-        let (payer, worker) = (Address([1; 20]), Address([2; 20]));
-        let (price, epoch, nonce) = (amount(1_000_000), Epoch(0), Hash([3; 32]));
-        Deal { channel, payer, worker, price, epoch, nonce }
-    }
-
-    #[test]
-    fn a_payer_that_does_not_vouch_gets_no_more_work() {
-        let tally = |owed, vouched| Tally {
-            channel: 1,
-            next: 1,
-            owed: amount(owed),
-            vouched: amount(vouched),
-            signature: None,
-        };
-        let admits = |tally: Tally, most| tally.admits(amount(100), amount(10), Some(amount(most)));
-        assert_eq!(admits(tally(10, 0), 50), Ok(()));
-        assert!(admits(tally(11, 0), 50).is_err(), "it owes more than it may");
-        assert_eq!(admits(tally(61, 51), 39), Ok(()));
-        assert!(admits(tally(61, 51), 40).is_err(), "the channel has no room");
-        assert!(tally(0, 0).admits(amount(100), amount(10), None).is_err(), "no amount pays");
-    }
-
-    #[test]
-    fn sequences_go_on_after_a_restart_and_one_that_nobody_was_told_of_is_given_again() {
-        let folder = tempdir().unwrap();
-        let open = || {
-            let (price, unpaid_max) = (amount(1_000_000), amount(10));
-            Earned::open(folder.path().join("earned"), price, unpaid_max).unwrap()
-        };
-        let earned = open();
-        let state = |earned: &Earned, is_kept: bool| {
-            let made = earned.state(&deal(7), |sequence| {
-                let (id, statement) = paid_statement(&deal(7), sequence);
-                let due = statement.signed.receipt.due;
-                Ok::<_, String>((due, (sequence, id, statement)))
-            });
-            let (sequence, id, statement) = made.unwrap();
-            if is_kept {
-                earned.keep(id, &statement).unwrap();
-            }
-            sequence
-        };
-        assert_eq!((state(&earned, true), state(&earned, true)), (0, 1));
-        let owed = earned.tallies_now()[0].0.owed;
-        assert!(owed > Amount::ZERO);
-        assert_eq!(state(&earned, false), 2, "it is killed before it tells of this one");
-        let earned = open();
-        assert_eq!(earned.tallies_now()[0].0.owed, owed);
-        assert_eq!(state(&earned, true), 2);
-        assert_eq!(earned.receipts().len(), 3);
-        let failed = earned.state(&deal(7), |_| Err::<(Amount, ()), _>("no receipt".to_owned()));
-        assert!(failed.is_err());
-        assert_eq!(state(&earned, true), 3, "what failed takes no number");
-    }
-}
+mod tests;

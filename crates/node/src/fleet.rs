@@ -29,9 +29,9 @@ use gateway::embeddings::Embedder;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use types::amount::Amount;
-use types::id::Hash;
+use types::id::{Cid, Hash};
 
-use crate::pay::{Payer, Reserved};
+use crate::pay::{Hired, Payer, Reserved};
 use crate::peers::{Peers, now};
 use crate::receipts::Receipts;
 use crate::remote::{Fault, Heard, QUIET_TIME, Remote};
@@ -406,13 +406,14 @@ impl Inner {
         let price = Amount::new(price).unwrap_or_default();
         match &self.payer {
             Some(payer) if price > Amount::ZERO => {
+                let model = Cid::parse(&self.served.cid);
+                let model = model.ok_or_else(|| Fault::Never("no model has this name".into()))?;
+                let hired = Hired { node, model, price };
                 // Whatever is missing is on this side.
-                payer.agree(node, price, request).await.map(|it| Some(Box::new(it))).map_err(
-                    |why| {
-                        tracing::warn!(%node, why, "a worker is not paid, and so not asked");
-                        Fault::Busy(why)
-                    },
-                )
+                payer.agree(hired, request).await.map(|it| Some(Box::new(it))).map_err(|why| {
+                    tracing::warn!(%node, why, "a worker is not paid, and so not asked");
+                    Fault::Busy(why)
+                })
             }
             _ => Ok(None),
         }

@@ -9,7 +9,7 @@
 
 pub mod explorer;
 pub mod genesis_file;
-mod json;
+pub(crate) mod json;
 pub mod node_key;
 pub mod sync;
 

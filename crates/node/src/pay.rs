@@ -4,8 +4,9 @@
 //! paid/channels   each channel that this node has opened, and what it has vouched for
 //! ```
 //!
-//! A channel is opened when a worker is used that has none with room. Each answer whose receipt is right
-//! is vouched for at once; one that failed has no receipt, and costs nothing.
+//! A channel is for one worker's node and one model, so that its receipts have one row of numbers and a
+//! batch of them is of one work. It is opened when a worker is used that has none with room. Each answer
+//! whose receipt is right is vouched for at once; one that failed has no receipt, and costs nothing.
 //!
 //! Invariants:
 //! - What was vouched for is on the disk before the voucher leaves, so that none grants less than one
@@ -21,16 +22,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use audit::receipt::Trust;
 use engine::request::Request;
 use ledger::state::State;
 use types::amount::{Amount, Blocks};
 use types::bounded::List;
 use types::codec::{decode, encode};
 use types::envelope::{Order, Signed};
-use types::id::{Address, Hash};
+use types::id::{Address, Cid, Hash};
 use types::record;
 use types::signature::{Secret, Signature};
-use types::transaction::{Action, OpenChannel, Voucher};
+use types::transaction::{Action, OpenChannel, WorkVoucher};
 use types::typed::signing_hash;
 
 use crate::deal::{Deal, most};
@@ -62,6 +64,8 @@ pub struct Settings {
     pub deposit: Amount,
     /// What all channels hold together, at most.
     pub cap: Amount,
+    /// How answers may be checked: `Checked` or `Private`.
+    pub trust: Trust,
 }
 
 impl std::fmt::Debug for Settings {
@@ -77,11 +81,26 @@ record! {
         channel: u64,
         /// Who is paid.
         payee: Address,
+        /// The payee's node that works for it.
+        node: Hash,
+        /// The model that it works with.
+        model: Cid,
         /// What was set aside.
         deposit: Amount,
         /// What was vouched for.
         granted: Amount,
     }
+}
+
+/// A worker that is used, and what it works with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hired {
+    /// Its node.
+    pub node: Hash,
+    /// The model.
+    pub model: Cid,
+    /// What it asks for a million tokens.
+    pub price: Amount,
 }
 
 /// Pays workers.
@@ -139,10 +158,10 @@ impl Payer {
     /// Says why it is not paid for.
     pub async fn agree(
         self: &Arc<Payer>,
-        node: Hash,
-        price: Amount,
+        hired: Hired,
         request: &Request,
     ) -> Result<Reserved, String> {
+        let Hired { node, price, .. } = hired;
         let most = most(request, price).ok_or("no amount pays for such an answer")?;
         let ledger = self.ledger.get().ok_or("this node has no ledger")?;
         let payee = ledger.chain().state().registration(&node).map(|it| it.account);
@@ -150,17 +169,24 @@ impl Payer {
             payee.ok_or("no account has registered the worker, so that none can be paid")?;
         // By itself, so that a request that is given up leaves no channel that nobody knows.
         let (payer, of) = (self.clone(), ledger.clone());
-        let found = tokio::spawn(async move { payer.channel(&of, payee, most).await });
+        let found = tokio::spawn(async move { payer.channel(&of, (payee, hired), most).await });
         let channel = found.await.map_err(|error| error.to_string())??;
         let nonce = random().map_err(|error| error.to_string())?;
         let epoch = ledger.chain().state().meta().epoch;
-        let (account, most) = (self.settings.account, most.millionths());
-        let deal = Deal { channel, payer: account, worker: payee, price, epoch, nonce };
+        let (account, trust) = (self.settings.account, self.settings.trust);
+        let deal = Deal { channel, payer: account, worker: payee, price, epoch, nonce, trust };
+        let most = most.millionths();
         Ok(Reserved { deal, most, payer: self.clone() })
     }
 
     /// A channel to a payee with room for so much, which is reserved.
-    async fn channel(&self, ledger: &Ledger, payee: Address, most: Amount) -> Result<u64, String> {
+    async fn channel(
+        &self,
+        ledger: &Ledger,
+        (payee, hired): (Address, Hired),
+        most: Amount,
+    ) -> Result<u64, String> {
+        let Hired { node, model, .. } = hired;
         let mut opened = self.opened.lock().await;
         {
             let mut chain = ledger.chain();
@@ -170,7 +196,7 @@ impl Payer {
                 let taken = reserved.get(&it.channel).copied().unwrap_or(0);
                 let left = it.deposit.checked_sub(it.granted).unwrap_or_default().millionths();
                 let there = state.channel(it.channel);
-                it.payee == payee
+                (it.payee, it.node, it.model) == (payee, node, model)
                     && there.is_some_and(|channel| channel.closes.is_none())
                     && left.saturating_sub(taken) >= most.millionths()
             };
@@ -188,9 +214,9 @@ impl Payer {
         if opened.len() >= CHANNELS_MAX {
             return Err("too many channels are open; close some with `mashaa channel`".to_owned());
         }
-        let channel = self.open_channel(ledger, payee, deposit).await?;
+        let channel = self.open_channel(ledger, (payee, node), deposit).await?;
         let granted = Amount::ZERO;
-        opened.insert(channel, Opened { channel, payee, deposit, granted });
+        opened.insert(channel, Opened { channel, payee, node, model, deposit, granted });
         self.write(&opened)?;
         *self.reserved().entry(channel).or_default() += most.millionths();
         Ok(channel)
@@ -199,7 +225,7 @@ impl Payer {
     async fn open_channel(
         &self,
         ledger: &Ledger,
-        payee: Address,
+        (payee, node): (Address, Hash),
         amount: Amount,
     ) -> Result<u64, String> {
         let account = self.settings.account;
@@ -207,7 +233,8 @@ impl Payer {
             let mut chain = ledger.chain();
             let state = chain.state();
             let (nonce, valid_until) = (state.nonce(&account), state.now().after(VALID_BLOCKS));
-            let action = Action::OpenChannel(OpenChannel { payee, amount, timeout: TIMEOUT });
+            let open = OpenChannel { payee, amount, timeout: TIMEOUT, node };
+            let action = Action::OpenChannel(open);
             let order = Order { account, nonce, valid_until, action };
             let signed: Signed = order.sign(&self.settings.secret, &ledger.network());
             (signed, state.meta().channel_next)
@@ -218,7 +245,7 @@ impl Payer {
         match fate {
             Fate::Done(..) => {
                 let mut chain = ledger.chain();
-                let found = newest(chain.state(), account, payee, before);
+                let found = newest(chain.state(), account, &node, before);
                 found.ok_or_else(|| "the channel was closed at once".to_owned())
             }
             Fate::Refused(refusal) => Err(format!("no channel is opened: {refusal}")),
@@ -239,7 +266,7 @@ impl Payer {
         channel.granted = cumulative;
         self.write(&opened)?;
         let Deal { channel, payer, worker: payee, .. } = *deal;
-        let voucher = Voucher { payer, payee, channel, cumulative };
+        let voucher = WorkVoucher { payer, payee, channel, cumulative };
         let hash = signing_hash(&voucher.shown(), &ledger.network());
         Ok((cumulative, self.settings.secret.sign(&hash)))
     }
@@ -264,11 +291,11 @@ impl Payer {
     }
 }
 
-/// The last channel from one account to another, of those with at least this number.
-fn newest(state: &State, payer: Address, payee: Address, from: u64) -> Option<u64> {
+/// The last channel from an account for a node's work, of those with at least this number.
+fn newest(state: &State, payer: Address, node: &Hash, from: u64) -> Option<u64> {
     let ours = state
         .all_channels()
-        .filter(|(number, it)| **number >= from && it.payer == payer && it.payee == payee);
+        .filter(|(number, it)| **number >= from && it.payer == payer && it.node == *node);
     ours.map(|(number, _)| *number).max()
 }
 

@@ -271,7 +271,7 @@ impl Receipts {
         let blinded = Hash(blind(&root, &blinding.0));
         let of = |terms| Receipt::of(terms, &payload, blinded).ok_or(NoReceipt::Counts);
         let receipt = match (asker.and_then(|it| it.deal.as_ref()), &self.earned) {
-            (Some(deal), Some(earned)) => earned.state(deal, |sequence| {
+            (Some(deal), Some(earned)) => earned.state(deal, self.identity.model, |sequence| {
                 let receipt = of(deal.terms(self.network, &self.identity, nodes, sequence))?;
                 Ok::<_, NoReceipt>((receipt.due, receipt))
             })?,

@@ -30,10 +30,12 @@ use crate::copies::{self, Copies};
 use crate::earn::Earned;
 use crate::fleet::Fleet;
 use crate::ledger::{self, Ledger, LedgerError, explorer};
+use crate::orders::{Sender, Signer};
 use crate::pay::Payer;
 use crate::peers::files::FilesError;
 use crate::peers::{self, Peers, join};
 use crate::receipts::Receipts;
+use crate::redeem::Redeemer;
 use crate::supervisor::Supervisor;
 use crate::trustless;
 use crate::worker::Worker;
@@ -83,6 +85,8 @@ pub struct Roles {
     pub earned: Option<Arc<Earned>>,
     /// Who pays the workers that it uses.
     pub payer: Option<Arc<Payer>>,
+    /// Who signs the orders that it sends by itself.
+    pub signer: Option<Signer>,
     /// Keys that open what only its owner may see and do; without any, this machine may.
     pub api_keys: Vec<String>,
     /// It has the members' ledger.
@@ -156,6 +160,7 @@ async fn serve_roles(
     };
     let known = started.as_ref().map(|(ledger, _)| ledger.clone());
     let copies = keep_copies(roles.copies, roles.store.as_ref(), peers.as_ref(), known.clone())?;
+    let redeemer = redeem(roles.signer, known.as_ref(), roles.earned.as_ref());
     let control = Control {
         served,
         supervisor,
@@ -166,6 +171,7 @@ async fn serve_roles(
         receipts: roles.receipts.clone(),
         earned: roles.earned.clone(),
         payer: roles.payer.clone(),
+        redeemer,
         keys: Keys::new(&roles.api_keys),
         started: Instant::now(),
     };
@@ -232,6 +238,18 @@ async fn ledger_of_contact(peers: &Arc<Peers>) -> std::io::Result<Option<Peer>> 
     let Some(contact) = peers.member().contact else { return Ok(None) };
     let at = join::ledger_of(peers, contact.node).await?;
     Ok(Some(Peer { host: at.ip().to_string(), port: at.port() }))
+}
+
+/// Begins to redeem what is earned.
+fn redeem(
+    signer: Option<Signer>,
+    ledger: Option<&Ledger>,
+    earned: Option<&Arc<Earned>>,
+) -> Option<Arc<Redeemer>> {
+    let sender = Arc::new(Sender::new(signer?, ledger?.clone()));
+    let redeemer = Arc::new(Redeemer::new(Arc::clone(earned?), sender));
+    tokio::spawn(redeemer.clone().run());
+    Some(redeemer)
 }
 
 /// Begins to keep copies for others, and to ask others for some.

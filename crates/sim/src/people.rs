@@ -17,8 +17,8 @@ use types::measure::{AdmitValidator, Measure, Parameter, SetParameter};
 use types::node_key::{NodeSecret, NodeSigned};
 use types::signature::Secret;
 use types::transaction::{
-    Action, CloseChannel, Consent, Delegate, Give, OpenChannel, PayForUse, Propose, Register,
-    RegisterNode, Share, TopUpChannel, Transfer, Undelegate, UnregisterNode, Vote,
+    Action, CloseChannel, Consent, Delegate, Give, NO_NODE, OpenChannel, PayForUse, Propose,
+    Register, RegisterNode, Share, TopUpChannel, Transfer, Undelegate, UnregisterNode, Vote,
 };
 use types::word::{Choice, Fund, Policy, Tier, WorkKind};
 
@@ -239,7 +239,12 @@ impl Workload {
             12 => self.register(rng, to),
             13 => Action::PayForUse(PayForUse { work: work(rng.below(WORKS)), worker: to, amount }),
             14 => match rng.below(3) {
-                0 => Action::OpenChannel(OpenChannel { payee: to, amount, timeout: Blocks(10) }),
+                0 => Action::OpenChannel(OpenChannel {
+                    payee: to,
+                    amount,
+                    timeout: Blocks(10),
+                    node: NO_NODE,
+                }),
                 1 => Action::TopUpChannel(TopUpChannel { channel: 1 + rng.below(2), amount }),
                 _ => Action::CloseChannel(CloseChannel { channel: 1 + rng.below(2) }),
             },

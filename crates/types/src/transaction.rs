@@ -225,6 +225,9 @@ shown_record! {
     }
 }
 
+/// The node of a channel that pays for no answers.
+pub const NO_NODE: Hash = Hash([0; 32]);
+
 shown_record! {
     /// Set credits aside for one receiver.
     OpenChannel {
@@ -234,6 +237,8 @@ shown_record! {
         amount: Amount,
         /// Blocks between the payer's wish to close and the return of the rest.
         timeout: Blocks,
+        /// The payee's node whose answers are paid for; zeros where something else is.
+        node: Hash,
     }
 }
 

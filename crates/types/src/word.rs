@@ -106,7 +106,7 @@ words! {
         3 Publish = "publish",
         /// Propose and vote.
         4 Vote = "vote",
-        /// Audit, answer audits and dispute.
+        /// Redeem batches, audit, answer audits and dispute.
         5 Audit = "audit",
     }
 }

@@ -34,6 +34,7 @@ const DIRECTIONS: [(&str, &[&str]); 16] = [
             "network",
             "engine",
             "audit",
+            "merkle",
             "text",
             "store",
             "gateway",

@@ -135,6 +135,24 @@ pub(crate) enum LedgerCommand {
         #[arg(long, requires = "number")]
         dry_run: bool,
     },
+    /// List the batches of answers that are not settled, or show one and its audits
+    Batches {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Its number
+        number: Option<u64>,
+        /// Those over this number
+        #[arg(long, value_name = "NUMBER", conflicts_with = "number")]
+        after: Option<String>,
+    },
+    /// List the audits that are not over
+    Audits {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Those after this one, as BATCH-INDEX
+        #[arg(long, value_name = "AUDIT")]
+        after: Option<String>,
+    },
     /// Get the proof that an order took effect
     Prove {
         #[command(flatten)]

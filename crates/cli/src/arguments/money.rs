@@ -53,6 +53,9 @@ pub(crate) enum ChannelCommand {
         /// Blocks between your wish to close and the return of the rest
         #[arg(long, default_value_t = 3_600)]
         timeout: u64,
+        /// Key of the payee's node whose answers it pays for; none: it pays for something else
+        #[arg(long, value_name = "KEY")]
+        work: Option<String>,
     },
     /// Set more credits aside
     TopUp {
@@ -123,6 +126,35 @@ pub(crate) enum CreditsCommand {
         /// The payment that it is for
         reference: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StakeCommand {
+    /// Show what an account has at stake, and its standing as an auditor
+    Show {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// Whose; your own wallet's account where nothing is said
+        address: Option<String>,
+    },
+    /// Put credits at stake: what your work and your audits can cost you
+    Add {
+        #[command(flatten)]
+        sign: SignFlags,
+        /// How many credits
+        amount: String,
+    },
+    /// Take credits back that are not bound; they come after a delay
+    Take {
+        #[command(flatten)]
+        sign: SignFlags,
+        /// How many credits
+        amount: String,
+    },
+    /// Offer to audit others' answers
+    Enlist(SignFlags),
+    /// No longer offer to audit
+    Resign(SignFlags),
 }
 
 #[derive(Debug, Args)]

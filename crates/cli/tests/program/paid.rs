@@ -20,7 +20,9 @@ fn wallet(world: &World, name: &str) -> String {
 /// A gateway whose session key may pay 5 credits, and a worker that asks 10,000 for a million tokens.
 fn market() -> (Machine, Machine, String) {
     let world = Machine::world();
-    let began = world.run(&["init", "--interval-ms", "50"]);
+    // Epochs of two seconds, in which nothing is drawn.
+    let quick = ["--set", "epoch_blocks=40", "--set", "audit_rate=0"];
+    let began = world.run(&[&["init", "--interval-ms", "50"], &quick[..]].concat());
     assert_eq!(began.code, Some(0), "{}", began.stderr);
     let owner: Value =
         serde_json::from_str(&world.run(&["wallet", "show", "--json"]).stdout).unwrap();
@@ -41,6 +43,11 @@ fn market() -> (Machine, Machine, String) {
     gateway.done(&["send", &account, "1"]);
     until("the worker's account has credits", || balance(&worker, &account) > Amount::ZERO);
     worker.done(&["node", "register"]);
+    worker.done(&["stake", "add", "0.8"]);
+    let (model, maker) = (gateway.get("/v1/models")["data"][0].clone(), format!("{owner}=1"));
+    let model = model["cid"].as_str().unwrap();
+    let licence = ["--licence", "Apache-2.0", "--maker", &maker];
+    gateway.done(&[&["registry", "register", model, "--name", "random"], &licence[..]].concat());
     (gateway, worker, account)
 }
 
@@ -100,17 +107,45 @@ fn an_answer_is_paid_by_voucher_and_redeemed_and_a_failed_one_costs_nothing() {
 
     let before = balance(&worker, &account);
     worker.done(&["earn", "redeem"]);
-    assert!(balance(&worker, &account) > before);
     let earned = channel(&worker, "/node/earned");
     assert_eq!((&earned["redeemed"], &earned["pending"]), (&json!(due), &json!("0")));
     assert!(worker.done(&["earn", "redeem"]).contains("nothing is pending"));
     until("the gateway knows", || channel(&gateway, "/node/spent")["redeemed"] == due);
+    until("the batch is paid", || balance(&worker, &account) > before);
+    assert_eq!(gateway.get("/ledger/batches")["batches"], json!([]));
     assert_eq!(gateway.get("/ledger")["sum"], "0");
     assert!(worker.done(&["earn"]).contains("1 answers"), "{}", worker.done(&["earn"]));
     assert!(gateway.done(&["spend"]).contains("model "), "{}", gateway.done(&["spend"]));
 
+    let settings = "earn_price = 10000\nnode_wallet = \"main\"\n";
+    fs::write(worker.world.home("config.toml"), settings).unwrap();
+    worker.kill();
+    worker.restart();
     gateway.wait_for_offers(1);
-    assert!(ask(&gateway).is_some(), "work goes on after a restart, on the same channel");
-    let sequences = channel(&worker, "/node/earned")["receipts"].clone();
-    assert_eq!(sequences, 2);
+    let before = balance(&worker, &account);
+    until("work goes on after a restart, on the same channel", || ask(&gateway).is_some());
+    until("its node redeems what it was paid by itself", || {
+        let earned = channel(&worker, "/node/earned");
+        earned["receipts"] == 2 && earned["redeemed"] == earned["owed"]
+    });
+    until("the batch is paid", || balance(&worker, &account) > before);
+    assert_eq!(gateway.get("/ledger")["sum"], "0");
+}
+
+#[test]
+fn what_cannot_be_redeemed_is_kept_and_its_owner_is_told_why() {
+    let (gateway, mut worker, account) = market();
+    worker.done(&["stake", "take", "0.8"]);
+    let settings = "earn_price = 10000\nnode_wallet = \"main\"\n";
+    fs::write(worker.world.home("config.toml"), settings).unwrap();
+    worker.kill();
+    worker.restart();
+    gateway.wait_for_offers(1);
+    until("an answer", || ask(&gateway).is_some());
+    until("it is told why", || worker.done(&["earn"]).contains("not redeemed: "));
+    gateway.done(&["send", &account, "1"]);
+    worker.done(&["stake", "add", "0.8"]);
+    let earned = || worker.get("/node/earned")["channels"][0].clone();
+    until("it is redeemed in a later epoch", || earned()["redeemed"] == earned()["owed"]);
+    assert!(!worker.done(&["earn"]).contains("not redeemed"));
 }

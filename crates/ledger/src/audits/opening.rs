@@ -99,11 +99,9 @@ pub(crate) fn show_receipt(
     let shown = audit.receipt.as_ref().ok_or(Refusal::NotNow)?;
     let other = read(it.receipt.as_slice())?;
     let (one, two) = (&shown.terms, &other.terms);
-    let node = state.node(&two.worker_key).map(|node| node.account);
-    let is_the_workers = two.worker_key == one.worker_key || node == Some(one.worker);
-    let is_same_place = (one.network, one.worker, one.channel, one.sequence)
-        == (two.network, two.worker, two.channel, two.sequence);
-    if !is_the_workers || !is_same_place || other == *shown {
+    let is_same_place = (one.network, one.worker_key, one.worker, one.channel, one.sequence)
+        == (two.network, two.worker_key, two.worker, two.channel, two.sequence);
+    if !is_same_place || other == *shown {
         return Err(Refusal::NoContradiction);
     }
     convict(state, key, &audit, Some(account));
@@ -125,6 +123,7 @@ fn in_batch(
     let root = merkle::root_of(leaf, index.into(), batch.count.into(), &path);
     let is_there = root == Some(batch.root.0);
     let is_of = terms.network == state.meta().genesis
+        && terms.worker_key == batch.node
         && terms.worker == batch.worker
         && terms.payer == batch.payer
         && terms.model == batch.work

@@ -165,8 +165,8 @@ impl Story {
             other => other,
         };
         self.act(PAYER, model);
-        let (payee, amount) = (address(WORKER), credits("10"));
-        let open = OpenChannel { payee, amount, timeout: Blocks(100) };
+        let (payee, amount, node) = (address(WORKER), credits("10"), node_secret(1).key());
+        let open = OpenChannel { payee, amount, timeout: Blocks(100), node };
         self.act(PAYER, Action::OpenChannel(open));
         self.act(WORKER, Action::Stake(Stake { amount: credits("50") }));
         for name in AUDITORS.into_iter().chain([PAYER]) {

@@ -35,7 +35,12 @@ fn full() -> State {
     it.act("amal", register("base", &[("hadi", 1)], &[]));
     it.act("amal", register("model", &[("amal", 60), ("badr", 40)], &[("base", 1)]));
     it.act("dina", pay("model", "layla", "3"));
-    let open = OpenChannel { payee: address("badr"), amount: credits("2"), timeout: Blocks(10) };
+    let open = OpenChannel {
+        payee: address("badr"),
+        amount: credits("2"),
+        timeout: Blocks(10),
+        node: NO_NODE,
+    };
     it.act("amal", Action::OpenChannel(open));
     it.act("amal", Action::CloseChannel(CloseChannel { channel: 1 }));
     let suspend = Measure::SuspendMember(SuspendMember { account: address("layla") });

@@ -85,7 +85,7 @@ fn works_and_channels(it: &mut World, kinds: &mut BTreeSet<&'static str>) {
     attempt(it, kinds, "amal", pay("w", "badr", "10"));
     attempt(it, kinds, "amal", Action::Retire(Retire { work: cid("w") }));
     let (payer, payee, amount) = (address("amal"), address("badr"), credits("10"));
-    let open = OpenChannel { payee, amount, timeout: Blocks(10) };
+    let open = OpenChannel { payee, amount, timeout: Blocks(10), node: NO_NODE };
     attempt(it, kinds, "amal", Action::OpenChannel(open));
     attempt(it, kinds, "amal", Action::TopUpChannel(TopUpChannel { channel: 1, amount }));
     let voucher = Voucher { payer, payee, channel: 1, cumulative: amount };

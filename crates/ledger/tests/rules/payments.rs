@@ -184,7 +184,7 @@ fn a_session_key_signs_vouchers_while_it_lives() {
     let scopes = Set::new(vec![Scope::Channel]).unwrap();
     let (key, cap) = (address("gateway"), credits("5"));
     world.act("amal", Action::GrantSession(GrantSession { key, cap, scopes, expires: Height(3) }));
-    let open = OpenChannel { payee, amount: credits("5"), timeout: Blocks(10) };
+    let open = OpenChannel { payee, amount: credits("5"), timeout: Blocks(10), node: NO_NODE };
     let signed = world.sign("gateway", world.order("amal", Action::OpenChannel(open)));
     world.try_signed(&signed).unwrap();
     let redeem = |world: &World, cumulative| {

@@ -94,7 +94,7 @@ fn action(rng: &mut Random, state: &State) -> Action {
         19 | 20 => Action::PayForUse(PayForUse { work: cid(rng.work()), worker: to, amount }),
         21 => {
             let timeout = Blocks(10 + rng.below(3));
-            Action::OpenChannel(OpenChannel { payee: to, amount, timeout })
+            Action::OpenChannel(OpenChannel { payee: to, amount, timeout, node: NO_NODE })
         }
         22 => Action::TopUpChannel(TopUpChannel { channel: rng.number(), amount }),
         23 => Action::CloseChannel(CloseChannel { channel: rng.number() }),

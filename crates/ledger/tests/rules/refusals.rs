@@ -353,7 +353,7 @@ fn channel(seen: &mut Seen) {
     let mut it = Case::of(World::mutual(), seen);
     let open = |name, timeout| {
         let (payee, amount) = (address(name), credits("10"));
-        Action::OpenChannel(OpenChannel { payee, amount, timeout: Blocks(timeout) })
+        Action::OpenChannel(OpenChannel { payee, amount, timeout: Blocks(timeout), node: NO_NODE })
     };
     it.no("amal", open("amal", 10), Refusal::ToItself);
     it.no("amal", open("badr", 9), Refusal::TimeoutRange);

@@ -29,8 +29,8 @@ fn unstake(amount: &str) -> Action {
 }
 
 fn open(payee: &str, amount: Amount) -> Action {
-    let payee = address(payee);
-    Action::OpenChannel(OpenChannel { payee, amount, timeout: Blocks(10) })
+    let (payee, timeout, node) = (address(payee), Blocks(10), node_secret(1).key());
+    Action::OpenChannel(OpenChannel { payee, amount, timeout, node })
 }
 
 /// A batch of a channel between two names, redeemed with a voucher that `key` has signed.
@@ -245,6 +245,11 @@ pub(crate) fn refusals(seen: &mut BTreeSet<Refusal>) {
         let it = batch(&world, (PAYER, WORKER), (PAYER, 1, credits("4")), count);
         no(&mut world, WORKER, it, Refusal::ReceiptsCount);
     }
+    let (payee, amount) = (address(WORKER), credits("1"));
+    let other = OpenChannel { payee, amount, timeout: Blocks(10), node: NO_NODE };
+    world.act(PAYER, Action::OpenChannel(other));
+    let it = batch(&world, (PAYER, WORKER), (PAYER, 2, amount), 1);
+    no(&mut world, WORKER, it, Refusal::NoNode);
     world.act(WORKER, unstake("1"));
     no(&mut world, WORKER, unstake("1"), Refusal::StakeLeaving);
     let mut story = crate::disputes::convicted();

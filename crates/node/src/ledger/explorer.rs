@@ -37,6 +37,7 @@ use types::measure::Parameter;
 
 use super::{Fate, Ledger, hex, json as show, unhex};
 
+mod audits;
 mod snapshots;
 
 /// Entries of one page, at most.
@@ -157,6 +158,10 @@ pub fn router(ledger: Ledger) -> Router {
         .route("/ledger/works", get(works))
         .route("/ledger/works/{cid}", get(work))
         .route("/ledger/channels/{number}", get(channel))
+        .route("/ledger/stakes/{address}", get(audits::stake))
+        .route("/ledger/batches", get(audits::batches))
+        .route("/ledger/batches/{number}", get(audits::batch))
+        .route("/ledger/audits", get(audits::audits))
         .route("/ledger/validators", get(validators))
         .route("/ledger/nodes", get(nodes))
         .route("/ledger/nodes/{key}", get(node))

@@ -5,6 +5,8 @@
 //!
 //! Not here: which of them is asked for.
 
+pub(crate) mod audits;
+
 use audit::dispute::{Side, Verdict};
 use chain::block::{Block, Header};
 use ledger::accounts::Account;
@@ -21,6 +23,7 @@ use types::amount::{Amount, MILLIONTHS};
 use types::envelope::Signed;
 use types::evidence::{Evidence, Said};
 use types::id::{Address, Cid, Hash, keccak256};
+use types::transaction::NO_NODE;
 use types::typed::{self, Record};
 
 /// Millionths as credits.
@@ -198,6 +201,8 @@ pub(crate) fn channel(number: u64, channel: &Channel) -> Value {
         "deposit": amount(channel.deposit),
         "redeemed": amount(channel.redeemed),
         "held": amount(channel.held()),
+        "receipts": channel.receipts,
+        "node": (channel.node != NO_NODE).then(|| channel.node.to_string()),
         "timeout": channel.timeout.0,
         "closes": channel.closes.map(|height| height.0),
     })

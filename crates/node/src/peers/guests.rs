@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use types::amount::Amount;
 use types::bounded::List;
-use types::id::Hash;
+use types::id::{Cid, Hash};
 use types::signature::Signature;
 
 use super::{HELLO_TIME_MAX, Peers, now};
@@ -178,7 +178,10 @@ impl<'a> Guest<'a> {
             return Err((Cause::Model, format!("this node runs {}", worker.served().cid)));
         }
         let deal = match self.earned() {
-            Some(earned) => earned.admit(ask.payment.as_ref(), &self.peers.me(), request),
+            Some(earned) => {
+                let me = (self.peers.me(), Cid::parse(ask.model.as_str()));
+                earned.admit(ask.payment.as_ref(), me, request)
+            }
             None if ask.payment.is_some() => Err("this node works for nothing".to_owned()),
             None => Ok(None),
         };

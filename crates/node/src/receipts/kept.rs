@@ -9,7 +9,7 @@
 //! the power takes is the last few answers' receipts, while flushing would hold every answer's end up.
 //!
 //! Invariants:
-//! - At most `RECEIPTS_MAX` are kept, of at most `SIZE_MAX` bytes; the oldest go first.
+//! - At most `RECEIPTS_MAX` are kept, of at most `SIZE_MAX` bytes; the oldest go first, or none comes.
 //! - What is read back is a receipt with the id that it is asked by, or nothing.
 //!
 //! Not here: what is right about a receipt.
@@ -42,14 +42,23 @@ pub(crate) struct Kept {
     /// By number: whose, and how many bytes.
     files: BTreeMap<u64, (Hash, u64)>,
     size: u64,
+    /// Whether the oldest go where there is no room; else whoever keeps them says which go.
+    has_end: bool,
 }
 
 impl Kept {
     /// What there is in a folder, which is made if it is not there.
     pub(crate) fn open(folder: PathBuf) -> io::Result<Kept> {
+        let mut kept = Kept { has_end: true, ..Kept::open_whole(folder)? };
+        kept.forget();
+        Ok(kept)
+    }
+
+    /// The same, of which none goes by itself.
+    pub(crate) fn open_whole(folder: PathBuf) -> io::Result<Kept> {
         fs::create_dir_all(&folder)?;
         let (numbers, files) = (BTreeMap::new(), BTreeMap::new());
-        let mut kept = Kept { folder, numbers, files, size: 0 };
+        let mut kept = Kept { folder, numbers, files, size: 0, has_end: false };
         for entry in fs::read_dir(&kept.folder)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -60,8 +69,20 @@ impl Kept {
             kept.files.insert(number, (id, size));
             kept.size += size;
         }
-        kept.forget();
         Ok(kept)
+    }
+
+    /// Whether there is as much as there may be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.files.len() >= RECEIPTS_MAX || self.size >= SIZE_MAX
+    }
+
+    /// Lets one go.
+    pub(crate) fn remove(&mut self, id: &Hash) {
+        let Some(number) = self.numbers.remove(id) else { return };
+        let size = self.files.remove(&number).map_or(0, |(_, size)| size);
+        self.size = self.size.saturating_sub(size);
+        remove(&self.path(number, id));
     }
 
     /// Keeps one more; the oldest go for it.
@@ -75,7 +96,9 @@ impl Kept {
         self.numbers.insert(id, number);
         self.files.insert(number, (id, size));
         self.size += size;
-        self.forget();
+        if self.has_end {
+            self.forget();
+        }
         Ok(())
     }
 

@@ -82,7 +82,12 @@ fn actions() -> Vec<Action> {
         Action::Register(register()),
         Action::Retire(Retire { work: cid(1) }),
         Action::PayForUse(PayForUse { work: cid(1), worker: to, amount }),
-        Action::OpenChannel(OpenChannel { payee: to, amount, timeout: Blocks(100) }),
+        Action::OpenChannel(OpenChannel {
+            payee: to,
+            amount,
+            timeout: Blocks(100),
+            node: Hash([9; 32]),
+        }),
         Action::TopUpChannel(TopUpChannel { channel: 1, amount }),
         Action::RedeemVoucher(RedeemVoucher { channel: 1, cumulative: amount, signature }),
         Action::CloseChannel(CloseChannel { channel: 1 }),
