@@ -17,7 +17,7 @@ use engine::artifact::config::Config;
 use engine::artifact::{Kind, SECTIONS_MAX};
 use store::cid::{CHUNK_SIZE, Cid, Codec};
 use store::dag_pb::Node;
-use store::leaves::DEPTH_MAX;
+use store::leaves::{DEPTH_MAX, Leaves};
 use store::unix_fs;
 
 use crate::graph::Graph;
@@ -86,6 +86,22 @@ pub enum Unproven {
 }
 
 impl Piece {
+    /// Cuts a chunk out of a file whose table of chunks is known. None where the file has no such chunk.
+    #[must_use]
+    pub fn cut(leaves: &Leaves, file: &[u8], index: u64) -> Option<Piece> {
+        let at = usize::try_from(index).ok().filter(|at| *at < leaves.count())?;
+        let range = leaves.range(at);
+        let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+        let chunk = file.get(range)?.to_vec();
+        let all: BTreeMap<Cid, Vec<u8>> = leaves.nodes().into_iter().collect();
+        let (mut cid, mut at, mut nodes) = (leaves.root(), leaves.range(at).start, Vec::new());
+        while let Some(block) = all.get(&cid) {
+            nodes.push(block.clone());
+            cid = below(block, &mut at)?;
+        }
+        Some(Piece { index, chunk, nodes })
+    }
+
     /// Bytes of the piece.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -135,19 +151,7 @@ impl Artifact {
             if cid.codec() != Codec::DagPb || !cid.is_of(block) {
                 return None;
             }
-            let node = Node::decode(block).ok()?;
-            let unix_fs::Kind::File { blocks, .. } = unix_fs::read(&node).ok()? else {
-                return None;
-            };
-            let mut found = None;
-            for (link, size) in node.links.iter().zip(blocks) {
-                if at < size {
-                    found = Some(link.cid);
-                    break;
-                }
-                at -= size;
-            }
-            cid = found?;
+            cid = below(block, &mut at)?;
         }
         (cid.codec() == Codec::Raw && at == 0).then_some(cid)
     }
@@ -258,6 +262,20 @@ impl Outline {
         }
         Some(section.offset.checked_add(from)?..section.offset.checked_add(to)?)
     }
+}
+
+/// The name of what has a byte of the file, among what a node links to; the byte is counted from there
+/// then.
+fn below(block: &[u8], at: &mut u64) -> Option<Cid> {
+    let node = Node::decode(block).ok()?;
+    let unix_fs::Kind::File { blocks, .. } = unix_fs::read(&node).ok()? else { return None };
+    for (link, size) in node.links.iter().zip(blocks) {
+        if *at < size {
+            return Some(link.cid);
+        }
+        *at -= size;
+    }
+    None
 }
 
 fn long(bytes: &[u8], at: usize) -> Option<u64> {

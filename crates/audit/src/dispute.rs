@@ -263,6 +263,16 @@ impl Dispute {
         self.count
     }
 
+    /// Whether a side has made the statement that the present turn asks of both.
+    #[must_use]
+    pub fn has_stated(&self, side: Side) -> bool {
+        match &self.phase {
+            Phase::Divide(divide) => divide.stated[side as usize].is_some(),
+            Phase::Open { stated, .. } | Phase::Tree { stated } => stated[side as usize].is_some(),
+            Phase::Judge(_) | Phase::Position(_) | Phase::Ended(_) => false,
+        }
+    }
+
     /// Takes a side's nodes.
     ///
     /// # Errors
@@ -381,13 +391,11 @@ impl Dispute {
         if now <= self.deadline {
             return Err(Refused::Early { deadline: self.deadline, now });
         }
+        let sides = [Side::Worker, Side::Challenger];
         let has_stated = match &self.phase {
-            Phase::Divide(divide) => divide.stated.each_ref().map(Option::is_some),
-            Phase::Open { stated, .. } | Phase::Tree { stated } => {
-                stated.each_ref().map(Option::is_some)
-            }
             Phase::Judge(_) | Phase::Position(_) => [true, false],
             Phase::Ended(_) => return Err(Refused::OutOfTurn),
+            _ => sides.map(|side| self.has_stated(side)),
         };
         let silent = if has_stated == [false, true] { Side::Worker } else { Side::Challenger };
         self.phase = Phase::Ended(Verdict::Silent(silent));

@@ -91,10 +91,21 @@ pub(crate) fn earn(context: &Context, it: &EarnArguments) -> anyhow::Result<Outc
             };
             let outcome = show(context, &books, channel)?;
             batches(context, &books)?;
+            audits(&books).iter().filter(|_| !context.json).for_each(|line| println!("{line}"));
             Ok(outcome)
         }
         Some(EarnCommand::Redeem(sign)) => redeem(context, sign),
     }
+}
+
+/// What is wrong with audits, in lines.
+pub(crate) fn audits(books: &Value) -> Vec<String> {
+    let notes = books["audits"].as_array().into_iter().flatten();
+    let line = |it: &Value| {
+        let what = it["what"].as_str().unwrap_or_default();
+        format!("audit of batch {}, answer {}: {what}", it["batch"], it["index"])
+    };
+    notes.map(line).collect()
 }
 
 /// What waits for its audits.

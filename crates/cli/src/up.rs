@@ -73,8 +73,22 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let copies = Some(node::copies::Settings::of(&context.config, &context.home)?);
     let (model, ledger, receipts) = (Some(serving), Some(ledger), Some(receipts));
     let signer = payments::signer(context)?;
-    let roles =
-        Roles { model, receipts, earned, payer, signer, api_keys, ledger, store, network, copies };
+    let folder = context.home.audits();
+    let is_auditor = peers::is_yes(context, "audit")?;
+    let audits = Some(node::audits::Options { folder, is_auditor, isa });
+    let roles = Roles {
+        model,
+        receipts,
+        earned,
+        payer,
+        signer,
+        audits,
+        api_keys,
+        ledger,
+        store,
+        network,
+        copies,
+    };
     let address = context.config.text("listen");
     service::serve(roles, address, |local, ledger| {
         eprintln!("{}", welcome(&local, &name, open));

@@ -9,6 +9,7 @@ use crate::client::{Client, number, text};
 use crate::context::Context;
 use crate::order;
 use crate::outcome::{Outcome, Problem};
+use crate::payments;
 
 /// Seconds that one request waits for the work to be finished, at most: as many as a node allows.
 const WAIT_MAX: u64 = node::control::WAIT_MAX;
@@ -39,10 +40,12 @@ pub(crate) fn run(context: &Context, command: &WorkCommand) -> anyhow::Result<Ou
 
 /// `mashaa why`: every preference, what was measured, and what follows.
 pub(crate) fn why(context: &Context, node: &NodeFlag) -> anyhow::Result<Outcome> {
-    let value = Client::of(context, node).get("/node/work")?;
+    let client = Client::of(context, node);
+    let (value, books) = (client.get("/node/work")?, client.get("/node/earned")?);
     shown(context, &value, |value| {
         let mut lines = work_lines(value)?;
         lines.extend(members_lines(&value["workers"])?);
+        lines.extend(payments::audits(&books));
         lines.push(String::new());
         for finding in value["preferences"].as_array().into_iter().flatten() {
             let (effect, sentence) = (text(finding, "effect")?, text(finding, "sentence")?);

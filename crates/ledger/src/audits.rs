@@ -34,6 +34,7 @@ use crate::{batches, disputes, stakes, standing};
 
 mod opening;
 
+pub use opening::shown;
 pub(crate) use opening::{open_payload, open_receipt, show_receipt};
 
 /// Payloads that stand in the state at a time. Each has at most 1.1 MB and most have some kilobytes;
@@ -423,6 +424,12 @@ impl State {
     /// All audits that are not over.
     pub fn all_audits(&self) -> impl Iterator<Item = (&Key, &Audit)> {
         self.audits.iter()
+    }
+
+    /// Whether the payload of a receipt that is audited was asked for on the ledger, or shown there.
+    #[must_use]
+    pub fn is_payload_asked(&self, key: Key) -> bool {
+        self.payloads.get(&key).is_some()
     }
 
     /// The payload of a receipt that is audited, if it was shown.

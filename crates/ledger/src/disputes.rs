@@ -18,7 +18,7 @@ use audit::graph::Shape;
 use audit::receipt::{Receipt, Trust};
 use types::amount::{Amount, Height};
 use types::envelope::Order;
-use types::id::{Address, Hash};
+use types::id::{Address, Cid, Hash};
 use types::measure::Parameter;
 use types::record;
 use types::transaction::{Action, AnswerChallenge, Challenge, DivideTrace, OpenStep};
@@ -33,6 +33,7 @@ use crate::{stakes, standing};
 
 mod judging;
 
+pub use judging::adds;
 pub(crate) use judging::{forget, judge, show_evidence, show_model};
 
 /// Disputes that are open at a time. Each side's evidence has at most 3 MiB, so that all of it stays
@@ -75,7 +76,8 @@ pub(crate) fn shape(receipt: &Receipt) -> Shape {
 }
 
 /// The side of an account in a dispute, if it has one.
-pub(crate) fn side(state: &State, key: Key, batch: &Batch, account: &Address) -> Option<Side> {
+#[must_use]
+pub fn side(state: &State, key: Key, batch: &Batch, account: &Address) -> Option<Side> {
     let dispute = state.dispute(key)?;
     match *account {
         it if it == batch.worker => Some(Side::Worker),
@@ -297,6 +299,12 @@ pub(crate) fn release(state: &mut State, key: Key) {
 }
 
 impl State {
+    /// Whether a model was shown, so that its runs can be disputed.
+    #[must_use]
+    pub fn is_model_shown(&self, work: &Cid) -> bool {
+        self.models.get(work).is_some()
+    }
+
     /// A dispute that is not over.
     #[must_use]
     pub fn dispute(&self, key: Key) -> Option<&Dispute> {

@@ -8,6 +8,7 @@
 //!
 //! Not here: who is paid, which worker is chosen, what an answer says.
 
+pub mod audit;
 pub mod frame;
 pub mod keep;
 pub mod membership;

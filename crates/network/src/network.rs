@@ -91,6 +91,8 @@ pub enum Purpose {
     Http,
     /// A copy of content is to be kept: `keep`.
     Keep,
+    /// An auditor wants a receipt that was drawn, and its payload: `audit`.
+    Audit,
 }
 
 /// What the swarm is told.
@@ -284,6 +286,7 @@ impl Network {
             Purpose::Ledger => "ledger/1",
             Purpose::Http => "http/1",
             Purpose::Keep => "keep/1",
+            Purpose::Audit => "audit/1",
         };
         let name = format!("/mashaa/{}/{what}", self.name);
         // Begins with a slash, which is all that is asked of it.

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::fmt::Write as _;
 
 use expect_test::expect_file;
+use network::audit::{Given, Want};
 use network::keep::{
     ANSWER_SIZE_MAX, Answer, Keep, KeepCause, QUESTION_SIZE_MAX, Question, SOURCES_MAX,
 };
@@ -15,12 +16,13 @@ use network::revocation::{Revocation, SignedRevocation};
 use network::ticket::Ticket;
 use network::work::{Ask, Cause, End, Note, Payment, Score, SeedSource, Tell};
 use types::amount::{Amount, Epoch};
-use types::bounded::{List, Text};
+use types::bounded::{Bytes, List, Text};
 use types::codec::{Canonical, decode, encode};
 use types::id::{Cid, Hash};
 use types::node_key::NodeSecret;
 use types::sampling::SamplingNumbers;
 use types::signature::Signature;
+use types::transaction::OpenPayload;
 
 const NETWORK: Hash = Hash([1; 32]);
 
@@ -120,6 +122,11 @@ fn keep(sources: usize) -> Keep {
     Keep { cid: Cid::node(Hash([5; 32])), size: 1 << 20, seconds: 3600, sources }
 }
 
+fn shown() -> OpenPayload {
+    let (receipt, payload) = (Bytes::new(vec![25; 3]).unwrap(), Bytes::new(vec![26; 2]).unwrap());
+    OpenPayload { batch: 7, index: 3, receipt, path: list(vec![Hash([27; 32])]), payload }
+}
+
 /// Writes a message down, and tries everything that is nearly it.
 fn check<T: Canonical + PartialEq + Debug>(out: &mut String, name: &str, value: &T) {
     let bytes = encode(value);
@@ -189,6 +196,9 @@ fn every_message_has_the_bytes_that_are_written_down() {
     for cause in KeepCause::ALL {
         check(&mut out, cause.word(), &Answer::Refused(*cause, words("why")));
     }
+    check(&mut out, "want", &Want { batch: 7, index: 3 });
+    check(&mut out, "given", &Given::Shown(Box::new(shown())));
+    check(&mut out, "not-given", &Given::Refused(words("no seat")));
     expect_file!["../../../fixtures/network/messages.txt"].assert_eq(&out);
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use types::amount::Amount;
 use types::transaction::RedeemBatch;
 
+use crate::audits::Note;
 use crate::earn::{Earned, Redeemable};
 use crate::ledger::json::audits as show;
 use crate::ledger::{credits, hex};
@@ -48,6 +49,18 @@ pub(crate) fn earned(earned: &Earned, failures: &[(u64, String)]) -> Value {
     let mut all = books(channels.collect(), &earned.receipts());
     all["batches"] = earned.batches(show::batch).into();
     all
+}
+
+/// What the owner should know of audits.
+pub(crate) fn notes(notes: &[Note]) -> Value {
+    let note = |it: &Note| json!({"batch": it.key.0, "index": it.key.1, "what": it.what});
+    notes.iter().map(note).collect::<Vec<_>>().into()
+}
+
+/// Books, and what the owner should know of audits.
+pub(crate) fn with_audits(mut books: Value, notes: Value) -> Value {
+    books["audits"] = notes;
+    books
 }
 
 /// What the order that redeems it has.

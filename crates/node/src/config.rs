@@ -232,6 +232,11 @@ pub const SETTINGS: &[Setting] = &[
         help: "account whose work and stake that is, where the wallet has a session key of it",
     },
     Setting {
+        key: "audit",
+        default: "yes",
+        help: "whether this node audits where the account is drawn that enlisted: yes or no",
+    },
+    Setting {
         key: "sensors_root",
         default: "/",
         help: "directory under which /proc, /sys, /dev and /etc are read",

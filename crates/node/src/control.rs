@@ -32,6 +32,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use types::id::Hash;
 
+use crate::audits::Audits;
 use crate::books;
 use crate::copies::Copies;
 use crate::copies::plan::NoPlan;
@@ -74,6 +75,8 @@ pub struct Control {
     pub earned: Option<Arc<Earned>>,
     /// What redeems it.
     pub redeemer: Option<Arc<Redeemer>>,
+    /// Its part in audits.
+    pub audits: Option<Arc<Audits>>,
     /// Who pays the workers that it uses.
     pub payer: Option<Arc<Payer>>,
     /// What opens all this; without any, this machine may.
@@ -330,10 +333,14 @@ async fn receipts(State(control): State<Arc<Control>>) -> Answer {
 }
 
 async fn earned(State(control): State<Arc<Control>>) -> Answer {
-    let Some(earned) = control.earned.clone() else { return Ok(Json(books::none())) };
-    let redeemer = control.redeemer.clone();
+    let notes = books::notes(&control.audits.as_ref().map_or_else(Vec::new, |it| it.notes()));
+    let (earned, redeemer) = (control.earned.clone(), control.redeemer.clone());
     let failures = move || redeemer.map_or_else(Vec::new, |it| it.failures());
-    looked(tokio::task::spawn_blocking(move || books::earned(&earned, &failures()))).await
+    let look = move || {
+        let earned = earned.map_or_else(books::none, |it| books::earned(&it, &failures()));
+        books::with_audits(earned, notes)
+    };
+    looked(tokio::task::spawn_blocking(look)).await
 }
 
 async fn spent(State(control): State<Arc<Control>>) -> Answer {

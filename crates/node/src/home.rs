@@ -128,6 +128,12 @@ impl Home {
         self.path.join("earned")
     }
 
+    /// What was found in audits that are not over.
+    #[must_use]
+    pub fn audits(&self) -> PathBuf {
+        self.path.join("audits")
+    }
+
     /// The file of the channels that this node has opened to others.
     #[must_use]
     pub fn paid(&self) -> PathBuf {

@@ -2,6 +2,7 @@
 //!
 //! Not here: rules of the network, numerics, the shape of the API.
 
+pub mod audits;
 mod books;
 pub mod catalogue;
 pub mod config;

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use types::amount::Amount;
 use types::bounded::Text;
 
+use crate::audits::{self, Audits};
 use crate::control::{self, Control};
 use crate::copies::files::CopiesError;
 use crate::copies::{self, Copies};
@@ -87,6 +88,8 @@ pub struct Roles {
     pub payer: Option<Arc<Payer>>,
     /// Who signs the orders that it sends by itself.
     pub signer: Option<Signer>,
+    /// How it plays its part in audits, where someone signs for it.
+    pub audits: Option<audits::Options>,
     /// Keys that open what only its owner may see and do; without any, this machine may.
     pub api_keys: Vec<String>,
     /// It has the members' ledger.
@@ -160,7 +163,17 @@ async fn serve_roles(
     };
     let known = started.as_ref().map(|(ledger, _)| ledger.clone());
     let copies = keep_copies(roles.copies, roles.store.as_ref(), peers.as_ref(), known.clone())?;
-    let redeemer = redeem(roles.signer, known.as_ref(), roles.earned.as_ref());
+    let sender = roles.signer.zip(known.clone());
+    let sender = sender.map(|(signer, ledger)| Arc::new(Sender::new(signer, ledger)));
+    let redeemer = redeem(sender.as_ref(), roles.earned.as_ref());
+    let audits =
+        roles.audits.zip(roles.store.clone()).zip(sender).map(|((options, blobs), sender)| {
+            let (earned, peers) = (roles.earned.clone(), peers.clone());
+            let load = supervisor.as_ref().map(|it| it.worker().load());
+            let settings = audits::Settings { options, blobs, earned, peers, load };
+            Arc::new(Audits::new(settings, sender))
+        });
+    audits.iter().for_each(|audits| drop(tokio::spawn(audits.clone().run())));
     let control = Control {
         served,
         supervisor,
@@ -172,6 +185,7 @@ async fn serve_roles(
         earned: roles.earned.clone(),
         payer: roles.payer.clone(),
         redeemer,
+        audits,
         keys: Keys::new(&roles.api_keys),
         started: Instant::now(),
     };
@@ -241,13 +255,8 @@ async fn ledger_of_contact(peers: &Arc<Peers>) -> std::io::Result<Option<Peer>> 
 }
 
 /// Begins to redeem what is earned.
-fn redeem(
-    signer: Option<Signer>,
-    ledger: Option<&Ledger>,
-    earned: Option<&Arc<Earned>>,
-) -> Option<Arc<Redeemer>> {
-    let sender = Arc::new(Sender::new(signer?, ledger?.clone()));
-    let redeemer = Arc::new(Redeemer::new(Arc::clone(earned?), sender));
+fn redeem(sender: Option<&Arc<Sender>>, earned: Option<&Arc<Earned>>) -> Option<Arc<Redeemer>> {
+    let redeemer = Arc::new(Redeemer::new(Arc::clone(earned?), Arc::clone(sender?)));
     tokio::spawn(redeemer.clone().run());
     Some(redeemer)
 }

@@ -4,6 +4,8 @@
 
 #[cfg(unix)]
 mod audit;
+#[cfg(unix)]
+mod audits;
 mod codes;
 #[cfg(unix)]
 mod copies;

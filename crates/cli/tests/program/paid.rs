@@ -10,19 +10,19 @@ use crate::machines::Machine;
 use crate::world::World;
 
 /// A new wallet that opens without a person; its address.
-fn wallet(world: &World, name: &str) -> String {
+pub(crate) fn wallet(world: &World, name: &str) -> String {
     let made = world.run(&["wallet", "new", "--name", name, "--unattended", "--json"]);
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     let made: Value = serde_json::from_str(&made.stdout).unwrap();
     made["address"].as_str().unwrap().to_owned()
 }
 
-/// A gateway whose session key may pay 5 credits, and a worker that asks 10,000 for a million tokens.
-fn market() -> (Machine, Machine, String) {
+/// A gateway whose session key may pay 5 credits, on a ledger with these parameters and a model.
+pub(crate) fn gateway(sets: &[&str]) -> Machine {
     let world = Machine::world();
-    // Epochs of two seconds, in which nothing is drawn.
-    let quick = ["--set", "epoch_blocks=40", "--set", "audit_rate=0"];
-    let began = world.run(&[&["init", "--interval-ms", "50"], &quick[..]].concat());
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    let arguments: Vec<&str> = ["init", "--interval-ms", "50"].into_iter().chain(sets).collect();
+    let began = world.run(&arguments);
     assert_eq!(began.code, Some(0), "{}", began.stderr);
     let owner: Value =
         serde_json::from_str(&world.run(&["wallet", "show", "--json"]).stdout).unwrap();
@@ -33,31 +33,46 @@ fn market() -> (Machine, Machine, String) {
     fs::write(world.home("config.toml"), settings).unwrap();
     let gateway = Machine::start(world, &["up", "--compute", "no"]);
     gateway.done(&["session", "grant", &pay, "--cap", "5", "--scope", "channel"]);
-
-    let world = Machine::world();
-    let account = wallet(&world, "main");
-    fs::write(world.home("config.toml"), "earn_price = 10000\n").unwrap();
-    let worker = Machine::start(world, &["join", &gateway.ticket()]);
-    gateway.wait_for_offers(1);
-    // Who is no member pays a fee for each order.
-    gateway.done(&["send", &account, "1"]);
-    until("the worker's account has credits", || balance(&worker, &account) > Amount::ZERO);
-    worker.done(&["node", "register"]);
-    worker.done(&["stake", "add", "0.8"]);
     let (model, maker) = (gateway.get("/v1/models")["data"][0].clone(), format!("{owner}=1"));
     let model = model["cid"].as_str().unwrap();
     let licence = ["--licence", "Apache-2.0", "--maker", &maker];
     gateway.done(&[&["registry", "register", model, "--name", "random"], &licence[..]].concat());
+    gateway
+}
+
+/// A machine that joins with these settings, and its own account, which has some credits: who is no
+/// member pays a fee for each order.
+pub(crate) fn joined(
+    world: World,
+    gateway: &Machine,
+    (settings, credits): (&str, &str),
+) -> (Machine, String) {
+    let account = wallet(&world, "main");
+    fs::write(world.home("config.toml"), settings).unwrap();
+    let machine = Machine::start(world, &["join", &gateway.ticket()]);
+    gateway.done(&["send", &account, credits]);
+    until("the account has credits", || balance(&machine, &account) > Amount::ZERO);
+    (machine, account)
+}
+
+/// A gateway, and a worker that asks 10,000 for a million tokens.
+fn market() -> (Machine, Machine, String) {
+    // Epochs of two seconds, in which nothing is drawn.
+    let gateway = gateway(&["epoch_blocks=40", "audit_rate=0"]);
+    let (worker, account) = joined(Machine::world(), &gateway, ("earn_price = 10000\n", "1"));
+    worker.done(&["node", "register"]);
+    worker.done(&["stake", "add", "0.8"]);
+    gateway.wait_for_offers(1);
     (gateway, worker, account)
 }
 
-fn balance(machine: &Machine, account: &str) -> Amount {
+pub(crate) fn balance(machine: &Machine, account: &str) -> Amount {
     let found = machine.get(&format!("/ledger/accounts/{account}"))["balance"].clone();
     Amount::parse(found.as_str().unwrap()).unwrap_or_default()
 }
 
 /// Asks for an answer; its receipt's id, or none if it failed.
-fn ask(machine: &Machine) -> Option<String> {
+pub(crate) fn ask(machine: &Machine) -> Option<String> {
     let url = format!("http://{}/v1/completions", machine.address);
     let body = json!({"model": "random", "prompt": "machines", "max_tokens": 12});
     let sent = machine.agent.post(url).content_type("application/json").send(body.to_string());

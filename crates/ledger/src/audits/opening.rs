@@ -42,19 +42,32 @@ pub(crate) fn open_payload(
         None if state.payloads.count() >= PAYLOADS_MAX => return Err(Refusal::PayloadsFull),
         _ => {}
     }
-    let receipt = in_batch(state, key, &batch, it.receipt.as_slice(), it.path.as_slice())?;
-    let payload = decode::<Payload>(it.payload.as_slice()).map_err(|_| Refusal::OtherPayload)?;
-    let stated = Receipt::of(receipt.terms.clone(), &payload, receipt.blinded);
-    // The blinding would show the root to those who have not committed.
-    if payload.blinding.is_some() || stated.as_ref() != Some(&receipt) {
-        return Err(Refusal::OtherPayload);
-    }
+    let (receipt, payload) = shown(state, it)?;
     state.payloads.put(key, Some(payload));
     if is_asked {
         audit.receipt = Some(receipt);
         enter(state, key, audit, Stage::Committing);
     }
     Ok(())
+}
+
+/// The receipt and the payload that an order shows, where they are those of the batch and its place.
+/// Auditors ask this of what a worker gives them outside of the ledger too.
+///
+/// # Errors
+///
+/// The refusal that the order would have.
+pub fn shown(state: &State, it: &OpenPayload) -> Result<(Receipt, Payload), Refusal> {
+    let key = (it.batch, it.index);
+    let batch = state.batch(key.0).ok_or(Refusal::AuditUnknown)?;
+    let receipt = in_batch(state, key, batch, it.receipt.as_slice(), it.path.as_slice())?;
+    let payload = decode::<Payload>(it.payload.as_slice()).map_err(|_| Refusal::OtherPayload)?;
+    let stated = Receipt::of(receipt.terms.clone(), &payload, receipt.blinded);
+    // The blinding would show the root to those who have not committed.
+    if payload.blinding.is_some() || stated.as_ref() != Some(&receipt) {
+        return Err(Refusal::OtherPayload);
+    }
+    Ok((receipt, payload))
 }
 
 /// Shows the receipt and the root that it hides, once all have committed. Where the payload was promised

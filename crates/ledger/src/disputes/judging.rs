@@ -7,7 +7,7 @@
 //! Not here: what follows from a verdict (`disputes`).
 
 use audit::artifact::{Artifact, Piece};
-use audit::case::{About, Shown};
+use audit::case::{About, Case, Shown};
 use audit::dispute::{Cell, Phase, Side, Verdict};
 use audit::referee::{StepInput, Undecided};
 use audit::replay::Run;
@@ -53,21 +53,46 @@ pub(crate) fn show_evidence(
     let phase = state.dispute(key).and_then(|it| it.turns.as_ref()).map(|it| it.phase().clone());
     match phase {
         Some(Phase::Judge(cell)) => {
-            let shown = decode::<Shown>(it.piece.as_slice()).map_err(|_| Refusal::BadEvidence)?;
-            let place = (key, number(side));
-            let mut case = state.cases.get(&place).cloned().unwrap_or_default();
-            with_case(state, key, &audit, &cell, |about, _| {
-                case.add(about, shown).map_err(|undecided| match undecided {
-                    Undecided::TooMuch => Refusal::EvidenceFull,
-                    _ => Refusal::BadEvidence,
-                })
-            })?;
-            state.cases.put(place, case);
+            let case = grown(state, key, &audit, (side, &cell), it.piece.as_slice())?;
+            state.cases.put((key, number(side)), case);
             Ok(())
         }
         Some(Phase::Position(_)) | None => decide(state, key, &audit, it.piece.as_slice()),
         _ => Err(Refusal::NotNow),
     }
+}
+
+/// A side's case about a cell, and a piece more.
+fn grown(
+    state: &State,
+    key: Key,
+    audit: &Audit,
+    (side, cell): (Side, &Cell),
+    piece: &[u8],
+) -> Result<Case, Refusal> {
+    let shown = decode::<Shown>(piece).map_err(|_| Refusal::BadEvidence)?;
+    let mut case = state.cases.get(&(key, number(side))).cloned().unwrap_or_default();
+    with_case(state, key, audit, cell, |about, _| {
+        case.add(about, shown).map_err(|undecided| match undecided {
+            Undecided::TooMuch => Refusal::EvidenceFull,
+            _ => Refusal::BadEvidence,
+        })
+    })?;
+    Ok(case)
+}
+
+/// Whether a piece of evidence about a cell counts, and its side has not shown it before.
+#[must_use]
+pub fn adds(state: &State, side: Side, it: &ShowEvidence) -> bool {
+    let key = (it.batch, it.index);
+    let turns = state.dispute(key).and_then(|it| it.turns.as_ref());
+    let (Some(audit), Some(Phase::Judge(cell))) = (state.audit(key), turns.map(|it| it.phase()))
+    else {
+        return false;
+    };
+    let before = state.cases.get(&(key, number(side))).cloned().unwrap_or_default();
+    let after = grown(state, key, audit, (side, cell), it.piece.as_slice());
+    after.is_ok_and(|after| after != before)
 }
 
 /// Judges a leaf of the answer by the row of the agreed trace, or a token by its sample step.

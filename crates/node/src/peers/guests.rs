@@ -1,4 +1,5 @@
-//! What others may ask of this node: to say hello, to join, to compute, to reach the ledger.
+//! What others may ask of this node: to say hello, to join, to compute, to reach the ledger, to be shown
+//! what was drawn for an audit.
 //!
 //! Invariants:
 //! - Whoever is no member may say hello and knock, and nothing else.
@@ -26,6 +27,7 @@ use types::id::{Cid, Hash};
 use types::signature::Signature;
 
 use super::{HELLO_TIME_MAX, Peers, now};
+use crate::audits::payloads;
 use crate::deal::Deal;
 use crate::earn::Earned;
 use crate::receipts::Asker;
@@ -73,6 +75,17 @@ pub(super) fn receive(
             && peers.state().is_member(&node, now())
         {
             carry(stream, *at).await;
+        }
+    })?;
+    let of = supervisor.clone();
+    each(network, Purpose::Audit, peers, move |peers, node, stream| {
+        let supervisor = of.clone();
+        async move {
+            let receipts = supervisor.as_ref().and_then(|it| it.worker().receipts());
+            let earned = receipts.and_then(|it| it.earned());
+            if peers.state().is_member(&node, now()) {
+                payloads::give(stream, node, peers.ledger.get(), earned).await;
+            }
         }
     })?;
     each(network, Purpose::Work, peers, move |peers, node, stream| {
