@@ -15,9 +15,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use audit::{AuditCommand, KeyArguments, LightArguments, OpenArguments};
 pub(crate) use ledger::{
-    DelayArguments, DelegateArguments, InitArguments, LedgerCommand, LedgerFlags, LoadArguments,
-    MemberCommand, NodeCommand, NodeFlag, ProposeArguments, RegisterArguments, RegistryCommand,
-    ReplayArguments, SendArguments, SignFlags, TestnetArguments, ValidatorCommand, VoteArguments,
+    DelayArguments, DelegateArguments, DemoArguments, InitArguments, LedgerCommand, LedgerFlags,
+    LoadArguments, MemberCommand, NodeCommand, NodeFlag, ProposeArguments, RegisterArguments,
+    RegistryCommand, ReplayArguments, SendArguments, SignFlags, TestnetArguments, ValidatorCommand,
+    VoteArguments,
 };
 pub(crate) use money::{
     ChannelCommand, CreditsCommand, EarnArguments, EarnCommand, SessionCommand, StakeCommand,
@@ -115,6 +116,8 @@ pub(crate) enum Command {
     Delay(DelayArguments),
     /// Run a network of several validators on this machine
     Testnet(TestnetArguments),
+    /// See a co-op of five nodes on this machine ask, answer, cheat, audit, convict and vote
+    Demo(DemoArguments),
     /// Show the settings
     #[command(subcommand)]
     Config(ConfigCommand),

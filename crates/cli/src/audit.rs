@@ -22,6 +22,7 @@ use types::id::{Cid, Hash};
 
 use crate::arguments::{AuditCommand, KeyArguments, LightArguments, OpenArguments};
 use crate::context::Context;
+use crate::draw;
 use crate::outcome::{Outcome, Problem};
 use crate::verify::{compute, model, no_such, payload_of, read, receipt};
 
@@ -31,6 +32,7 @@ pub(crate) fn run(context: &Context, command: &AuditCommand) -> anyhow::Result<O
         AuditCommand::Key(it) => key(context, it),
         AuditCommand::Open(it) => open(context, it),
         AuditCommand::Light(it) => light(context, it),
+        AuditCommand::Draw { node, block } => draw::run(context, node, *block),
     }
 }
 

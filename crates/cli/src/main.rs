@@ -16,7 +16,9 @@ mod chat;
 mod client;
 mod context;
 mod copies;
+mod demo;
 mod doctor;
+mod draw;
 mod hash;
 mod ledger;
 mod log;
@@ -28,6 +30,7 @@ mod order;
 mod outcome;
 mod payments;
 mod peers;
+mod processes;
 mod progress;
 mod random;
 mod registration;
@@ -114,6 +117,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Credits(command) => money::credits(&context, &command),
         Command::Delay(delay) => order::delay(&context, &delay),
         Command::Testnet(testnet) => testnet::run(&context, &testnet),
+        Command::Demo(demo) => demo::run(&context, &demo),
         Command::Config(ConfigCommand::Show { origin }) => Ok(context.show_config(origin)),
         Command::Doctor => doctor::run(&context),
         Command::Bench(bench) => bench::run(&context, &bench),

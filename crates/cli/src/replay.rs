@@ -42,17 +42,58 @@ struct Cast {
     height: Height,
 }
 
-/// Fetches every block from the genesis on, up to one or the last, and computes the state again, with
-/// every signature, certificate and root checked; `see` is shown each block and what happened in it.
+/// A ledger that is computed again from its blocks, with every signature, certificate and root checked.
+pub(crate) struct Follower {
+    chain: Chain,
+}
+
+impl Follower {
+    /// Begins with the genesis of a node's network.
+    pub(crate) fn begin(client: &Client) -> anyhow::Result<Follower> {
+        let answer = client.get("/ledger/genesis")?;
+        let bytes = unhex(text(&answer, "bytes")?);
+        let bytes = bytes.context("the node's genesis is no hexadecimal")?;
+        let genesis: Genesis = decode(&bytes).context("the node's genesis")?;
+        Ok(Follower { chain: Chain::open(Store::in_memory()?, &genesis, cores())? })
+    }
+
+    /// Fetches the next block and computes what happens in it.
+    pub(crate) fn step(&mut self, client: &Client) -> anyhow::Result<(Block, Vec<Event>)> {
+        let height = self.chain.tip().height.after(1).0;
+        let answer = client.get(&format!("/ledger/blocks/{height}/raw"))?;
+        let [block, certificate] = ["block", "certificate"].map(|field| {
+            unhex(text(&answer, field)?)
+                .with_context(|| format!("{field} {height} is no hexadecimal"))
+        });
+        let (block, certificate) = (block?, Certificate::decode(&certificate?));
+        let certificate =
+            certificate.with_context(|| format!("the certificate of block {height}"))?;
+        let wrong = || format!("block {height} does not follow from those before it");
+        // The time of a block that was decided long ago is never too far ahead.
+        self.chain.check(u64::MAX, &block).with_context(wrong)?;
+        let events = self.chain.commit(&certificate).with_context(wrong)?;
+        Ok((Block::decode(&block).with_context(wrong)?, events))
+    }
+
+    /// The last block that was computed.
+    pub(crate) fn height(&self) -> Height {
+        self.chain.tip().height
+    }
+
+    /// What the blocks lead to.
+    pub(crate) fn state(&mut self) -> &State {
+        self.chain.state()
+    }
+}
+
+/// Fetches every block from the genesis on, up to one or the last, and computes the state again; `see` is
+/// shown each block and what happened in it.
 fn compute(
     client: &Client,
     until: Option<u64>,
     mut see: impl FnMut(&Block, &[Event]),
 ) -> anyhow::Result<Chain> {
-    let answer = client.get("/ledger/genesis")?;
-    let bytes = unhex(text(&answer, "bytes")?).context("the node's genesis is no hexadecimal")?;
-    let genesis: Genesis = decode(&bytes).context("the node's genesis")?;
-    let mut chain = Chain::open(Store::in_memory()?, &genesis, cores())?;
+    let mut follower = Follower::begin(client)?;
     let status = client.get("/ledger")?;
     let (first, last) = (number(&status, "first")?, number(&status, "height")?);
     if first > 1 {
@@ -65,22 +106,11 @@ fn compute(
         let what = format!("--until is {until}, and the node's last block is {last}");
         return Err(Problem::NotFound(what).into());
     }
-    for height in 1..=until.unwrap_or(last) {
-        let answer = client.get(&format!("/ledger/blocks/{height}/raw"))?;
-        let [block, certificate] = ["block", "certificate"].map(|field| {
-            unhex(text(&answer, field)?)
-                .with_context(|| format!("{field} {height} is no hexadecimal"))
-        });
-        let (block, certificate) = (block?, Certificate::decode(&certificate?));
-        let certificate =
-            certificate.with_context(|| format!("the certificate of block {height}"))?;
-        let wrong = || format!("block {height} does not follow from those before it");
-        // The time of a block that was decided long ago is never too far ahead.
-        chain.check(u64::MAX, &block).with_context(wrong)?;
-        let events = chain.commit(&certificate).with_context(wrong)?;
-        see(&Block::decode(&block).with_context(wrong)?, &events);
+    for _ in 1..=until.unwrap_or(last) {
+        let (block, events) = follower.step(client)?;
+        see(&block, &events);
     }
-    Ok(chain)
+    Ok(follower.chain)
 }
 
 /// `mashaa ledger replay`.

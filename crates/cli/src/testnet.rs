@@ -5,7 +5,7 @@
 //! Not here: how a validator runs (`network`).
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -15,6 +15,7 @@ use crate::arguments::{NodeFlag, TestnetArguments};
 use crate::client::{Client, number, text};
 use crate::context::Context;
 use crate::outcome::{Outcome, Problem};
+use crate::processes::{Process, mashaa, output};
 
 /// How long the validators have to agree on their first block.
 const START: Duration = Duration::from_secs(60);
@@ -23,23 +24,13 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// A network's processes, which end with this value.
 pub(crate) struct Network {
-    running: Vec<Child>,
+    running: Vec<Process>,
 }
 
 impl Network {
     /// The numbers of the processes.
     pub(crate) fn processes(&self) -> impl Iterator<Item = u32> {
-        self.running.iter().map(Child::id)
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        for child in &mut self.running {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.running.iter().map(|it| it.0.id())
     }
 }
 
@@ -55,7 +46,7 @@ pub(crate) fn run(context: &Context, it: &TestnetArguments) -> anyhow::Result<Ou
     // Ctrl-C reaches the validators as well, which are of this process's group.
     loop {
         std::thread::sleep(LOOK);
-        let mut is_running = |child: &mut Child| child.try_wait().is_ok_and(|end| end.is_none());
+        let mut is_running = |it: &mut Process| it.0.try_wait().is_ok_and(|end| end.is_none());
         if !network.running.iter_mut().any(&mut is_running) {
             return Ok(Outcome::Done);
         }
@@ -101,23 +92,6 @@ fn port(it: &TestnetArguments, at: usize, which: u16) -> anyhow::Result<u16> {
     port.with_context(|| format!("--port {} leaves too few ports for the validators", it.port))
 }
 
-/// Runs this program in a home.
-fn mashaa(home: &Path) -> anyhow::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("--home").arg(home).stdin(Stdio::null());
-    Ok(command)
-}
-
-/// What a command of this program prints.
-fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output()?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("a validator's home could not be made: {}", said.trim());
-    }
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-}
-
 /// Makes the homes: a node key and a wallet each, and one genesis.
 fn begin(homes: &[PathBuf], it: &TestnetArguments, founders: &[String]) -> anyhow::Result<()> {
     let mut init = None;
@@ -153,7 +127,7 @@ fn begin(homes: &[PathBuf], it: &TestnetArguments, founders: &[String]) -> anyho
     Ok(())
 }
 
-fn validator(home: &Path, at: usize, it: &TestnetArguments) -> anyhow::Result<Child> {
+fn validator(home: &Path, at: usize, it: &TestnetArguments) -> anyhow::Result<Process> {
     let others = (0..it.validators).filter(|other| *other != at);
     let peers = others.map(|other| Ok(format!("127.0.0.1:{}", port(it, other, 1)?)));
     let peers = peers.collect::<anyhow::Result<Vec<_>>>()?.join(",");
@@ -165,7 +139,7 @@ fn validator(home: &Path, at: usize, it: &TestnetArguments) -> anyhow::Result<Ch
     if !peers.is_empty() {
         command.args(["--ledger-peers", &peers]);
     }
-    Ok(command.stdout(Stdio::null()).stderr(file).spawn()?)
+    Ok(Process(command.stdout(Stdio::null()).stderr(file).spawn()?))
 }
 
 /// Waits until all validators have the first block.
@@ -179,8 +153,8 @@ fn wait(context: &Context, network: &mut Network, it: &TestnetArguments) -> anyh
             if height.is_ok_and(|height| height > 0) {
                 break;
             }
-            if let Some(child) = network.running.get_mut(at)
-                && let Some(status) = child.try_wait()?
+            if let Some(process) = network.running.get_mut(at)
+                && let Some(status) = process.0.try_wait()?
             {
                 bail!("validator {at} ended ({status}); see the file `log` in its home");
             }

@@ -171,7 +171,7 @@ pub(crate) fn draw(state: &mut State, number: u64) {
     let Some(batch) = state.batch(number).cloned() else { return };
     let parties = [batch.worker.0, batch.payer.0, batch.gateway.0];
     let of = draw::Batch { number, count: batch.count, parties: &parties };
-    let auditors = standing::auditors(state);
+    let auditors = state.able_auditors();
     let rate = u32::try_from(state.parameter(Parameter::AuditRate)).unwrap_or(draw::RATE_ONE);
     let wanted = usize::try_from(state.parameter(Parameter::Auditors)).unwrap_or(1);
     // The parameters' ranges and the limits of the tables are those of a draw.

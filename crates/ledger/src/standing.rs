@@ -62,13 +62,15 @@ pub(crate) fn clear(state: &mut State, account: Address) {
     state.auditors.remove(&account);
 }
 
-pub(crate) fn auditors(state: &State) -> Vec<Auditor> {
-    let all = state.auditors.iter().map(|(account, ())| account);
-    let able = all.filter(|account| has_stake(state, account));
-    able.map(|it| Auditor { account: it.0, standing: state.standing(it) }).collect()
-}
-
 impl State {
+    /// Those who can be drawn now: enlisted, with enough at stake.
+    #[must_use]
+    pub fn able_auditors(&self) -> Vec<Auditor> {
+        let all = self.auditors.iter().map(|(account, ())| account);
+        let able = all.filter(|account| has_stake(self, account));
+        able.map(|it| Auditor { account: it.0, standing: self.standing(it) }).collect()
+    }
+
     /// Whether an account offers to audit.
     #[must_use]
     pub fn is_enlisted(&self, account: &Address) -> bool {

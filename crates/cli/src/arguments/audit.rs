@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::ledger::NodeFlag;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     /// Make the key that stands for a model's weights in light audits
@@ -14,6 +16,14 @@ pub(crate) enum AuditCommand {
     Open(OpenArguments),
     /// Check an opened position of an answer, without the model
     Light(LightArguments),
+    /// Draw again what the ledger drew at the end of a block, from its blocks alone
+    Draw {
+        #[command(flatten)]
+        node: NodeFlag,
+        /// The block
+        #[arg(long, value_name = "HEIGHT")]
+        block: u64,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -470,6 +470,19 @@ pub(crate) struct RegisterArguments {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// The language that it is told in: en or ar
+    #[arg(long, default_value = "en")]
+    pub(crate) lang: String,
+    /// The model [default: the catalogue's default]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Where the nodes' homes are, which then stay [default: `demo` in this home, until it ends]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct TestnetArguments {
     /// How many validators
     #[arg(long, default_value_t = 4)]

@@ -9,6 +9,7 @@ mod audits;
 mod codes;
 #[cfg(unix)]
 mod copies;
+mod demo;
 mod kill;
 #[cfg(unix)]
 mod kills;
