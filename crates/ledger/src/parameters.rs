@@ -33,6 +33,9 @@ pub const WEIGHT_MAX: u64 = 100;
 const QUORUM_MAX: u64 = 600;
 /// The smallest quota: what members need to propose, and to vote some fifty times, without credits.
 const QUOTA_MIN: u64 = 16_384;
+/// The most that a batch binds, a hundred times what it earns: enough where one receipt of fifty is audited
+/// (`docs/honesty.md`).
+const STAKE_PARTS_MAX: u64 = 100 * WHOLE;
 /// Blocks in a year of one-second blocks: the longest that anything lasts.
 const YEAR: u64 = 31_536_000;
 /// The shortest absence that jails: a node must be able to start again in less.
@@ -90,17 +93,17 @@ pub const fn rule(parameter: Parameter) -> Rule {
         Parameter::JailBlocks => economic(JAIL_MIN, YEAR, 86_400),
         // `nodes::Workers`, by number.
         Parameter::Workers => economic(0, 3, 1),
-        Parameter::StakeParts => economic(0, 10_000, 2_000),
+        Parameter::StakeParts => economic(0, STAKE_PARTS_MAX, 25_000),
         Parameter::AuditorStake => economic(0, LARGE, 20 * CREDIT),
         Parameter::AuditParts => economic(0, 200, 50),
         Parameter::SlashWronged => economic(0, 500, 300),
         Parameter::SlashProver => economic(0, 500, 200),
         Parameter::GatewayParts => economic(0, 200, 20),
         Parameter::StakeBlocks => economic(1, YEAR, 14_400),
-        Parameter::AuditRate => economic(0, 1_000_000, 50_000),
+        Parameter::AuditRate => economic(0, 1_000_000, 70_000),
         Parameter::Auditors => economic(1, 8, 2),
         Parameter::AuditBlocks => economic(1, YEAR / 52, 600),
-        Parameter::AuditPay => economic(0, WHOLE, 250),
+        Parameter::AuditPay => economic(0, WHOLE, 350),
         Parameter::DisputeBlocks => economic(1, YEAR / 52, 600),
         Parameter::ChallengeBond => economic(0, LARGE, 5 * CREDIT),
     }

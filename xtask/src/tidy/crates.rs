@@ -17,7 +17,8 @@ const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("chain", &["types", "merkle", "ledger", "store"]),
     ("consensus", &["types"]),
     ("network", &["types"]),
-    ("sim", &["types", "ledger", "chain", "consensus"]),
+    // The simulator of honesty computes and disputes answers of a small model.
+    ("sim", &["types", "ledger", "chain", "consensus", "merkle", "store", "engine", "audit"]),
     ("wallet", &["types"]),
     ("engine", &[]),
     ("audit", &["types", "merkle", "store", "engine"]),

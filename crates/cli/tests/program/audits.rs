@@ -14,15 +14,16 @@ use crate::machines::Machine;
 use crate::paid::{ask, balance, gateway, joined, wallet};
 use crate::world::World;
 
-/// Everything is drawn, epochs take two seconds, and stages are long enough for a machine that is killed
+/// Everything is drawn, epochs take two seconds, batches bind little, and stages are long enough for a machine that is killed
 /// to come back.
-const QUICK: [&str; 8] = [
+const QUICK: [&str; 9] = [
     "epoch_blocks=40",
     "audit_rate=1000000",
     "auditors=2",
     "audit_blocks=300",
     "dispute_blocks=400",
     "audit_parts=100",
+    "stake_parts=2000",
     "auditor_stake=1000000",
     "challenge_bond=500000",
 ];

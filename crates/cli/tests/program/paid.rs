@@ -58,7 +58,7 @@ pub(crate) fn joined(
 /// A gateway, and a worker that asks 10,000 for a million tokens.
 fn market() -> (Machine, Machine, String) {
     // Epochs of two seconds, in which nothing is drawn.
-    let gateway = gateway(&["epoch_blocks=40", "audit_rate=0"]);
+    let gateway = gateway(&["epoch_blocks=40", "audit_rate=0", "stake_parts=2000"]);
     let (worker, account) = joined(Machine::world(), &gateway, ("earn_price = 10000\n", "1"));
     worker.done(&["node", "register"]);
     worker.done(&["stake", "add", "0.8"]);

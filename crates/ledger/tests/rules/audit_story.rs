@@ -37,14 +37,16 @@ pub(crate) const AUDITORS: [&str; 2] = ["dina", "hadi"];
 /// The one batch.
 pub(crate) const BATCH: u64 = 1;
 
-/// Parameters that draw everything and let stages be short.
-const QUICK: [(Parameter, u64); 6] = [
+/// Parameters that draw everything, let stages be short, and bind and pay what the stories count on.
+const QUICK: [(Parameter, u64); 8] = [
     (Parameter::AuditRate, 1_000_000),
     (Parameter::AuditBlocks, 4),
     (Parameter::DisputeBlocks, 4),
     (Parameter::ChallengeBond, 2_000_000),
     (Parameter::AuditorStake, 5_000_000),
     (Parameter::AuditParts, 100),
+    (Parameter::StakeParts, 2_000),
+    (Parameter::AuditPay, 250),
 ];
 
 thread_local! {

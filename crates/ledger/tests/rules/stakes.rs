@@ -56,7 +56,8 @@ fn batch(
 /// A world in which nothing is drawn, whose worker has something at stake, and a channel of ten credits.
 fn world() -> World {
     let mut world = World::mutual();
-    let quick = [(Parameter::AuditRate, 0), (Parameter::StakeBlocks, 5)];
+    let quick =
+        [(Parameter::AuditRate, 0), (Parameter::StakeBlocks, 5), (Parameter::StakeParts, 2_000)];
     let measures: Vec<Measure> = quick.map(|(parameter, value)| set(parameter, value)).to_vec();
     world.pass(&NAMES, measures);
     world.act("hadi", register("model", &[("hadi", 1)], &[]));
