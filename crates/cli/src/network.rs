@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use consensus::start::Peer;
 use node::ledger::{Ledger, Settings, genesis_file, node_key};
 use node::service::{self, Roles};
-use node::whole::replace;
+use store::whole::replace;
 use types::bounded::{List, Text};
 use types::id::{Address, Hash};
 use types::measure::{AdmitValidator, Parameter, SetParameter};

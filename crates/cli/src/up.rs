@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use engine::artifact::config::Family;
 use engine::kernels::Isa;
+use gateway::archive::{self, Archive};
 use gateway::embeddings::Embedder;
 use node::embedder::LocalEmbedder;
 use node::preferences::{Effect, Gate, Preferences};
@@ -61,8 +62,10 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
         }
         false => (Arc::new(opened.served), None),
     };
+    let archive = Some(Arc::new(archive(context)?));
     let gateway = gateway::router::Options {
         api_keys: context.api_keys(),
+        archive,
         ..gateway::router::Options::default()
     };
     let open = gateway.api_keys.is_empty();
@@ -97,6 +100,24 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     drop(lock);
     eprintln!("stopped");
     Ok(Outcome::Done)
+}
+
+/// Where files and batches of the API are kept.
+fn archive(context: &Context) -> anyhow::Result<Archive> {
+    let config = &context.config;
+    let mib = |key, max| config.number(key, 1..=max, "a number of MiB").map(|it| it << 20);
+    let count = |key, max, wanted| {
+        config.number(key, 1..=max, wanted).map(|it| usize::try_from(it).unwrap_or(usize::MAX))
+    };
+    let settings = archive::Settings {
+        directory: context.home.api(),
+        file_size_max: mib("files_mib", 1 << 20)?,
+        size_max: mib("files_total_mib", 1 << 24)?,
+        count_max: count("files_count", 10_000, "a number of files from 1 to 10000")?,
+        lines_at_once: count("batch_lines", 256, "a number of requests from 1 to 256")?,
+    };
+    let shown = settings.directory.display().to_string();
+    Archive::open(&settings).context(shown)
 }
 
 /// The models here that make embeddings. Those are small, so each is served.

@@ -25,6 +25,7 @@ use crate::limits::SILENCE_TIME_MAX;
 use crate::metrics::{Hold, Metrics};
 use crate::plan::Plan;
 use crate::shape::{Shape, Usage};
+use crate::stored::Keeper;
 use crate::transcript::{Piece, Transcript};
 
 /// An answer being generated.
@@ -64,7 +65,9 @@ impl Answer {
     ) -> Result<Answer, ApiError> {
         let mut choices = Vec::new();
         for (index, request) in plan.requests() {
-            let job = backend.submit(&plan.model, request, plan.seeding).await.map_err(|busy| {
+            let (seeding, urgency) = (plan.seeding, plan.urgency);
+            let job = backend.submit(&plan.model, request, seeding, urgency).await;
+            let job = job.map_err(|busy| {
                 ApiError::new(Code::Busy, "all machines are busy").retry_after(busy.retry_after)
             })?;
             let queued = Some(metrics.queued.hold());
@@ -91,7 +94,7 @@ impl Answer {
             metrics: Arc::clone(metrics),
             started: Instant::now(),
             spoken: false,
-            _in_flight: metrics.in_flight.hold(),
+            _in_flight: metrics.in_flight(plan.urgency).hold(),
         })
     }
 
@@ -125,7 +128,11 @@ impl Answer {
     }
 
     /// The whole answer at once.
-    pub(crate) async fn whole(mut self, shape: &Shape) -> Result<Response, ApiError> {
+    pub(crate) async fn whole(
+        mut self,
+        shape: &Shape,
+        keeper: Option<Keeper>,
+    ) -> Result<Response, ApiError> {
         let mut pieces: Vec<Piece> = self.choices.iter().map(|_| Piece::default()).collect();
         loop {
             let Ok(next) = timeout(SILENCE_TIME_MAX, self.next()).await else {
@@ -133,16 +140,11 @@ impl Answer {
             };
             let Some((index, piece)) = next.transpose()? else { break };
             if let Some(whole) = pieces.get_mut(index) {
-                whole.text.push_str(&piece.text);
-                whole.calls.extend(piece.calls);
-                whole.records.extend(piece.records);
-                whole.finish = piece.finish;
-                whole.receipt = piece.receipt;
+                whole.absorb(piece);
             }
         }
-        let indexed = pieces.iter().enumerate();
-        let choices = indexed.map(|(index, piece)| shape.whole(index, piece)).collect();
-        let answer = shape.answer(choices, self.usage());
+        let answer = shape.answer(&pieces, self.usage());
+        keeper.into_iter().for_each(|keeper| keeper.keep(&answer));
         let mut response = json_response(StatusCode::OK, &answer);
         let receipts: Option<Vec<&str>> = pieces.iter().map(|it| it.receipt.as_deref()).collect();
         let receipts = receipts.and_then(|it| HeaderValue::try_from(it.join(", ")).ok());

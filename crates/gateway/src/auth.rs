@@ -44,9 +44,10 @@ impl Keys {
         if self.0.is_empty() {
             return Ok(());
         }
-        let Some(key) =
-            headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()))
-        else {
+        let key = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+        // Where Anthropic's clients have it.
+        let other = headers.get("x-api-key").map(|value| value.as_bytes());
+        let Some(key) = key.or(other) else {
             let message = "an API key is needed, as the header `Authorization: Bearer KEY`";
             return Err(ApiError::new(Code::InvalidApiKey, message));
         };

@@ -41,11 +41,17 @@ pub trait Backend: Send + Sync + 'static {
         model: &'a ServedModel,
         request: Request,
         seeding: Seeding,
+        urgency: Urgency,
     ) -> Submitting<'a>;
 
     /// The models that make embeddings.
     fn embedders(&self) -> Vec<Arc<dyn Embedder>> {
         Vec::new()
+    }
+
+    /// The places of the queue, where it has some.
+    fn places(&self) -> Option<Places> {
+        None
     }
 
     /// Why no request is taken now, where the machine's owner has stopped the work for a while.
@@ -67,6 +73,24 @@ pub enum Seeding {
     Fixed,
     /// It has not: whichever is as random.
     Open,
+}
+
+/// Whether somebody waits for an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody does.
+    #[default]
+    Now,
+    /// It is part of a batch: whatever is urgent goes first, and it runs while the owner's preferences
+    /// let the machine work.
+    Idle,
+}
+
+impl Urgency {
+    /// That of a request, which the gateway itself has made where it is part of a batch.
+    pub(crate) fn of(request: &axum::extract::Request) -> Urgency {
+        request.extensions().get().copied().unwrap_or_default()
+    }
 }
 
 /// A model that is served, and what turns its text into tokens and back.
@@ -125,6 +149,15 @@ enum Outputs {
 pub struct Busy {
     /// When to come back, in seconds.
     pub retry_after: u32,
+}
+
+/// How many sequences a queue takes at once, and how many more it would take now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// All places.
+    pub count: usize,
+    /// Those that are free.
+    pub free: usize,
 }
 
 /// Why a machine's owner lets it answer nothing.

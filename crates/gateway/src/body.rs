@@ -48,7 +48,15 @@ pub(crate) async fn read(
     memory: &Arc<Semaphore>,
 ) -> Result<HeldBody, ApiError> {
     check_type(request.headers())?;
-    let body = request.into_body();
+    hold(request.into_body(), size_max, memory).await
+}
+
+/// Reads a body of any kind of at most `size_max` bytes.
+pub(crate) async fn hold(
+    body: Body,
+    size_max: usize,
+    memory: &Arc<Semaphore>,
+) -> Result<HeldBody, ApiError> {
     // Without a declared length the body may come to be of any size, so it takes the largest.
     let declared = body.size_hint().upper();
     let size = declared.map_or(size_max, |size| usize::try_from(size).unwrap_or(usize::MAX));

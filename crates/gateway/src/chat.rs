@@ -5,15 +5,16 @@
 use std::sync::Arc;
 
 use engine::request::TOP_LOGPROBS_MAX;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use text::template::{Conversation, Message, Template, TemplateError};
 
-use crate::backend::ServedModel;
+use crate::backend::{ServedModel, Urgency};
 use crate::error::{ApiError, Code, quote};
 use crate::limits::MESSAGES_MAX;
-use crate::parameters::{Fields, array, boolean, count, invalid, string, unsupported, wrong_type};
+use crate::parameters::{Fields, array, boolean, count, invalid, kind, string, wrong_type};
 use crate::plan::{Common, Grammar, Plan, Prompt};
 use crate::shape::Surface;
+use crate::stored::{Keep, metadata};
 use crate::tools::{self, Syntax, Tools};
 
 /// Fields of a message that only its template reads.
@@ -35,13 +36,25 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
     let mut fields = Fields::parse(body)?;
     let tools = Tools::take(&mut fields)?;
     let format = fields.take("response_format", tools::format)?.flatten();
+    let keep = keep(&mut fields)?;
     let common = Common::take(&mut fields, models)?;
     let messages = fields.require("messages", messages)?;
     let tokens_max = tokens_max(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
     fields.finish()?;
     let ask = Ask { messages, tools, format, tokens_max, logprobs };
-    plan_of(common, ask, ("messages", "response_format"))
+    let plan = plan_of(common, ask, ("messages", "response_format"))?;
+    Ok(Plan { keep, ..plan })
+}
+
+/// What is kept with the answer, where `store` asks for that. Otherwise labels are the client's own.
+fn keep(fields: &mut Fields) -> Result<Option<Keep>, ApiError> {
+    if !fields.take("store", boolean)?.unwrap_or(false) {
+        return Ok(None);
+    }
+    let metadata = fields.take("metadata", metadata)?.unwrap_or_else(|| json!({}));
+    let messages = fields.peek("messages").and_then(Value::as_array).cloned().unwrap_or_default();
+    Ok(Some(Keep { metadata, messages }))
 }
 
 /// Turns a conversation into tokens. The paths are those of the conversation and of its schema.
@@ -65,12 +78,14 @@ pub(crate) fn plan_of(
         n: common.n,
         sampling: common.sampling,
         seeding: common.seeding,
+        urgency: Urgency::Now,
         tokens_max: ask.tokens_max,
         stops: common.stops,
         logprobs: ask.logprobs,
         stream: common.stream,
         tools: ask.tools.are_offered().then_some((syntax, ask.tools)),
         grammar,
+        keep: None,
     };
     plan.check()
 }
@@ -170,11 +185,7 @@ fn content(path: &str, value: Value) -> Result<String, ApiError> {
 
 fn text_part(path: &str, value: Value) -> Result<String, ApiError> {
     let mut fields = Fields::object(path, value)?;
-    fields.require("type", |path, kind| match kind.as_str() {
-        Some("text") => Ok(()),
-        Some(_) => Err(unsupported(path, &kind)),
-        None => Err(wrong_type(path, "a string")),
-    })?;
+    fields.require("type", kind(&["text"]))?;
     let text = fields.require("text", string)?;
     fields.finish()?;
     Ok(text)

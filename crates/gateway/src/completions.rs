@@ -8,7 +8,7 @@ use engine::request::TOP_LOGPROBS_MAX;
 use serde_json::Value;
 use text::tokenizer::SpecialTokens;
 
-use crate::backend::ServedModel;
+use crate::backend::{ServedModel, Urgency};
 use crate::error::ApiError;
 use crate::limits::CHOICES_MAX;
 use crate::parameters::{Fields, boolean, count, invalid, wrong_type};
@@ -35,12 +35,14 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
         n: common.n,
         sampling: common.sampling,
         seeding: common.seeding,
+        urgency: Urgency::Now,
         tokens_max,
         stops: common.stops,
         logprobs: logprobs.map(|top| top as u8),
         stream: common.stream,
         tools: None,
         grammar: None,
+        keep: None,
     };
     plan.check()
 }

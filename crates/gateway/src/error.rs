@@ -55,6 +55,20 @@ pub enum Code {
     ModelNotFound,
     /// No such response is kept.
     ResponseNotFound,
+    /// No such chat completion is kept.
+    CompletionNotFound,
+    /// No such file is kept.
+    FileNotFound,
+    /// No such batch is kept.
+    BatchNotFound,
+    /// There is no room for another file, or batch.
+    StorageFull,
+    /// A request with this key is being answered.
+    KeyInUse,
+    /// The key was used for another request.
+    KeyReused,
+    /// The body is not multipart form data.
+    InvalidMultipart,
     /// No such path.
     UnknownUrl,
     /// The path does not take this method.
@@ -115,6 +129,13 @@ impl Code {
             Code::Forbidden => ("forbidden", StatusCode::FORBIDDEN),
             Code::ModelNotFound => ("model_not_found", StatusCode::NOT_FOUND),
             Code::ResponseNotFound => ("response_not_found", StatusCode::NOT_FOUND),
+            Code::CompletionNotFound => ("completion_not_found", StatusCode::NOT_FOUND),
+            Code::FileNotFound => ("file_not_found", StatusCode::NOT_FOUND),
+            Code::BatchNotFound => ("batch_not_found", StatusCode::NOT_FOUND),
+            Code::StorageFull => ("storage_full", StatusCode::PAYLOAD_TOO_LARGE),
+            Code::KeyInUse => ("idempotency_key_in_use", StatusCode::CONFLICT),
+            Code::KeyReused => ("idempotency_key_reused", StatusCode::UNPROCESSABLE_ENTITY),
+            Code::InvalidMultipart => ("invalid_multipart", StatusCode::BAD_REQUEST),
             Code::UnknownUrl => ("unknown_url", StatusCode::NOT_FOUND),
             Code::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Code::RequestTimeout => ("request_timeout", StatusCode::REQUEST_TIMEOUT),
@@ -157,6 +178,16 @@ impl ApiError {
         ApiError { retry_after: Some(seconds), ..self }
     }
 
+    /// What the official clients are told of asking again; nothing where they know themselves.
+    fn should_retry(&self) -> Option<&'static str> {
+        match self.code.status() {
+            _ if self.retry_after.is_some() => Some("true"),
+            StatusCode::REQUEST_TIMEOUT => None,
+            status if status.is_client_error() => Some("false"),
+            _ => None,
+        }
+    }
+
     /// The body: `{"error":{...}}`.
     #[must_use]
     pub fn body(&self) -> Value {
@@ -175,6 +206,10 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert("retry-after-ms", HeaderValue::from(u64::from(seconds) * 1000));
+        }
+        if let Some(word) = self.should_retry() {
+            headers.insert("x-should-retry", HeaderValue::from_static(word));
         }
         if self.code == Code::InvalidApiKey {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -12,8 +12,10 @@
 //!
 //! Not here: models, engines, money, TLS.
 
+pub mod archive;
 pub mod auth;
 pub mod backend;
+pub mod batches;
 pub mod embeddings;
 pub mod error;
 pub mod limits;
@@ -28,15 +30,22 @@ mod body;
 mod calls;
 mod chat;
 mod completions;
+mod events;
+mod files;
+mod idempotency;
+mod ids;
 mod logprobs;
+mod messages;
 mod models;
 mod observe;
+mod paging;
 mod parameters;
 mod patience;
 mod plan;
 mod responses;
 mod sampling;
 mod shape;
+mod stored;
 mod stream;
 mod tokens;
 mod tools;

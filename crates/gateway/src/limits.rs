@@ -31,6 +31,28 @@ pub const STOPS_MAX: usize = 4;
 /// Bytes of one stop string, at most. A possible stop is held back while it may still come, so a
 /// long one would delay the stream.
 pub const STOP_SIZE_MAX: usize = 1024;
+/// Bytes of an `idempotency-key`, at most, as Stripe has it.
+pub const IDEMPOTENCY_KEY_SIZE_MAX: usize = 255;
+/// Keys whose answers are kept, at most; that many more may be in the making as answers are.
+pub const IDEMPOTENCY_KEYS_MAX: usize = 1024;
+/// Bytes of these answers, at most.
+pub const IDEMPOTENCY_SIZE_MAX: usize = 64 << 20;
+/// Bytes of the name of a file that a client leaves here, at most: as file systems have it.
+pub const FILENAME_SIZE_MAX: usize = 255;
+/// Requests in one batch, at most, as in the OpenAI API.
+pub const BATCH_LINES_MAX: usize = 50_000;
+/// Batches that are kept, at most. The oldest of those that have ended goes for a new one.
+pub const BATCHES_MAX: usize = 1024;
+/// Problems of a batch's file that are told, at most: the first ones, so that they can be read.
+pub const BATCH_PROBLEMS_MAX: usize = 100;
+/// Pairs in the metadata of a batch, and bytes of a key and a value, at most, as in the OpenAI API.
+pub const METADATA_MAX: (usize, usize, usize) = (16, 64, 512);
+/// Bytes of a `custom_id`, at most. All of a batch are compared with each other.
+pub const CUSTOM_ID_SIZE_MAX: usize = 512;
+/// Bytes of one answer in a batch, at most: what some hundred choices with log-probabilities take.
+pub const BATCH_ANSWER_SIZE_MAX: usize = 256 << 20;
+/// How often a request of a batch is tried again after its answer broke off.
+pub const BATCH_TRIES_MAX: u32 = 16;
 /// Characters of a client's own word that an error message repeats, at most.
 pub const QUOTE_LENGTH_MAX: usize = 64;
 /// Requests decoded and tokenised at once, at most. More would only take turns on the cores, and
@@ -47,6 +69,12 @@ pub const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(60);
 /// A stream that has nothing to say says so this often, so that no proxy takes it for dead.
 pub const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the answer to a request with an `idempotency-key` is kept, as Stripe has it.
+pub const IDEMPOTENCY_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How often a batch looks whether urgent requests still run.
+pub const IDLE_LOOK: Duration = Duration::from_millis(50);
+/// The pause before a request of a batch is tried again where nothing says how long it should be.
+pub const BATCH_PAUSE: Duration = Duration::from_secs(1);
 /// An answer that stays silent this long is given up. The official clients wait as long.
 pub const SILENCE_TIME_MAX: Duration = Duration::from_secs(600);
 /// Answers in flight have this long to finish once shutdown is asked for.

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::backend::Urgency;
+
 /// Upper bounds of the buckets of waiting for an answer's first token, in milliseconds.
 const FIRST_TOKEN_BUCKETS: &[u64] =
     &[10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000];
@@ -30,6 +32,8 @@ pub struct Metrics {
     pub(crate) completion_tokens: Counter,
     pub(crate) answers_broken: Counter,
     pub(crate) in_flight: Gauge,
+    /// Those of batches, which are in no other gauge of answers.
+    pub(crate) in_flight_idle: Gauge,
     pub(crate) queued: Gauge,
     pub(crate) time_to_first_token: Histogram,
     pub(crate) time_per_token: Histogram,
@@ -65,6 +69,7 @@ impl Default for Metrics {
             completion_tokens: Counter::default(),
             answers_broken: Counter::default(),
             in_flight: Gauge::default(),
+            in_flight_idle: Gauge::default(),
             queued: Gauge::default(),
             time_to_first_token: Histogram::new(FIRST_TOKEN_BUCKETS),
             time_per_token: Histogram::new(TOKEN_BUCKETS),
@@ -77,6 +82,14 @@ impl Metrics {
     pub(crate) fn responded(&self, endpoint: &'static str, status: u16) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *requests.entry((endpoint, status)).or_default() += 1;
+    }
+
+    /// The answers of an urgency that are being generated.
+    pub(crate) fn in_flight(&self, urgency: Urgency) -> &Gauge {
+        match urgency {
+            Urgency::Now => &self.in_flight,
+            Urgency::Idle => &self.in_flight_idle,
+        }
     }
 
     /// The page that Prometheus reads.
@@ -97,6 +110,7 @@ impl Metrics {
         }
         let gauges = [
             ("answers_in_flight", "Answers being generated", &self.in_flight),
+            ("batch_answers_in_flight", "Those of batches", &self.in_flight_idle),
             ("sequences_queued", "Sequences whose prompt is not computed yet", &self.queued),
         ];
         for (name, help, Gauge(value)) in gauges {
@@ -127,6 +141,11 @@ impl Counter {
 }
 
 impl Gauge {
+    /// Whether there is none.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.0.load(Ordering::Relaxed) <= 0
+    }
+
     /// Counts one until the hold is dropped.
     pub(crate) fn hold(&self) -> Hold {
         self.0.fetch_add(1, Ordering::Relaxed);

@@ -16,6 +16,11 @@ use crate::router::Gateway;
 /// Seconds for which a browser may remember a preflight's answer.
 const PREFLIGHT_AGE: &str = "600";
 
+/// Headers that a page may read.
+const EXPOSED: &str = "x-request-id, request-id, openai-processing-ms, retry-after, retry-after-ms, \
+    x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, \
+    x-ratelimit-reset-requests, idempotent-replayed";
+
 /// The web pages that may call the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origins {
@@ -29,7 +34,8 @@ pub enum Origins {
 }
 
 impl Origins {
-    fn allow(&self, origin: &HeaderValue) -> bool {
+    /// Whether this page may.
+    pub(crate) fn allow(&self, origin: &HeaderValue) -> bool {
         let Ok(origin) = origin.to_str() else { return false };
         match self {
             Origins::Nobody => false,
@@ -60,7 +66,7 @@ pub(crate) async fn share(
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::VARY, HeaderValue::from_static("origin"));
-    let exposed = HeaderValue::from_static("x-request-id, openai-processing-ms, retry-after");
+    let exposed = HeaderValue::from_static(EXPOSED);
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     response
 }

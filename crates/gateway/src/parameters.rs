@@ -79,6 +79,11 @@ impl Fields {
         }
     }
 
+    /// Puts a field back, under the name by which it is taken next.
+    pub(crate) fn put(&mut self, name: &str, value: Value) {
+        self.values.insert(name.to_owned(), value);
+    }
+
     /// A field that stays to be taken.
     pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
         self.values.get(name).filter(|value| !value.is_null())
@@ -155,6 +160,17 @@ pub(crate) fn string(path: &str, value: Value) -> Result<String, ApiError> {
     match value {
         Value::String(text) => Ok(text),
         _ => Err(wrong_type(path, "a string")),
+    }
+}
+
+/// Decodes a `type` that is one of these.
+pub(crate) fn kind(
+    known: &'static [&'static str],
+) -> impl FnOnce(&str, Value) -> Result<(), ApiError> {
+    move |path, kind| match kind.as_str() {
+        Some(word) if known.contains(&word) => Ok(()),
+        Some(_) => Err(unsupported(path, &kind)),
+        None => Err(wrong_type(path, "a string")),
     }
 }
 

@@ -12,12 +12,13 @@ use engine::sampling::Sampling;
 use serde_json::Value;
 use text::grammar::TextGuide;
 
-use crate::backend::{Seeding, ServedModel};
+use crate::backend::{Seeding, ServedModel, Urgency};
 use crate::error::{ApiError, Code, quote};
 use crate::limits::{CHOICES_MAX, STOP_SIZE_MAX, STOPS_MAX};
 use crate::parameters::{Fields, boolean, count, invalid, string, unsupported, wrong_type};
 use crate::sampling;
 use crate::shape::Surface;
+use crate::stored::Keep;
 use crate::tools::{Syntax, Tools};
 use crate::transcript::Records;
 
@@ -35,6 +36,7 @@ pub(crate) struct Plan {
     pub(crate) n: u32,
     pub(crate) sampling: Sampling,
     pub(crate) seeding: Seeding,
+    pub(crate) urgency: Urgency,
     /// Tokens to generate, at most, if the client said so.
     pub(crate) tokens_max: Option<u32>,
     pub(crate) stops: Vec<String>,
@@ -46,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) tools: Option<(Syntax, Tools)>,
     /// The grammar that the answer follows, if it follows one.
     pub(crate) grammar: Option<Grammar>,
+    /// What is kept with the answer, if it is kept.
+    pub(crate) keep: Option<Keep>,
 }
 
 /// A grammar, and a guide that has taken nothing yet.
@@ -181,7 +185,8 @@ pub(crate) fn find(models: &[Arc<ServedModel>], name: &str) -> Result<Arc<Served
     })
 }
 
-fn stops(path: &str, value: Value) -> Result<Vec<String>, ApiError> {
+/// Decodes stop strings.
+pub(crate) fn stops(path: &str, value: Value) -> Result<Vec<String>, ApiError> {
     let values = match value {
         Value::String(_) => vec![value],
         Value::Array(values) => values,

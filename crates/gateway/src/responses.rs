@@ -20,29 +20,29 @@ use axum::body::Bytes;
 use axum::extract::{Extension, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::stream::once;
 use serde_json::{Value, json};
-use tokio::time::{Duration, timeout};
 
 use crate::answer::Answer;
+use crate::backend::Urgency;
 use crate::body::Id;
 use crate::error::{ApiError, Code, json_response, quote};
-use crate::limits::{PING_INTERVAL, SILENCE_TIME_MAX};
-use crate::observe::{RequestId, log};
+use crate::events::{self, Teller, event};
+use crate::observe::RequestId;
+use crate::paging::{Page, Pairs};
 use crate::parameters::{invalid, unsupported};
 use crate::responses::kept::{Kept, Responses};
 use crate::responses::write::Writer;
 use crate::router::Gateway;
-use crate::stream::events;
+use crate::shape::Usage;
+use crate::stream;
+use crate::transcript::Piece;
 
-pub(crate) use crate::responses::read::{Asked, plan};
+pub(crate) use crate::responses::read::{Asked, call, message, plan};
 
 /// Items of one page, at most, and if nothing is said, as in the OpenAI API.
 const PAGE_MAX: usize = 100;
 const PAGE: usize = 20;
-
-/// What the query of a request says, in pairs.
-type Pairs = Query<Vec<(String, String)>>;
 
 /// `POST /v1/responses`.
 pub(crate) async fn create(
@@ -51,12 +51,21 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     gateway.check_ready()?;
-    let asked = gateway.asked(request).await?;
+    let urgency = Urgency::of(&request);
+    let mut asked = gateway.asked(request).await?;
+    asked.plan.urgency = urgency;
     let answer = Answer::start(&asked.plan, gateway.backend(), gateway.metrics_shared()).await?;
     let worker = answer.worker();
     let streams = asked.plan.stream.is_some();
-    let run = Run::new(gateway, answer, asked)?;
-    let mut response = if streams { run.stream(id) } else { run.whole().await? };
+    let writer = Writer::new(&asked)?;
+    let making = Making { gateway, asked, writer };
+    let mut response = match streams {
+        true => events::stream(answer, making, id),
+        false => {
+            let made = events::whole(answer, making).await?;
+            json_response(StatusCode::OK, &made.writer.response())
+        }
+    };
     if let Some(worker) = worker {
         response.headers_mut().insert("x-mashaa-worker", worker);
     }
@@ -104,7 +113,7 @@ pub(crate) async fn retrieve(
         after.is_none_or(|after| event["sequence_number"].as_u64().is_some_and(|it| it > after))
     });
     let body: String = later.map(|it| event(&it)).collect();
-    Ok(events(stream::once(async { Ok::<Bytes, Infallible>(Bytes::from(body)) })))
+    Ok(stream::events(once(async { Ok::<Bytes, Infallible>(Bytes::from(body)) })))
 }
 
 /// `DELETE /v1/responses/{id}`.
@@ -135,36 +144,8 @@ pub(crate) async fn input_items(
     Query(pairs): Pairs,
 ) -> Result<Response, ApiError> {
     let kept = find(gateway.responses(), &id)?;
-    let (mut limit, mut ascending, mut after) = (PAGE, false, None);
-    for (name, value) in &pairs {
-        match (name.as_str(), value.as_str()) {
-            ("limit", number) => {
-                let number = number.parse().ok().filter(|it| (1..=PAGE_MAX).contains(it));
-                let problem = || invalid("limit", format!("is outside 1 to {PAGE_MAX}"));
-                limit = number.ok_or_else(problem)?;
-            }
-            ("order", "asc") => ascending = true,
-            ("order", "desc") => ascending = false,
-            ("after", id) => after = Some(id.to_owned()),
-            _ => return Err(unsupported(name, &json!(value))),
-        }
-    }
-    let mut items: Vec<&Value> = kept.items.iter().collect();
-    if !ascending {
-        items.reverse();
-    }
-    if let Some(after) = after {
-        let at = items.iter().position(|item| item["id"] == after.as_str());
-        let at = at.ok_or_else(|| invalid("after", "names no item of this response"))?;
-        items.drain(..=at);
-    }
-    let has_more = items.len() > limit;
-    items.truncate(limit);
-    let end = |item: Option<&&Value>| item.map_or(json!(""), |item| item["id"].clone());
-    let page = json!({
-        "object": "list", "first_id": end(items.first()), "last_id": end(items.last()),
-        "has_more": has_more, "data": items,
-    });
+    let page = Page::read(&pairs, (PAGE, PAGE_MAX), |_, _| false)?;
+    let page = page.of(kept.items.clone(), "this response")?;
     Ok(json_response(StatusCode::OK, &page))
 }
 
@@ -178,85 +159,32 @@ fn unknown(id: &str) -> ApiError {
 }
 
 /// A response being made.
-struct Run {
+struct Making {
     gateway: Arc<Gateway>,
-    answer: Answer,
     asked: Asked,
     writer: Writer,
 }
 
-impl Run {
-    fn new(gateway: Arc<Gateway>, answer: Answer, asked: Asked) -> Result<Run, ApiError> {
-        let writer = Writer::new(&asked)?;
-        Ok(Run { gateway, answer, asked, writer })
+impl Teller for Making {
+    fn take(&mut self) -> Vec<Value> {
+        self.writer.take()
     }
 
-    async fn whole(mut self) -> Result<Response, ApiError> {
-        loop {
-            let Ok(next) = timeout(SILENCE_TIME_MAX, self.answer.next()).await else {
-                return Err(self.answer.silent());
-            };
-            let Some((_, piece)) = next.transpose()? else { break };
-            self.writer.piece(&piece);
-        }
-        let response = self.end();
-        Ok(json_response(StatusCode::OK, &response))
+    fn piece(&mut self, piece: &Piece) {
+        self.writer.piece(piece);
     }
 
-    /// The response, which is kept if that was asked for.
-    fn end(&mut self) -> Value {
-        self.writer.end(self.answer.usage());
-        let response = self.writer.response();
+    /// Ends the response, which is kept if that was asked for.
+    fn end(&mut self, usage: Usage) {
+        self.writer.end(usage);
         if self.asked.store {
+            let response = self.writer.response();
             let (items, messages) = (self.asked.items.clone(), self.writer.messages(&self.asked));
             self.gateway.responses().keep(self.writer.id(), Kept::new(&response, items, messages));
         }
-        response
     }
 
-    fn stream(self, request_id: RequestId) -> Response {
-        let state = (self, request_id, Duration::ZERO, false);
-        events(stream::unfold(state, |(mut run, id, mut silence, ended)| async move {
-            if ended {
-                return None;
-            }
-            let (bytes, ended) = run.next(&id, &mut silence).await;
-            Some((Ok::<Bytes, Infallible>(Bytes::from(bytes)), (run, id, silence, ended)))
-        }))
+    fn fail(&mut self, error: &ApiError) {
+        self.writer.fail(error);
     }
-
-    /// The next events, and whether they are the last.
-    async fn next(&mut self, id: &RequestId, silence: &mut Duration) -> (String, bool) {
-        let told = self.writer.take();
-        if !told.is_empty() {
-            return (told.iter().map(event).collect(), false);
-        }
-        let error = match timeout(PING_INTERVAL, self.answer.next()).await {
-            Ok(Some(Ok((_, piece)))) => {
-                *silence = Duration::ZERO;
-                self.writer.piece(&piece);
-                return (self.writer.take().iter().map(event).collect(), false);
-            }
-            Ok(None) => {
-                self.end();
-                return (self.writer.take().iter().map(event).collect(), true);
-            }
-            Ok(Some(Err(error))) => error,
-            Err(_) => {
-                *silence += PING_INTERVAL;
-                if *silence < SILENCE_TIME_MAX {
-                    return (": ping\n\n".to_owned(), false);
-                }
-                self.answer.silent()
-            }
-        };
-        log(&error, id);
-        self.writer.fail(&error);
-        (self.writer.take().iter().map(event).collect(), true)
-    }
-}
-
-/// An event under its own name.
-fn event(value: &Value) -> String {
-    format!("event: {}\ndata: {value}\n\n", value["type"].as_str().unwrap_or("error"))
 }

@@ -1,6 +1,6 @@
 //! The operations and what surrounds them.
 //!
-//! Every request passes `observe`, then `origins`, then `auth`, then its operation.
+//! Every request passes `observe`, then `origins`, then `auth`, then `idempotency`, then its operation.
 //!
 //! Not here: sockets (`serve`).
 
@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
@@ -17,10 +18,12 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::answer::Answer;
+use crate::archive::Archive;
 use crate::auth::{Keys, authenticate};
-use crate::backend::{Backend, ServedModel};
+use crate::backend::{Backend, ServedModel, Urgency};
 use crate::body::{self, HeldBody};
 use crate::error::{ApiError, Code, json_response, quote};
+use crate::idempotency::{Answers, once};
 use crate::limits::{BODIES_SIZE_MAX, BODY_SIZE_MAX, PREPARATIONS_MAX};
 use crate::metrics::Metrics;
 use crate::observe::{RequestId, observe};
@@ -29,7 +32,8 @@ use crate::plan::Plan;
 use crate::responses::kept::Responses;
 use crate::responses::{self, Asked};
 use crate::shape::{Shape, Surface};
-use crate::{chat, completions, embeddings, models, stream, tokens};
+use crate::stored::{self, Keeper};
+use crate::{batches, chat, completions, embeddings, files, messages, models, stream, tokens};
 
 /// Seconds after which a client may ask again while the node cannot answer yet.
 const NOT_READY_RETRY: u32 = 5;
@@ -38,7 +42,7 @@ const NOT_READY_RETRY: u32 = 5;
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// What an operator may choose.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Keys that open the API; empty: open to all.
     pub api_keys: Vec<String>,
@@ -46,6 +50,8 @@ pub struct Options {
     pub origins: Origins,
     /// Bytes of one request's body, at most; never more than `limits::BODIES_SIZE_MAX`.
     pub body_size_max: usize,
+    /// Where files and batches are kept, if they are.
+    pub archive: Option<Arc<Archive>>,
 }
 
 /// The gateway: a backend, the operator's choices, and what it counts.
@@ -59,12 +65,21 @@ pub struct Gateway {
     bodies: Arc<Semaphore>,
     preparations: Arc<Semaphore>,
     responses: Arc<Responses>,
+    /// Chat completions that are kept.
+    completions: Arc<Responses>,
+    archive: Option<Arc<Archive>>,
+    answers: Arc<Answers>,
 }
 
 impl Default for Options {
     /// Open to every program, and to web pages of this machine.
     fn default() -> Options {
-        Options { api_keys: Vec::new(), origins: Origins::default(), body_size_max: BODY_SIZE_MAX }
+        Options {
+            api_keys: Vec::new(),
+            origins: Origins::default(),
+            body_size_max: BODY_SIZE_MAX,
+            archive: None,
+        }
     }
 }
 
@@ -81,6 +96,9 @@ impl Gateway {
             bodies: Arc::new(Semaphore::new(BODIES_SIZE_MAX)),
             preparations: Arc::new(Semaphore::new(PREPARATIONS_MAX)),
             responses: Arc::default(),
+            completions: Arc::default(),
+            archive: options.archive.clone(),
+            answers: Arc::default(),
         })
     }
 
@@ -107,6 +125,17 @@ impl Gateway {
         &self.metrics
     }
 
+    /// The chat completions that are kept.
+    pub(crate) fn completions(&self) -> &Responses {
+        &self.completions
+    }
+
+    /// Where files and batches are kept.
+    pub(crate) fn archive(&self) -> Result<&Archive, ApiError> {
+        let none = || ApiError::new(Code::UnknownUrl, "no files and batches are kept here");
+        self.archive.as_deref().ok_or_else(none)
+    }
+
     /// The responses that are kept.
     pub(crate) fn responses(&self) -> &Responses {
         &self.responses
@@ -120,6 +149,16 @@ impl Gateway {
             let message = format!("not ready: {reason}");
             ApiError::new(Code::NotReady, message).retry_after(NOT_READY_RETRY)
         })
+    }
+
+    /// The answers to requests that had a key.
+    pub(crate) fn answers(&self) -> &Arc<Answers> {
+        &self.answers
+    }
+
+    /// Reads a body of any kind, which is read again by whom it is for.
+    pub(crate) async fn collect(&self, body: Body) -> Result<Vec<u8>, ApiError> {
+        Ok(body::hold(body, self.body_size_max, &self.bodies).await?.bytes)
     }
 
     /// Reads a request's body.
@@ -170,7 +209,12 @@ impl fmt::Debug for Gateway {
 /// The operations by their paths.
 fn operations() -> Vec<(&'static str, MethodRouter<Arc<Gateway>>)> {
     vec![
-        ("/v1/chat/completions", post(chat)),
+        ("/v1/chat/completions", post(chat).get(stored::list)),
+        (
+            "/v1/chat/completions/{id}",
+            get(stored::retrieve).post(stored::update).delete(stored::delete),
+        ),
+        ("/v1/chat/completions/{id}/messages", get(stored::messages)),
         ("/v1/completions", post(completions)),
         ("/v1/embeddings", post(embeddings::embeddings)),
         ("/v1/responses", post(responses::create)),
@@ -178,6 +222,14 @@ fn operations() -> Vec<(&'static str, MethodRouter<Arc<Gateway>>)> {
         ("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete)),
         ("/v1/responses/{id}/cancel", post(responses::cancel)),
         ("/v1/responses/{id}/input_items", get(responses::input_items)),
+        ("/v1/messages", post(messages::create)),
+        ("/v1/messages/count_tokens", post(messages::count)),
+        ("/v1/files", get(files::list).post(files::create)),
+        ("/v1/files/{id}", get(files::retrieve).delete(files::delete)),
+        ("/v1/files/{id}/content", get(files::content)),
+        ("/v1/batches", get(batches::list).post(batches::create)),
+        ("/v1/batches/{id}", get(batches::retrieve)),
+        ("/v1/batches/{id}/cancel", post(batches::cancel)),
         ("/v1/models", get(models::list)),
         ("/v1/models/{*id}", get(models::one)),
         ("/tokenize", post(tokens::tokenize)),
@@ -203,6 +255,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_url)
+        .layer(from_fn_with_state(Arc::clone(&gateway), once))
         .layer(from_fn_with_state(Arc::clone(&gateway), authenticate))
         .layer(from_fn_with_state(Arc::clone(&gateway), share))
         .layer(from_fn_with_state(Arc::clone(&gateway), observe))
@@ -225,21 +278,25 @@ async fn completions(
     answer(&gateway, id, request, Surface::Completions).await
 }
 
-async fn answer(
+pub(crate) async fn answer(
     gateway: &Gateway,
     id: RequestId,
     request: Request,
     surface: Surface,
 ) -> Result<Response, ApiError> {
     gateway.check_ready()?;
+    let urgency = Urgency::of(&request);
     let body = gateway.read(request).await?;
-    let plan = gateway.plan(surface, body).await?;
+    let mut plan = gateway.plan(surface, body).await?;
+    plan.urgency = urgency;
     let shape = Shape::new(&plan)?;
     let answer = Answer::start(&plan, gateway.backend(), &gateway.metrics).await?;
     let worker = answer.worker();
+    let completions = &gateway.completions;
+    let keeper = plan.keep.map(|keep| Keeper { completions: Arc::clone(completions), keep });
     let mut response = match plan.stream {
-        Some(options) => stream::respond(answer, shape, options, id),
-        None => answer.whole(&shape).await?,
+        Some(options) => stream::respond(answer, shape, options, id, keeper),
+        None => answer.whole(&shape, keeper).await?,
     };
     if let Some(worker) = worker {
         response.headers_mut().insert("x-mashaa-worker", worker);

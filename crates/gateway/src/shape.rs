@@ -126,7 +126,7 @@ impl Shape {
     }
 
     /// A choice of an answer given at once.
-    pub(crate) fn whole(&self, index: usize, piece: &Piece) -> Value {
+    fn whole(&self, index: usize, piece: &Piece) -> Value {
         let logprobs = self.logprobs(&piece.records);
         let finish = piece.finish.map(Reason::name);
         let choice = match self.surface {
@@ -149,8 +149,10 @@ impl Shape {
         self.envelope(choices, "chat.completion.chunk")
     }
 
-    /// The object of an answer given at once.
-    pub(crate) fn answer(&self, choices: Vec<Value>, usage: Usage) -> Value {
+    /// The object of an answer given at once, of whose choices these are all the pieces.
+    pub(crate) fn answer(&self, pieces: &[Piece], usage: Usage) -> Value {
+        let indexed = pieces.iter().enumerate();
+        let choices = indexed.map(|(index, piece)| self.whole(index, piece)).collect();
         let mut answer = self.envelope(choices, "chat.completion");
         answer.insert("usage".to_owned(), usage.json());
         Value::Object(answer)

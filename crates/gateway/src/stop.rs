@@ -17,6 +17,8 @@
 pub struct StopMatcher {
     stops: Vec<Automaton>,
     held: String,
+    /// Bytes of the stop string that is complete, with which `held` then begins.
+    complete: usize,
 }
 
 /// What one piece of text lets go.
@@ -42,7 +44,8 @@ impl StopMatcher {
     #[must_use]
     pub fn new(stops: &[String]) -> StopMatcher {
         let stops = stops.iter().filter(|stop| !stop.is_empty());
-        StopMatcher { stops: stops.map(|stop| Automaton::new(stop)).collect(), held: String::new() }
+        let stops = stops.map(|stop| Automaton::new(stop)).collect();
+        StopMatcher { stops, held: String::new(), complete: 0 }
     }
 
     /// Takes the next piece of the answer.
@@ -54,12 +57,19 @@ impl StopMatcher {
             if let Some(size) = complete {
                 // The stop string ends after this byte, and all of it is still held.
                 let start = (before + index + 1).saturating_sub(size);
+                self.complete = size;
                 return Released { text: self.release(start), stopped: true };
             }
         }
         let pending = self.stops.iter().map(|stop| stop.matched).max().unwrap_or(0);
         let text = self.release(self.held.len().saturating_sub(pending));
         Released { text, stopped: false }
+    }
+
+    /// The stop string that is complete, if one is.
+    #[must_use]
+    pub fn stopped(&self) -> Option<&str> {
+        self.held.get(..self.complete).filter(|stop| !stop.is_empty())
     }
 
     /// The answer ended by itself: what was held back is text after all.

@@ -22,6 +22,7 @@ use crate::limits::{PING_INTERVAL, SILENCE_TIME_MAX};
 use crate::observe::{RequestId, log};
 use crate::plan::StreamOptions;
 use crate::shape::Shape;
+use crate::stored::Keeper;
 use crate::transcript::Piece;
 
 /// Streams an answer.
@@ -30,9 +31,11 @@ pub(crate) fn respond(
     shape: Shape,
     options: StreamOptions,
     request_id: RequestId,
+    keeper: Option<Keeper>,
 ) -> Response {
-    let silence = Duration::ZERO;
-    let events = Events { answer, shape, options, request_id, phase: Phase::Opening, silence };
+    let (silence, phase) = (Duration::ZERO, Phase::Opening);
+    let keeper = keeper.map(|it| (it, (0..answer.len()).map(|_| Piece::default()).collect()));
+    let events = Events { answer, shape, options, request_id, phase, silence, keeper };
     let body = stream::unfold(events, |mut events| async {
         let bytes = events.next().await?;
         Some((Ok::<Bytes, Infallible>(bytes), events))
@@ -61,6 +64,8 @@ struct Events {
     phase: Phase,
     /// How long the answer has been silent.
     silence: Duration,
+    /// Who keeps the answer, if it is kept, and what there is of each choice.
+    keeper: Option<(Keeper, Vec<Piece>)>,
 }
 
 #[derive(Clone, Copy)]
@@ -101,7 +106,14 @@ impl Events {
                 String::new()
             }
             Ok(Some(Err(error))) => self.broken(&error),
-            Ok(Some(Ok((index, piece)))) => self.said(index, &piece),
+            Ok(Some(Ok((index, piece)))) => {
+                let said = self.said(index, &piece);
+                let kept = self.keeper.as_mut().and_then(|(_, pieces)| pieces.get_mut(index));
+                if let Some(kept) = kept {
+                    kept.absorb(piece);
+                }
+                said
+            }
         }
     }
 
@@ -128,6 +140,9 @@ impl Events {
 
     fn closing(&mut self) -> String {
         self.phase = Phase::Ended;
+        if let Some((keeper, pieces)) = self.keeper.take() {
+            keeper.keep(&self.shape.answer(&pieces, self.answer.usage()));
+        }
         let mut bytes = String::new();
         if self.options.include_usage {
             let mut chunk = self.shape.chunk(Vec::new());

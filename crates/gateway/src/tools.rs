@@ -14,7 +14,7 @@ use text::template::{Message, Template};
 
 use crate::error::{ApiError, Code, quote};
 use crate::limits::TOOLS_MAX;
-use crate::parameters::{Fields, array, boolean, invalid, string, unsupported, wrong_type};
+use crate::parameters::{Fields, array, boolean, invalid, kind, string, unsupported, wrong_type};
 
 /// Characters of a tool's name, at most, as in the OpenAI API.
 const NAME_SIZE_MAX: usize = 64;
@@ -88,17 +88,22 @@ impl Tools {
     pub(crate) fn choose(&mut self, fields: &mut Fields) -> Result<(), ApiError> {
         self.parallel = fields.take("parallel_tool_calls", boolean)?.unwrap_or(true);
         let chosen = fields.take("tool_choice", choice)?;
-        match &chosen {
-            Some(Choice::Required | Choice::Named(_)) if self.names.is_empty() => {
+        self.decide(chosen.unwrap_or_default())
+    }
+
+    /// Says how they are to be chosen.
+    pub(crate) fn decide(&mut self, choice: Choice) -> Result<(), ApiError> {
+        match &choice {
+            Choice::Required | Choice::Named(_) if self.names.is_empty() => {
                 return Err(invalid("tool_choice", "asks for a call where there are no `tools`"));
             }
-            Some(Choice::Named(name)) if !self.names.contains(name) => {
+            Choice::Named(name) if !self.names.contains(name) => {
                 let problem = format!("names {}, which is not among `tools`", quote(name));
                 return Err(invalid("tool_choice", problem));
             }
             _ => {}
         }
-        self.choice = chosen.unwrap_or_default();
+        self.choice = choice;
         Ok(())
     }
 
@@ -339,12 +344,8 @@ pub(crate) fn within(path: &str, value: Value) -> Result<Vec<Value>, ApiError> {
     Ok(values)
 }
 
-pub(crate) fn function_type(path: &str, kind: Value) -> Result<(), ApiError> {
-    match kind.as_str() {
-        Some("function") => Ok(()),
-        Some(_) => Err(unsupported(path, &kind)),
-        None => Err(wrong_type(path, "a string")),
-    }
+pub(crate) fn function_type(path: &str, value: Value) -> Result<(), ApiError> {
+    kind(&["function"])(path, value)
 }
 
 /// A name that needs no escape wherever it is written.

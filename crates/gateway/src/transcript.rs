@@ -29,6 +29,8 @@ pub(crate) struct Piece {
     pub(crate) calls: Vec<Call>,
     pub(crate) records: Vec<Record>,
     pub(crate) finish: Option<Reason>,
+    /// With the finish: the stop string that ended the choice, if one did.
+    pub(crate) stop: Option<String>,
     /// With the finish: the id of the receipt about the choice, if there is one.
     pub(crate) receipt: Option<String>,
 }
@@ -104,6 +106,16 @@ impl Reason {
 }
 
 impl Piece {
+    /// Adds the next piece of the same choice.
+    pub(crate) fn absorb(&mut self, next: Piece) {
+        self.text.push_str(&next.text);
+        self.calls.extend(next.calls);
+        self.records.extend(next.records);
+        self.finish = next.finish;
+        self.stop = next.stop;
+        self.receipt = next.receipt;
+    }
+
     /// Whether there is nothing to say.
     pub(crate) fn is_empty(&self) -> bool {
         let is_silent = self.text.is_empty() && self.calls.is_empty() && self.records.is_empty();
@@ -215,8 +227,8 @@ impl Transcript {
         self.released += released.text.len();
         if released.stopped {
             let records = self.records_before_stop();
-            let finish = Some(Reason::Stop);
-            return Piece { text: released.text, records, finish, ..Piece::default() };
+            let (finish, stop) = (Some(Reason::Stop), self.stop.stopped().map(str::to_owned));
+            return Piece { text: released.text, records, finish, stop, ..Piece::default() };
         }
         Piece { text: released.text, records: self.records_released(), ..Piece::default() }
     }

@@ -68,6 +68,22 @@ pub const SETTINGS: &[Setting] = &[
         help: "whether this machine computes; no: others of its network do",
     },
     Setting { key: "api_keys", default: "", help: "keys that open the API, comma-separated" },
+    Setting { key: "files_mib", default: "200", help: "one file left at the API, at most, MiB" },
+    Setting {
+        key: "files_total_mib",
+        default: "4096",
+        help: "all files left at the API, above which none is taken, MiB",
+    },
+    Setting {
+        key: "files_count",
+        default: "1000",
+        help: "files left at the API, above which none is taken",
+    },
+    Setting {
+        key: "batch_lines",
+        default: "4",
+        help: "requests of batches that are answered at once, 1 to 256",
+    },
     Setting { key: "catalogue", default: "", help: "a catalogue file instead of the built-in one" },
     Setting {
         key: "store_gib",

@@ -498,7 +498,7 @@ fn mode(word: &Word, now: SystemTime, supervisor: &Supervisor) -> Result<Mode, A
 /// Whether what the owner lets finish has finished.
 fn drained(verdict: &Verdict, load: &Load) -> bool {
     verdict.others == Gate::Draining
-        && load.others == 0
+        && load.others + load.idle == 0
         && (verdict.own != Gate::Draining || load.own == 0)
 }
 
@@ -532,7 +532,7 @@ fn show_work(verdict: &Verdict) -> Value {
 
 fn show_load(load: &Load) -> Value {
     json!({
-        "own": load.own, "others": load.others, "waiting": load.waiting,
+        "own": load.own, "others": load.others, "batches": load.idle, "waiting": load.waiting,
         "others_memory": load.others_memory, "threads": load.threads,
     })
 }

@@ -30,6 +30,7 @@ use ledger::channels::Channel;
 use ledger::sessions;
 use ledger::state::State;
 use network::work::Payment;
+use store::whole::replace;
 use types::amount::Amount;
 use types::bounded::List;
 use types::codec::{decode, encode};
@@ -46,7 +47,6 @@ use self::shelf::Shelf;
 use crate::deal::{Deal, most};
 use crate::ledger::Ledger;
 use crate::receipts::Statement;
-use crate::whole::replace;
 
 /// Channels that are kept account of, at most: payers that one machine works for.
 const CHANNELS_MAX: usize = 4096;

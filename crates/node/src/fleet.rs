@@ -23,7 +23,8 @@ use engine::request::{Output, Request};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use gateway::backend::{
-    Backend, Broken, Busy, Job, Pause, ReceiptSlot, Seeding, ServedModel, Submitting,
+    Backend, Broken, Busy, Job, Pause, Places, ReceiptSlot, Seeding, ServedModel, Submitting,
+    Urgency,
 };
 use gateway::embeddings::Embedder;
 use tokio::sync::mpsc::Sender;
@@ -195,12 +196,18 @@ impl Backend for Fleet {
         _model: &'a ServedModel,
         request: Request,
         seeding: Seeding,
+        urgency: Urgency,
     ) -> Submitting<'a> {
-        Box::pin(Inner::submit(self.0.clone(), Wanted::of(request, seeding)))
+        Box::pin(Inner::submit(self.0.clone(), Wanted::of(request, seeding, urgency)))
     }
 
     fn embedders(&self) -> Vec<Arc<dyn Embedder>> {
         self.0.embedders.clone()
+    }
+
+    /// Those of this machine; others say only when they are asked.
+    fn places(&self) -> Option<Places> {
+        self.0.here.as_ref().and_then(|worker| worker.places())
     }
 
     fn pause(&self) -> Option<Pause> {

@@ -9,6 +9,7 @@
 //! earned/       receipts of answers that others pay for, and their vouchers
 //! paid/         channels to other machines, and what was vouched for
 //! receipts/     receipts of the last answers, and what they are about
+//! api/          files that clients of the API have left, and batches
 //! worker/       a pause that lasts, and the month's traffic for others
 //! copies/       who keeps copies of pins, and what is kept for others
 //! work/         files that are not complete
@@ -144,6 +145,12 @@ impl Home {
     #[must_use]
     pub fn receipts(&self) -> PathBuf {
         self.path.join("receipts")
+    }
+
+    /// Files that clients of the API have left, and batches.
+    #[must_use]
+    pub fn api(&self) -> PathBuf {
+        self.path.join("api")
     }
 
     /// What a worker remembers.

@@ -40,5 +40,4 @@ pub mod supervisor;
 pub mod traffic;
 pub mod trustless;
 mod unfinished;
-pub mod whole;
 pub mod worker;

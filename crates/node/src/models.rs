@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use store::blobs::{Blobs, StoreError};
 use store::cid::Cid;
 use store::collect;
+use store::whole::replace;
 
 use crate::home::Home;
 use crate::source::Source;
-use crate::whole::replace;
 
 /// Bytes of a model's name, at most.
 pub const NAME_SIZE_MAX: usize = 128;

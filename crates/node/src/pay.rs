@@ -25,6 +25,7 @@ use std::time::Duration;
 use audit::receipt::Trust;
 use engine::request::Request;
 use ledger::state::State;
+use store::whole::replace;
 use types::amount::{Amount, Blocks};
 use types::bounded::List;
 use types::codec::{decode, encode};
@@ -38,7 +39,6 @@ use types::typed::signing_hash;
 use crate::deal::{Deal, most};
 use crate::ledger::{Fate, Ledger};
 use crate::seeding::random;
-use crate::whole::replace;
 
 /// Channels that a node has opened, at most; those that the ledger has closed make room.
 const CHANNELS_MAX: usize = 1024;

@@ -286,7 +286,7 @@ impl Receipts {
 /// What was asked, as a payload has it, and the worker's nonce. Each of several choices reaches the
 /// engine as a request with a seed of its own, so that each is the first choice of its own request.
 fn asked(wanted: Wanted) -> Result<(Asked, Hash), Malformed> {
-    let Wanted { request, seed } = wanted;
+    let Wanted { request, seed, .. } = wanted;
     let sampling = request.sampling;
     let (seeding, client_nonce, worker_nonce) = match seed {
         SeedOf::Both(Nonces { client, worker }) => (Seeding::Joint, client, worker),
@@ -309,6 +309,8 @@ fn asked(wanted: Wanted) -> Result<(Asked, Hash), Malformed> {
 pub(crate) mod tests {
     use engine::request::Request;
     use tempfile::{TempDir, tempdir};
+
+    use gateway::backend::Urgency;
 
     use super::*;
 
@@ -344,7 +346,7 @@ pub(crate) mod tests {
     fn wanted(said: Vec<u32>) -> Wanted {
         let request = Request { said, ..engine::fingerprint::standard_request(vec![1, 2], 3) };
         let nonces = Nonces { client: Hash([4; 32]), worker: Hash([5; 32]) };
-        Wanted { request, seed: SeedOf::Nobody }.with(SeedOf::Both(nonces))
+        Wanted { request, seed: SeedOf::Nobody, urgency: Urgency::Now }.with(SeedOf::Both(nonces))
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use store::whole::replace;
 
 use crate::preferences::Mode;
-use crate::whole::replace;
 
 /// Bytes of one file, at most.
 pub const FILE_SIZE_MAX: u64 = 4096;

@@ -13,6 +13,7 @@
 use audit::receipt::{Seeding, seed};
 use engine::request::Request;
 use engine::sampling::Seed;
+use gateway::backend::Urgency;
 use types::id::Hash;
 
 /// Who has chosen the seed of an answer.
@@ -42,6 +43,8 @@ pub struct Wanted {
     pub request: Request,
     /// Who has chosen the request's seed.
     pub seed: SeedOf,
+    /// Whether somebody waits for it.
+    pub urgency: Urgency,
 }
 
 impl Nonces {
@@ -63,12 +66,12 @@ impl Nonces {
 impl Wanted {
     /// A sequence as a gateway's client asks for it.
     #[must_use]
-    pub fn of(request: Request, seeding: gateway::backend::Seeding) -> Wanted {
+    pub fn of(request: Request, seeding: gateway::backend::Seeding, urgency: Urgency) -> Wanted {
         let seed = match seeding {
             gateway::backend::Seeding::Fixed => SeedOf::Caller,
             gateway::backend::Seeding::Open => SeedOf::Nobody,
         };
-        Wanted { request, seed }
+        Wanted { request, seed, urgency }
     }
 
     /// The same with this seed.
@@ -109,7 +112,8 @@ mod tests {
     use super::*;
 
     fn wanted(seed: SeedOf) -> Wanted {
-        Wanted { request: engine::fingerprint::standard_request(vec![1], 1), seed }
+        let request = engine::fingerprint::standard_request(vec![1], 1);
+        Wanted { request, seed, urgency: Urgency::Now }
     }
 
     #[test]

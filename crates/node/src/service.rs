@@ -305,7 +305,9 @@ fn take_part(
             payer,
             serving.embedders,
         ));
-        router = gateway::router::router(Gateway::new(made.clone(), &serving.options));
+        let gateway = Gateway::new(made.clone(), &serving.options);
+        tokio::spawn(gateway::batches::work::work(gateway.clone()));
+        router = gateway::router::router(gateway);
         if let Some(worker) = worker {
             tokio::spawn(offer(worker, made.clone(), peers.clone(), (slots, price)));
         }

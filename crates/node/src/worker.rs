@@ -1,7 +1,7 @@
 //! The thread that owns an engine, and the handle through which requests reach it.
 //!
-//! Requests are of two classes: the owner's own, and those of others. Own ones go first, and what the
-//! owner's preferences say holds for the others; where they stop them, running answers stand still at
+//! Requests are of three classes: the owner's own, those of others, and those of the owner's batches.
+//! Own ones go first, batches last, and what the owner's preferences say holds for both of the others; where they stop them, running answers stand still at
 //! the next step, and are given back if that lasts.
 //!
 //! Invariants:
@@ -25,7 +25,8 @@ use engine::model::Model;
 use engine::request::{Output, Request, SequenceId};
 use engine::trace::Observer;
 use gateway::backend::{
-    Backend, Broken, Busy, Job, Pause, ReceiptSlot, Seeding, ServedModel, StopSign, Submitting,
+    Backend, Broken, Busy, Job, Pause, Places, ReceiptSlot, Seeding, ServedModel, StopSign,
+    Submitting, Urgency,
 };
 use gateway::limits::CHOICES_MAX;
 use tokio::sync::mpsc::UnboundedSender;
@@ -56,6 +57,8 @@ pub enum Class {
     Own,
     /// Of another node.
     Others,
+    /// Of a batch of this machine's own API, for which nobody waits.
+    Idle,
 }
 
 impl Class {
@@ -63,6 +66,7 @@ impl Class {
         match self {
             Class::Own => Priority(0),
             Class::Others => Priority(1),
+            Class::Idle => Priority(2),
         }
     }
 }
@@ -101,6 +105,8 @@ pub struct Load {
     pub own: usize,
     /// Requests of others, running and waiting.
     pub others: usize,
+    /// Requests of own batches, running and waiting.
+    pub idle: usize,
     /// Requests of either that wait for their turn or stand still.
     pub waiting: usize,
     /// Bytes that others' requests may take for past positions.
@@ -214,6 +220,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.load.send_modify(|load| match self.class {
             Class::Own => load.own -= 1,
+            Class::Idle => load.idle -= 1,
             Class::Others => {
                 load.others -= 1;
                 load.others_memory -= self.memory;
@@ -291,7 +298,7 @@ impl Worker {
     pub fn submit_for(&self, class: Class, request: Request) -> Result<Job, NotTaken> {
         let receipts = self.receipts.as_ref().filter(|_| class == Class::Own);
         let seat = self.place(class, &request)?;
-        let wanted = Wanted { request, seed: SeedOf::Caller };
+        let wanted = Wanted { request, seed: SeedOf::Caller, urgency: Urgency::Now };
         self.submit_with(seat, wanted, receipts.map(|receipts| (receipts, None)))
     }
 
@@ -300,7 +307,11 @@ impl Worker {
     /// # Errors
     /// As `submit_for`.
     pub(crate) fn submit_own(&self, wanted: Wanted) -> Result<Job, NotTaken> {
-        let seat = self.place(Class::Own, &wanted.request)?;
+        let class = match wanted.urgency {
+            Urgency::Now => Class::Own,
+            Urgency::Idle => Class::Idle,
+        };
+        let seat = self.place(class, &wanted.request)?;
         let receipts = self.receipts.as_ref().map(|receipts| (receipts, None));
         self.submit_with(seat, wanted.seeded_here(), receipts)
     }
@@ -332,7 +343,7 @@ impl Worker {
     pub(crate) fn place(&self, class: Class, request: &Request) -> Result<Seat, NotTaken> {
         let memory_max = self.check(class)?;
         let memory = match class {
-            Class::Own => 0,
+            Class::Own | Class::Idle => 0,
             Class::Others => Engine::kv_size(&self.model, request) as u64,
         };
         if let Some(max) = memory_max.filter(|max| memory > *max) {
@@ -394,6 +405,8 @@ impl Worker {
         let (verdict, now) = (&judged.verdict, judged.at);
         let (gate, memory_max) = match class {
             Class::Own => (verdict.own, None),
+            // What the owner says of work for others holds for work that can wait.
+            Class::Idle => (verdict.others, None),
             Class::Others => (verdict.others, verdict.memory_max),
         };
         match (gate, verdict.reason()) {
@@ -412,10 +425,10 @@ impl Worker {
         let reserve = (self.held_max / 2).min(CHOICES_MAX);
         let mut full = None;
         self.load.send_if_modified(|load| {
-            let held = load.own + load.others;
+            let held = load.own + load.others + load.idle;
             match class {
                 Class::Own if held >= self.held_max => full = Some("the queue is full"),
-                Class::Others if held >= self.held_max - reserve => {
+                Class::Others | Class::Idle if held >= self.held_max - reserve => {
                     full = Some("the queue is full for others");
                 }
                 Class::Others
@@ -424,6 +437,7 @@ impl Worker {
                     full = Some("others' requests have no more memory for past positions");
                 }
                 Class::Own => load.own += 1,
+                Class::Idle => load.idle += 1,
                 Class::Others => {
                     load.others += 1;
                     load.others_memory += memory;
@@ -454,9 +468,16 @@ impl Backend for Worker {
         _model: &'a ServedModel,
         request: Request,
         seeding: Seeding,
+        urgency: Urgency,
     ) -> Submitting<'a> {
-        let taken = self.submit_own(Wanted::of(request, seeding));
+        let taken = self.submit_own(Wanted::of(request, seeding, urgency));
         Box::pin(std::future::ready(taken.map_err(|it| Busy { retry_after: it.retry_after })))
+    }
+
+    fn places(&self) -> Option<Places> {
+        let load = *self.load.borrow();
+        let held = load.own + load.others + load.idle;
+        Some(Places { count: self.held_max, free: self.held_max.saturating_sub(held) })
     }
 
     fn pause(&self) -> Option<Pause> {
@@ -491,7 +512,7 @@ impl Worker {
         let started = Instant::now();
         let request = standard_request(prompt, 1 + MEASURED_ANSWER);
         let seat = self.place(Class::Own, &request).ok()?;
-        let wanted = Wanted { request, seed: SeedOf::Caller };
+        let wanted = Wanted { request, seed: SeedOf::Caller, urgency: Urgency::Now };
         let mut job = self.submit_with(seat, wanted, None).ok()?;
         let (mut first, mut last) = (None, started);
         loop {
@@ -599,7 +620,7 @@ impl Loop {
     fn step(&mut self) {
         let threads = match self.terms.threads {
             0 => self.threads,
-            _ if self.terms.others == Gate::Closed || !self.has(Class::Others) => self.threads,
+            _ if self.terms.others == Gate::Closed || !self.has_patient() => self.threads,
             threads => threads,
         };
         self.engine.set_threads(threads);
@@ -613,8 +634,9 @@ impl Loop {
         self.tell();
     }
 
-    fn has(&self, class: Class) -> bool {
-        self.held.values().any(|held| held.class == class)
+    /// Whether there is any request that is not the owner's own and urgent.
+    fn has_patient(&self) -> bool {
+        self.held.values().any(|held| held.class != Class::Own)
     }
 
     /// Tells of the load what only this side knows.
@@ -622,7 +644,7 @@ impl Loop {
         let (_, waiting) = self.engine.load();
         let still = match (self.terms.own, self.terms.others) {
             (Gate::Closed, _) => self.held.len(),
-            (_, Gate::Closed) => self.held.values().filter(|it| it.class == Class::Others).count(),
+            (_, Gate::Closed) => self.held.values().filter(|it| it.class != Class::Own).count(),
             _ => 0,
         };
         let (waiting, threads) = (waiting.max(still), self.engine.threads());
@@ -651,7 +673,8 @@ impl Loop {
         }
         let of_others = |(id, held): (&SequenceId, &Held)| match held.class {
             Class::Others => Some(*id),
-            Class::Own => None,
+            // Those of a batch wait, however long it takes.
+            Class::Own | Class::Idle => None,
         };
         let ids: Vec<SequenceId> = self.held.iter().filter_map(of_others).collect();
         for id in ids {

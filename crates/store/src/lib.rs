@@ -25,3 +25,4 @@ mod murmur3;
 mod protobuf;
 pub mod unix_fs;
 pub mod walk;
+pub mod whole;

@@ -24,7 +24,7 @@ const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("audit", &["types", "merkle", "store", "engine"]),
     ("text", &["engine"]),
     ("store", &[]),
-    ("gateway", &["engine", "text"]),
+    ("gateway", &["engine", "text", "store"]),
     (
         "node",
         &[

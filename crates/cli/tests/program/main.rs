@@ -6,6 +6,8 @@
 mod audit;
 #[cfg(unix)]
 mod audits;
+#[cfg(unix)]
+mod batches;
 mod codes;
 #[cfg(unix)]
 mod copies;

@@ -57,16 +57,29 @@ impl Responses {
         inner.size += kept.size;
         inner.order.push_back(id.to_owned());
         inner.kept.insert(id.to_owned(), Arc::new(kept));
-        while inner.order.len() > RESPONSES_MAX || inner.size > RESPONSES_SIZE_MAX {
-            let Some(oldest) = inner.order.front().cloned() else { return };
-            inner.remove(&oldest);
-        }
+        inner.forget();
     }
 
     /// A response, if it is still kept.
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Kept>> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.kept.get(id).cloned()
+    }
+
+    /// Every response, the oldest first.
+    pub(crate) fn list(&self) -> Vec<Arc<Kept>> {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.order.iter().filter_map(|id| inner.kept.get(id).cloned()).collect()
+    }
+
+    /// Keeps another version of a response that is still kept, in its place.
+    pub(crate) fn replace(&self, id: &str, kept: Kept) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = kept.size;
+        let Some(place) = inner.kept.get_mut(id) else { return };
+        let old = std::mem::replace(place, Arc::new(kept)).size;
+        inner.size = inner.size - old + size;
+        inner.forget();
     }
 
     /// Forgets a response.
@@ -76,6 +89,14 @@ impl Responses {
 }
 
 impl Inner {
+    /// Lets the oldest go until there is no more than may be.
+    fn forget(&mut self) {
+        while self.order.len() > RESPONSES_MAX || self.size > RESPONSES_SIZE_MAX {
+            let Some(oldest) = self.order.front().cloned() else { return };
+            self.remove(&oldest);
+        }
+    }
+
     fn remove(&mut self, id: &str) -> Option<Arc<Kept>> {
         let gone = self.kept.remove(id)?;
         let at = self.order.iter().position(|it| it == id);

@@ -10,7 +10,9 @@ use crate::chat;
 use crate::error::ApiError;
 use crate::limits::MESSAGES_MAX;
 use crate::observe::hex;
-use crate::parameters::{Fields, array, boolean, count, invalid, string, unsupported, wrong_type};
+use crate::parameters::{
+    Fields, array, boolean, count, invalid, kind, string, unsupported, wrong_type,
+};
 use crate::plan::{Common, Plan};
 use crate::responses::kept::Responses;
 use crate::sampling::random;
@@ -232,11 +234,7 @@ fn content(path: &str, value: Value) -> Result<String, ApiError> {
     let parts = parts.into_iter().enumerate().map(|(index, part)| {
         let path = format!("{path}[{index}]");
         let mut fields = Fields::object(&path, part)?;
-        fields.require("type", |path, kind| match kind.as_str() {
-            Some("input_text" | "output_text" | "text") => Ok(()),
-            Some(_) => Err(unsupported(path, &kind)),
-            None => Err(wrong_type(path, "a string")),
-        })?;
+        fields.require("type", kind(&["input_text", "output_text", "text"]))?;
         // What the server itself wrote beside a text that is repeated here.
         for name in ["annotations", "logprobs"] {
             fields.take(name, |path, value| match value.as_array() {

@@ -11,7 +11,7 @@ use gateway::origins::Origins;
 use gateway::router::{Gateway, Options, router};
 use tower::ServiceExt;
 
-use crate::world::{CHAT, HI, Line, Script, check_request, get, model, post, run};
+use crate::world::{CHAT, COMPLETIONS, HI, Line, Script, check_request, get, model, post, run};
 
 fn check(request: Request<Body>, expect: Expect) {
     check_request(Script::new(&[]), &Options::default(), request, expect);
@@ -27,11 +27,11 @@ fn unknown_paths_and_methods_have_the_one_error_shape() {
     "#]],
     );
     check(
-        get(CHAT),
+        get(COMPLETIONS),
         expect![[r#"
         405
         allow: POST
-        error: {code:"method_not_allowed",message:"`/v1/chat/completions` does not take GET",param:null,type:"invalid_request_error"}
+        error: {code:"method_not_allowed",message:"`/v1/completions` does not take GET",param:null,type:"invalid_request_error"}
     "#]],
     );
     check(

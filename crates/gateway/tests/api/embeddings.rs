@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use engine::vocabulary::{TokenKind, Vocabulary, VocabularyModel, VocabularyParts};
-use gateway::backend::{Backend, Broken, Busy, Job, Seeding, ServedModel, Submitting};
+use gateway::backend::{Backend, Broken, Busy, Job, Seeding, ServedModel, Submitting, Urgency};
 use gateway::embeddings::{Embedder, Embedding, NotEmbedded, ServedEncoder};
 use gateway::router::{Gateway, Options, router};
 use serde_json::{Value, json};
@@ -50,6 +50,7 @@ impl Backend for Node {
         _model: &'a ServedModel,
         _request: engine::request::Request,
         _: Seeding,
+        _: Urgency,
     ) -> Submitting<'a> {
         let busy: Result<Job, Busy> = Err(Busy { retry_after: 1 });
         Box::pin(std::future::ready(busy))

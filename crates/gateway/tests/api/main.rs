@@ -3,17 +3,21 @@
 
 mod world;
 
+mod batches;
 mod chat;
 mod completions;
 mod document;
 mod edges;
 mod embeddings;
+mod idempotency;
+mod messages;
 mod metrics;
 mod properties;
 mod refusals;
 mod requests;
 mod responses;
 mod sockets;
+mod stored;
 mod streams;
 mod tokens;
 mod tools;

@@ -51,6 +51,9 @@ fn metrics_count_what_happened() {
         # HELP mashaa_answers_in_flight Answers being generated.
         # TYPE mashaa_answers_in_flight gauge
         mashaa_answers_in_flight 0
+        # HELP mashaa_batch_answers_in_flight Those of batches.
+        # TYPE mashaa_batch_answers_in_flight gauge
+        mashaa_batch_answers_in_flight 0
         # HELP mashaa_sequences_queued Sequences whose prompt is not computed yet.
         # TYPE mashaa_sequences_queued gauge
         mashaa_sequences_queued 0

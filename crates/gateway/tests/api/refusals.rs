@@ -83,7 +83,7 @@ fn unserved_parameters_are_named() {
             r#""reasoning_effort":"low""#,
             r#""verbosity":"low""#,
             r#""web_search_options":{}"#,
-            r#""store":true"#,
+            r#""store":true,"metadata":{"a":1}"#,
             r#""service_tier":"flex""#,
             r#""best_of":2"#,
             r#""user":5"#,
@@ -105,7 +105,7 @@ fn unserved_parameters_are_named() {
             400 unsupported_parameter reasoning_effort: `reasoning_effort` with the value `"low"` is not supported by this server
             400 unsupported_parameter verbosity: `verbosity` with the value `"low"` is not supported by this server
             400 unsupported_parameter web_search_options: `web_search_options` is not supported by this server
-            400 unsupported_parameter store: `store` with the value `true` is not supported by this server
+            400 invalid_type metadata: `metadata` must be an object of strings
             400 unsupported_parameter service_tier: `service_tier` with the value `"flex"` is not supported by this server
             400 unsupported_parameter best_of: `best_of` with the value `2` is not supported by this server
             400 unsupported_parameter user: `user` with the value `5` is not supported by this server

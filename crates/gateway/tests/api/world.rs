@@ -13,7 +13,9 @@ use axum::response::Response;
 use engine::request::{Finish, Logprobs, Output};
 use engine::vocabulary::{TokenKind, Vocabulary, VocabularyModel, VocabularyParts};
 use expect_test::Expect;
-use gateway::backend::{Backend, Broken, Busy, Job, Seeding, ServedModel, Submitting};
+use gateway::backend::{
+    Backend, Broken, Busy, Job, Places, Seeding, ServedModel, Submitting, Urgency,
+};
 use gateway::router::{Gateway, Options, router};
 use serde_json::Value;
 use text::template::Template;
@@ -59,6 +61,7 @@ pub(crate) enum Line {
 pub(crate) struct Script {
     pub(crate) models: Vec<Arc<ServedModel>>,
     pub(crate) ready: Result<(), String>,
+    pub(crate) places: Option<Places>,
     pub(crate) jobs: Mutex<VecDeque<Vec<Line>>>,
     pub(crate) requests: Mutex<Vec<engine::request::Request>>,
     pub(crate) hanging: Mutex<Vec<UnboundedSender<Result<Output, Broken>>>>,
@@ -69,6 +72,7 @@ impl Script {
         Script {
             models: vec![Arc::clone(&TINY)],
             ready: Ok(()),
+            places: None,
             jobs: Mutex::new(jobs.iter().map(|lines| lines.to_vec()).collect()),
             requests: Mutex::default(),
             hanging: Mutex::default(),
@@ -86,8 +90,13 @@ impl Backend for Script {
         model: &'a ServedModel,
         request: engine::request::Request,
         _: Seeding,
+        _: Urgency,
     ) -> Submitting<'a> {
         Box::pin(std::future::ready(self.play(model, request)))
+    }
+
+    fn places(&self) -> Option<Places> {
+        self.places
     }
 
     fn ready(&self) -> Result<(), String> {

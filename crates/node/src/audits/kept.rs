@@ -15,13 +15,12 @@ use std::io;
 use std::path::PathBuf;
 
 use ledger::audits::{Key, commitment};
+use store::whole::replace;
 use types::codec::{decode, encode};
 use types::id::{Address, Hash};
 use types::record;
 use types::transaction::{Action, CommitVerdict, OpenPayload, RevealVerdict};
 use types::word::Finding;
-
-use crate::whole::replace;
 
 record! {
     /// What an auditor has found about a receipt.

@@ -21,11 +21,10 @@ use network::messages::{HELLO_SIZE_MAX, Hello, REVOKED_SIZE_MAX, Revoked};
 use network::revocation::SignedRevocation;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use store::whole::replace;
 use types::bounded::List;
 use types::codec::{decode, encode};
 use types::id::Hash;
-
-use crate::whole::replace;
 
 /// Bytes of a file of this folder, at most.
 const FILE_SIZE_MAX: u64 = 1 << 20;

@@ -10,7 +10,7 @@
 use audit::receipt::nonce_commitment;
 use engine::request::{Finish, Output};
 use futures_util::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use gateway::backend::{Broken, Job};
+use gateway::backend::{Broken, Job, Urgency};
 use network::frame::{self, FrameError};
 use network::messages::words;
 use network::work::{
@@ -52,7 +52,9 @@ pub(crate) async fn serve(
     let request = request_of(&ask);
     let begun = match guest.admit(&ask, &request) {
         Ok(begin) => match take(&mut reader, &mut writer, &ask.seed).await {
-            Ok(Some(seed)) => begin(Wanted { request, seed: SeedOf::Nobody }.with(seed)),
+            Ok(Some(seed)) => {
+                begin(Wanted { request, seed: SeedOf::Nobody, urgency: Urgency::Now }.with(seed))
+            }
             Ok(None) => return,
             Err(refusal) => Err(refusal),
         },

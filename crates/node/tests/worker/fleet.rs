@@ -1,7 +1,7 @@
 //! What a client's own pace does to the work.
 
 use engine::request::Output;
-use gateway::backend::{Backend as _, Job, Seeding};
+use gateway::backend::{Backend as _, Job, Seeding, Urgency};
 
 use crate::machine::{LONG, Machine, request};
 
@@ -30,7 +30,8 @@ fn a_client_that_reads_nothing_holds_no_worker_and_reads_the_same_answer_later()
     // One thread: nothing is computed for a client while this test counts what it has.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut job = fleet.submit(&served, request(LONG), Seeding::Fixed).await.unwrap();
+        let mut job =
+            fleet.submit(&served, request(LONG), Seeding::Fixed, Urgency::Now).await.unwrap();
         let (mut tokens, mut rounds, mut ended) = (Vec::new(), 0, false);
         while !ended {
             let mut load = machine.worker().load();

@@ -202,6 +202,23 @@ fn an_answer_that_stands_still_for_too_long_is_given_back_with_the_reason() {
 }
 
 #[test]
+fn an_answer_of_a_batch_stands_still_however_long_it_takes_and_goes_on() {
+    let machine = Machine::new(&[("work_suspend_seconds", "0")]);
+    let whole = machine.undisturbed();
+    let mut answer = machine.submit(Class::Idle, LONG).unwrap();
+    answer.begin();
+    machine.sensor("sys/class/power_supply/BAT0/status", "Discharging\n");
+    machine.look(NOW);
+    let refused = machine.submit(Class::Idle, 1).map(|_| ()).unwrap_err();
+    assert_eq!(refused.code, "on_battery");
+    machine.submit(Class::Own, 1).unwrap().rest().unwrap();
+    assert_eq!(machine.worker().load().borrow().idle, 1);
+    machine.sensor("sys/class/power_supply/BAT0/status", "Charging\n");
+    machine.look(NOW + 1);
+    assert_eq!(answer.rest().unwrap(), whole);
+}
+
+#[test]
 fn threads_are_few_while_there_is_work_for_others_and_fewer_while_somebody_is_there() {
     let settings = [("work_threads", "2"), ("work_threads_active", "1")];
     let machine = Machine::new(&settings);
