@@ -11,9 +11,11 @@
 //!
 //! Not here: what is right about a receipt (`verify`), and who may redeem it (the ledger).
 
-use engine::artifact::{Kind, PROFILE, strings};
+use engine::artifact::strings::{self, Strings};
+use engine::artifact::{Kind, PROFILE};
 use engine::model::Model;
 use engine::sampling::{BIASES_MAX, Sampling, Seed};
+use engine::texts::Texts;
 use sha2::{Digest as _, Sha256};
 use types::amount::{Amount, Epoch};
 use types::bounded::List;
@@ -233,9 +235,19 @@ impl Identity {
     /// That of an opened artifact, whose name is known.
     #[must_use]
     pub fn of(cid: Cid, model: &Model) -> Identity {
-        let sha256 = |bytes: &[u8]| Hash(Sha256::digest(bytes).into());
         let vocabulary = model.section_bytes(Kind::Vocabulary, 0).unwrap_or_default();
-        let template = model.strings().get(strings::CHAT_TEMPLATE).map_or("", |it| it.as_str());
+        Identity::by(cid, vocabulary, model.strings())
+    }
+
+    /// That of an artifact of which only the first part is here.
+    #[must_use]
+    pub fn of_texts(cid: Cid, texts: &Texts) -> Identity {
+        Identity::by(cid, texts.vocabulary_bytes(), texts.strings())
+    }
+
+    fn by(cid: Cid, vocabulary: &[u8], texts: &Strings) -> Identity {
+        let sha256 = |bytes: &[u8]| Hash(Sha256::digest(bytes).into());
+        let template = texts.get(strings::CHAT_TEMPLATE).map_or("", |it| it.as_str());
         Identity {
             model: cid,
             tokenizer: sha256(vocabulary),

@@ -16,12 +16,15 @@ use serde_json::Value;
 use types::bounded::{List, Text};
 use types::id::Hash;
 
-use crate::arguments::{InviteArguments, JoinArguments, NodeFlag, PeersArguments, PeersCommand};
+use crate::arguments::{
+    FromFlag, InviteArguments, JoinArguments, NodeFlag, PeersArguments, PeersCommand,
+};
 use crate::client::{Client, text};
 use crate::context::Context;
 use crate::model;
 use crate::network as ledger_network;
 use crate::outcome::{Outcome, Problem};
+use crate::store;
 use crate::up;
 use crate::work;
 
@@ -222,7 +225,8 @@ pub(crate) fn join(context: &mut Context, arguments: &JoinArguments) -> anyhow::
 }
 
 /// A new machine serves what the others do, where nothing else is said. It takes a model that it does
-/// not have from the machine that let it in, and else from the catalogue.
+/// not have from the machine that let it in, and else from the catalogue; where it only asks, no more of
+/// it than that takes.
 fn choose_model(
     context: &mut Context,
     offers: &[(String, String)],
@@ -235,9 +239,16 @@ fn choose_model(
     };
     let is_here = [name, cid].into_iter().any(|it| context.record(it).is_ok());
     if !is_here {
-        eprintln!("{name} ({cid}) comes from the machine that let this one in");
+        let computes = is_yes(context, "compute")?;
+        let what = if computes { "comes" } else { "is asked for elsewhere, and its texts come" };
+        eprintln!("{name} ({cid}) {what} from the machine that let this one in");
         let cid = cid.parse().context("the model that the others offer")?;
-        if let Err(error) = model::pull_artifact(context, &cid, vec![from.to_owned()], Some(name)) {
+        let from = vec![from.to_owned()];
+        let taken = match computes {
+            true => model::pull_artifact(context, &cid, from, Some(name)),
+            false => store::texts_from(context, &cid, &FromFlag { from }, name),
+        };
+        if let Err(error) = taken {
             eprintln!("{name} does not come from there: {error:#}");
             return Ok(());
         }

@@ -12,9 +12,11 @@ use anyhow::Context as _;
 use node::copies::files::Files;
 use node::fetch::http::Gateway;
 use node::fetch::source::Source;
-use node::fetch::{self, Event, FetchError, Rules, SOURCE_COUNT_MAX};
+use node::fetch::{self, Beginning, Event, FetchError, Rules, SOURCE_COUNT_MAX};
 use node::folder::{self, Taking, Writing};
+use node::models::ModelRecord;
 use node::routing;
+use node::texts::KeptTexts;
 use serde_json::{Value, json};
 use store::blobs::StoreError;
 use store::cid::{Cid, Codec};
@@ -23,6 +25,7 @@ use store::fsck;
 use store::index::Index;
 use store::unix_fs::Kind;
 use store::walk::{self, Scope};
+use tokio::runtime::Runtime;
 use types::id::Hash;
 
 use crate::arguments::{FromFlag, NodeFlag, StoreCommand};
@@ -144,8 +147,36 @@ pub(crate) fn fetch_from(
 ) -> anyhow::Result<fetch::Outcome> {
     let sources = sources(context, cid, from)?;
     let rules = Rules { room: room(context)?, ..Rules::default() };
+    let fetching = fetch::fetch(&context.blobs, *cid, &sources, &rules, Arc::new(report()));
+    Ok(runtime()?.block_on(fetching)?)
+}
+
+/// Fetches what it takes to ask others for answers of a model: the texts of its artifact.
+pub(crate) fn texts_from(
+    context: &Context,
+    cid: &Cid,
+    from: &FromFlag,
+    name: &str,
+) -> anyhow::Result<ModelRecord> {
+    let sources = sources(context, cid, from)?;
+    let kept = KeptTexts::of(&context.home);
+    runtime()?.block_on(async {
+        let rules = Rules::default();
+        let mut artifact = Beginning::open(*cid, &sources, &rules, Arc::new(report())).await?;
+        let record = kept.take(cid, &mut artifact, Some(name)).await?;
+        artifact.parts().iter().for_each(|part| eprintln!("{part}"));
+        Ok(record)
+    })
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// Shows how a fetch goes.
+fn report() -> impl Fn(Event<'_>) + Send + Sync {
     let shown: Mutex<Option<(Cid, Progress)>> = Mutex::default();
-    let report = move |event: Event<'_>| match event {
+    move |event: Event<'_>| match event {
         Event::Received { cid, done, total } => {
             let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
             if shown.as_ref().is_none_or(|(other, _)| *other != cid) {
@@ -156,11 +187,7 @@ pub(crate) fn fetch_from(
             }
         }
         Event::Dropped { source, why } => eprintln!("{source}: {why}; not asked again"),
-    };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let fetching = fetch::fetch(&context.blobs, *cid, &sources, &rules, Arc::new(report));
-    Ok(runtime.block_on(fetching)?)
+    }
 }
 
 /// The gateways that were named, and those that whoever was named to be asked knows of.

@@ -5,15 +5,20 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use audit::receipt::Identity;
 use engine::artifact::config::Family;
 use engine::kernels::Isa;
+use engine::model::Model;
 use gateway::archive::{self, Archive};
+use gateway::backend::ServedModel;
 use gateway::embeddings::Embedder;
 use node::embedder::LocalEmbedder;
+use node::opened::{Opened, open_texts};
 use node::preferences::{Effect, Gate, Preferences};
 use node::receipts::Receipts;
 use node::service::{self, Roles, Serving};
 use node::supervisor::Supervisor;
+use node::texts::KeptTexts;
 use node::worker::Worker;
 use types::id::Cid;
 
@@ -28,44 +33,41 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let lock = context.home.lock()?;
     let options = context.engine_options()?;
     let preferences = Preferences::of(&context.config, options.threads)?;
-    let opened = context.opened(None)?;
-    let name = opened.served.name.clone();
-    eprintln!(
-        "model {name} ({}), {} threads, {}",
-        opened.served.cid,
-        options.threads,
-        options.isa.name()
-    );
+    let computes = peers::is_yes(context, "compute")?;
+    let Served { served, identity, model } = served(context)?;
+    let name = served.name.clone();
+    match &model {
+        Some(_) => eprintln!(
+            "model {name} ({}), {} threads, {}",
+            served.cid,
+            options.threads,
+            options.isa.name()
+        ),
+        None => eprintln!("model {name} ({}), asked for elsewhere", served.cid),
+    }
     let (isa, threads) = (options.isa, options.threads);
     let slots = u32::try_from(options.sequences_max).unwrap_or(u32::MAX);
     let ledger = network::settings(context)?;
-    let cid = &opened.served.cid;
-    let of = Cid::parse(cid).with_context(|| format!("{cid} is no CID"))?;
     let (folder, secret) = (context.home.receipts(), ledger.secret.clone());
     let shown = folder.display().to_string();
-    let receipts = Receipts::open(folder, secret, ledger.genesis.hash(), (of, &opened.model));
+    let receipts = Receipts::open(folder, secret, ledger.genesis.hash(), identity);
     let (mut receipts, earned) = (receipts.context(shown)?, payments::earned(context)?);
     if let Some(earned) = &earned {
         receipts = receipts.with_earned(Arc::clone(earned));
     }
     let (receipts, payer) = (Arc::new(receipts), payments::payer(context)?);
-    let (served, supervisor) = match peers::is_yes(context, "compute")? {
-        true => {
-            let worker = Arc::new(Worker::start(
-                opened.model,
-                opened.served,
-                options,
-                Some(Arc::clone(&receipts)),
-            )?);
+    let (served, supervisor) = match model.filter(|_| computes) {
+        Some(model) => {
+            let kept = Some(Arc::clone(&receipts));
+            let worker = Arc::new(Worker::start(model, served, options, kept)?);
             let served = worker.served().clone();
             (served, Some(Arc::new(supervise(context, worker, preferences)?)))
         }
-        false => (Arc::new(opened.served), None),
+        None => (Arc::new(served), None),
     };
-    let archive = Some(Arc::new(archive(context)?));
     let gateway = gateway::router::Options {
         api_keys: context.api_keys(),
-        archive,
+        archive: Some(Arc::new(archive(context)?)),
         ..gateway::router::Options::default()
     };
     let open = gateway.api_keys.is_empty();
@@ -75,10 +77,7 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
     let copies = Some(node::copies::Settings::of(&context.config, &context.home)?);
     let (model, ledger, receipts) = (Some(serving), Some(ledger), Some(receipts));
-    let signer = payments::signer(context)?;
-    let folder = context.home.audits();
-    let is_auditor = peers::is_yes(context, "audit")?;
-    let audits = Some(node::audits::Options { folder, is_auditor, isa });
+    let (signer, audits) = (payments::signer(context)?, Some(audits(context, isa)?));
     let roles = Roles {
         model,
         receipts,
@@ -102,6 +101,12 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// This node's part in audits.
+fn audits(context: &Context, isa: Isa) -> anyhow::Result<node::audits::Options> {
+    let is_auditor = peers::is_yes(context, "audit")?;
+    Ok(node::audits::Options { folder: context.home.audits(), is_auditor, isa })
+}
+
 /// Where files and batches of the API are kept.
 fn archive(context: &Context) -> anyhow::Result<Archive> {
     let config = &context.config;
@@ -118,6 +123,32 @@ fn archive(context: &Context) -> anyhow::Result<Archive> {
     };
     let shown = settings.directory.display().to_string();
     Archive::open(&settings).context(shown)
+}
+
+/// The model that is served.
+struct Served {
+    served: ServedModel,
+    identity: Identity,
+    /// Its weights, if they are here.
+    model: Option<Arc<Model>>,
+}
+
+/// A node that only asks needs no weights: where there are none, the model's texts do.
+fn served(context: &Context) -> anyhow::Result<Served> {
+    let parse = |cid: &str| Cid::parse(cid).with_context(|| format!("{cid} is no CID"));
+    let name = context.model_name(None)?;
+    let only_asks = !peers::is_yes(context, "compute")? && context.record(&name).is_err();
+    let catalogue = context.catalogue()?;
+    let name = catalogue.find(&name).map_or(name.as_str(), |entry| entry.name.as_str());
+    let texts = if only_asks { KeptTexts::of(&context.home).get(name)? } else { None };
+    if let Some((record, texts)) = texts {
+        let served = open_texts(&record, &texts)?;
+        let identity = Identity::of_texts(parse(&served.cid)?, &texts);
+        return Ok(Served { served, identity, model: None });
+    }
+    let Opened { model, served } = context.opened(None)?;
+    let identity = Identity::of(parse(&served.cid)?, &model);
+    Ok(Served { served, identity, model: Some(model) })
 }
 
 /// The models here that make embeddings. Those are small, so each is served.

@@ -16,6 +16,7 @@ use audit::replay::{NotReplayed, Replayed, Run, replay};
 use audit::verify::{Known, Report, Wrong, verify};
 use engine::batch::{Engine, Refused};
 use engine::model::Model;
+use node::texts::KeptTexts;
 use serde_json::{Value, json};
 use types::codec::decode;
 
@@ -31,7 +32,13 @@ pub(crate) fn run(context: &Context, it: &VerifyArguments) -> anyhow::Result<Out
     let payload = it.payload.as_deref().map(payload_of).transpose()?;
     let model = model(context, &signed.receipt)?;
     let cid = signed.receipt.terms.model;
-    let identity = model.as_ref().map(|model| Identity::of(cid, model));
+    let identity = match &model {
+        Some(model) => Some(Identity::of(cid, model)),
+        // A machine that only asks has as much of the model as that takes.
+        None => KeptTexts::of(&context.home)
+            .get(&cid.to_string())?
+            .map(|(_, texts)| Identity::of_texts(cid, &texts)),
+    };
     let replayed = match (&model, &payload) {
         (Some(model), Some(payload)) => compute(context, model, payload)?,
         _ => Ok(None),

@@ -32,6 +32,8 @@ pub const PROFILE_NAME: &str = "int-1";
 pub const ALIGNMENT: usize = 64;
 /// Sections in an artifact, at most: 16 for each of 512 layers, and the globals.
 pub const SECTIONS_MAX: usize = 8_224;
+/// Bytes that have the header and the section table of any artifact.
+pub const FIRST_SIZE_MAX: usize = HEADER_SIZE + SECTIONS_MAX * ENTRY_SIZE;
 
 const HEADER_SIZE: usize = 64;
 const ENTRY_SIZE: usize = 32;
@@ -237,7 +239,15 @@ impl Directory {
     /// # Errors
     /// When the file is not an artifact, is cut short, or its table is out of order.
     pub fn read(bytes: &[u8]) -> Result<Directory, ArtifactError> {
-        let found = bytes.len() as u64;
+        Directory::read_first(bytes, bytes.len() as u64)
+    }
+
+    /// The same of an artifact of `found` bytes of which only the first are here: at least its section
+    /// table.
+    ///
+    /// # Errors
+    /// When the file is not an artifact, is of another size, or its table is out of order.
+    pub fn read_first(bytes: &[u8], found: u64) -> Result<Directory, ArtifactError> {
         if !bytes.starts_with(&MAGIC) {
             return Err(ArtifactError::Magic);
         }
@@ -252,9 +262,8 @@ impl Directory {
             }
         }
         let expected = read_u64(bytes, 16);
-        if expected != found {
-            return Err(ArtifactError::Size { expected, found });
-        }
+        let size = usize::try_from(found).ok().filter(|_| expected == found);
+        let size = size.ok_or(ArtifactError::Size { expected, found })?;
         let count = read_u32(bytes, 24) as usize;
         let table_end = HEADER_SIZE + count.min(SECTIONS_MAX) * ENTRY_SIZE;
         if count == 0 || count > SECTIONS_MAX || table_end > bytes.len() {
@@ -269,12 +278,12 @@ impl Directory {
         let mut sections = Vec::with_capacity(count);
         let mut end = table_end;
         for entry in 0..count {
-            let section = read_entry(bytes, entry, end, sections.last())
+            let section = read_entry((bytes, size), entry, end, sections.last())
                 .map_err(|what| ArtifactError::Table { entry, what })?;
             end = section.offset + section.size;
             sections.push(section);
         }
-        if end != bytes.len() {
+        if end != size {
             return Err(ArtifactError::Table {
                 entry: count - 1,
                 what: "bytes follow the last section",
@@ -306,9 +315,10 @@ impl Directory {
     }
 }
 
-/// Reads one entry; it must start at the first aligned byte at or after `end`, with zeros between.
+/// Reads one entry; it must start at the first aligned byte at or after `end`, with zeros between, as
+/// far as the file's bytes are here.
 fn read_entry(
-    bytes: &[u8],
+    (bytes, file_size): (&[u8], usize),
     entry: usize,
     end: usize,
     last: Option<&Section>,
@@ -328,11 +338,12 @@ fn read_entry(
     if offset != start as u64 {
         return Err("the section does not start where the one before it ends");
     }
-    let room = bytes.len().saturating_sub(start) as u64;
+    let room = file_size.saturating_sub(start) as u64;
     if size == 0 || size > room {
         return Err("the section is empty or leaves the file");
     }
-    if bytes[end..start].iter().any(|&byte| byte != 0) {
+    let between = bytes.get(end..start).unwrap_or_default();
+    if between.iter().any(|&byte| byte != 0) {
         return Err("bytes before the section are not zero");
     }
     Ok(Section { id, offset: start, size: size as usize })

@@ -18,5 +18,6 @@ pub mod pages;
 pub mod request;
 pub mod sampler;
 pub mod sampling;
+pub mod texts;
 pub mod trace;
 pub mod vocabulary;

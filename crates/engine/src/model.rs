@@ -68,10 +68,7 @@ impl Model {
         let directory = Directory::read(data)?;
         let reader = Reader { data, directory: &directory };
         let config = reader.get(Kind::Config, 0, Config::from_bytes)?;
-        if config.family.is_encoder() {
-            let what = "an encoder makes embeddings, and generates no text".to_string();
-            return Err(ArtifactError::Section { kind: Kind::Config, layer: 0, what });
-        }
+        check_generates(&config)?;
         let strings = reader.get(Kind::Strings, 0, strings::from_bytes)?;
         let vocabulary_size = reader.get(Kind::Vocabulary, 0, |bytes| {
             let vocabulary = Vocabulary::new(bytes).map_err(|error| error.to_string())?;
@@ -237,6 +234,15 @@ pub fn shape(config: &Config, kind: Kind) -> Option<(usize, usize)> {
 /// Kinds of a layer's matrices, in the order of the format.
 pub const LAYER_MATRICES: [Kind; 7] =
     [Kind::Query, Kind::Key, Kind::Value, Kind::AttentionOutput, Kind::Gate, Kind::Up, Kind::Down];
+
+/// Refuses encoders.
+pub(crate) fn check_generates(config: &Config) -> Result<(), ArtifactError> {
+    if !config.family.is_encoder() {
+        return Ok(());
+    }
+    let what = "an encoder makes embeddings, and generates no text".to_string();
+    Err(ArtifactError::Section { kind: Kind::Config, layer: 0, what })
+}
 
 pub(crate) fn check_vocabulary(vocabulary: &Vocabulary<'_>, config: &Config) -> Result<(), String> {
     if vocabulary.len() > config.vocabulary {

@@ -21,11 +21,14 @@ use engine::import::gguf::{Gguf, GgufError};
 use engine::import::gguf_build::{Data, Field, GgufBuilder, random};
 use engine::import::safetensors::Safetensors;
 use engine::import::tensor::Encoding;
-use engine::import::{ImportError, Options};
+use engine::import::{ImportError, Options, gguf_model};
 use engine::model::Model;
+use engine::texts::Texts;
 use files::{FAMILIES, Stored, gguf, safetensors, shape, stored};
 use support::Random;
-use untrusted::{bounded, import, import_and_run, import_stored, open_and_run, options, run};
+use untrusted::{
+    bounded, import, import_and_run, import_stored, open_and_run, options, run, write,
+};
 
 fn refusal(bytes: &[u8]) -> ImportError {
     import(bytes, &Options::default()).expect_err("a broken file is refused")
@@ -469,5 +472,30 @@ fn mutated_artifacts_are_refused_or_run() {
             bytes.resize(size, 0);
         }
         open_and_run(bytes);
+    }
+}
+
+#[test]
+fn the_first_part_of_an_artifact_is_enough_for_its_texts_and_less_is_refused() {
+    let source = gguf(Family::Gemma3, Encoding::F32);
+    let source = Gguf::parse(&source).unwrap();
+    let options = Options::default();
+    let artifact = write(&gguf_model::read(&source, &options).unwrap(), &options).unwrap();
+    let whole = artifact.len() as u64;
+    let model = Model::open(Arc::new(artifact.clone())).unwrap();
+    let size = Texts::size_of(&artifact, whole).unwrap();
+    assert!(size < artifact.len(), "{size} of {whole} bytes");
+    let texts = Texts::open(artifact[..size].to_vec(), whole).unwrap();
+    assert_eq!(texts.strings(), model.strings());
+    assert_eq!(texts.config(), model.config());
+    assert_eq!(texts.vocabulary().len(), model.vocabulary_size());
+    for cut in (0..size).step_by(13) {
+        let first = artifact[..cut].to_vec();
+        // Once the section table is there, it says how much is needed.
+        assert!(Texts::size_of(&first, whole).map_or(true, |it| it == size), "{cut} bytes");
+        assert!(Texts::open(first, whole).is_err(), "{cut} bytes");
+    }
+    for other in [0, whole - 1, whole + 1, u64::MAX] {
+        assert!(Texts::open(artifact[..size].to_vec(), other).is_err(), "of {other} bytes");
     }
 }

@@ -160,8 +160,21 @@ impl Control {
     }
 
     fn supervisor(&self) -> Result<Arc<Supervisor>, ApiError> {
-        let none = || ApiError::new(Code::NotReady, "this node computes for nobody");
+        let none = || ApiError::new(Code::NotReady, self.computed_elsewhere());
         self.supervisor.clone().ok_or_else(none)
+    }
+
+    /// Who computes where this node does not.
+    fn computed_elsewhere(&self) -> String {
+        let nobody = "this node computes for nobody".to_owned();
+        let (Some(served), Some(peers)) = (&self.served, &self.peers) else { return nobody };
+        let name = &served.name;
+        match peers.offers(&served.cid).len() {
+            0 => format!(
+                "this node only asks, and no machine that is connected offers {name}, so that nothing is answered; `mashaa peers` shows who is there"
+            ),
+            count => format!("this node only asks; machines that offer {name}: {count}"),
+        }
     }
 
     /// Looks, and waits for what was asked to finish.

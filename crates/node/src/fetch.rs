@@ -12,6 +12,7 @@
 //!
 //! Not here: finding sources, and how one is talked to.
 
+mod beginning;
 pub mod http;
 mod nodes;
 mod part;
@@ -28,6 +29,8 @@ use store::cid::{Cid, Codec};
 use store::leaves::{Leaves, LeavesRefusal};
 use store::unix_fs::Kind;
 use store::walk::{self, BLOCK_COUNT_MAX, WalkError};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -36,6 +39,7 @@ use nodes::Asking;
 use plan::Plan;
 use source::{Source, SourceError};
 
+pub use beginning::Beginning;
 pub use plan::{Part, Verdict};
 
 /// Sources of one fetch, at most.
@@ -168,13 +172,21 @@ pub async fn fetch(
     rules: &Rules,
     report: Arc<Report>,
 ) -> Result<Outcome, FetchError> {
-    if sources.is_empty() || sources.len() > SOURCE_COUNT_MAX {
-        return Err(FetchError::Sources(sources.len()));
-    }
-    let plan = Arc::new(Plan::new(sources.to_vec(), *rules, report));
+    let plan = plan(sources, rules, report)?;
     let mut work = Work { blobs, plan, files: 0, bytes: 0 };
     work.all(root).await?;
     Ok(Outcome { parts: work.plan.parts(), files: work.files, bytes: work.bytes })
+}
+
+fn plan(
+    sources: &[Arc<dyn Source>],
+    rules: &Rules,
+    report: Arc<Report>,
+) -> Result<Arc<Plan>, FetchError> {
+    if sources.is_empty() || sources.len() > SOURCE_COUNT_MAX {
+        return Err(FetchError::Sources(sources.len()));
+    }
+    Ok(Arc::new(Plan::new(sources.to_vec(), *rules, report)))
 }
 
 struct Work<'a> {
@@ -263,10 +275,15 @@ impl Work<'_> {
         self.expect_room(cid, size.saturating_sub(pieces.size()))?;
         self.plan.begin(&pieces);
         let mut workers = JoinSet::new();
+        // Dropped with this future, whatever becomes of it.
+        let (wanting, wanted) = watch::channel(());
         for source in 0..self.plan.source_count() {
             for _ in 0..self.plan.rules.streams {
                 let (plan, pieces) = (Arc::clone(&self.plan), Arc::clone(&pieces));
-                workers.spawn(async move { span::work(&plan, &pieces, source).await });
+                let (handle, wanted) = (Handle::current(), wanted.clone());
+                workers.spawn_blocking(move || {
+                    handle.block_on(span::work(&plan, &pieces, source, wanted))
+                });
             }
         }
         let mut outcome = Ok(());
@@ -280,6 +297,7 @@ impl Work<'_> {
             }
         }
         // Whoever still waits for a source that is slow ends here.
+        drop(wanting);
         workers.shutdown().await;
         self.plan.end(&pieces);
         outcome?;

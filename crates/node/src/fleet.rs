@@ -3,7 +3,7 @@
 //! The gateway's side: it holds the prompt and the tokens so far, and since every machine computes the
 //! same bits, another goes on in the middle of an answer and nobody can tell.
 //!
-//! A worker that is quiet, or late with the prompt, is not waited for: another starts as well, and
+//! A worker that is quiet, or late with a token although it lives, is not waited for: another starts as well, and
 //! whoever is first goes on. A client that reads slowly holds no worker: the work stops, and goes on from
 //! where it was once there is room.
 //!
@@ -48,7 +48,7 @@ const RESUME_TIME_MAX: Duration = Duration::from_secs(60);
 const ROUND_PAUSE: Duration = Duration::from_millis(200);
 /// Workers that one answer may lose, at most.
 const LOSSES_MAX: u32 = 16;
-/// A first token that is so many times later than expected makes a second worker start.
+/// A token that is so many times later than expected makes a second worker start.
 const HEDGE_FACTOR: u64 = 4;
 /// The least time until a second worker starts.
 const HEDGE_MIN: Duration = Duration::from_secs(2);
@@ -133,8 +133,10 @@ struct Run {
     lead: Option<Attempt>,
     /// Whether it has fallen silent.
     quiet: bool,
-    /// When it is late with the prompt, until then.
+    /// When it is late with the next token.
     late: Option<Instant>,
+    /// How long it may take to the first token, and from one to the next.
+    patience: (Duration, Duration),
     /// Who started as well, since the lead is quiet or late.
     spare: Option<Attempt>,
     /// A search for one of them.
@@ -527,12 +529,26 @@ impl Run {
         let wanted = wanted.with(first.seed);
         let candidates = inner.candidates(&wanted.request);
         let candidate = candidates.iter().find(|it| it.worker == first.place.worker);
-        let prompt = wanted.request.prompt.len();
-        let expected = candidate.map_or(0, |it| inner.table().patience(it, prompt, now()));
-        let late = Duration::from_millis(expected.saturating_mul(HEDGE_FACTOR)).max(HEDGE_MIN);
-        let (lead, late) = (Some(first), Some(Instant::now() + late));
-        let (prompted, quiet, spare, asking, losses) = (false, false, None, None, 0);
-        Run { inner, wanted, prompted, outputs, receipt, lead, quiet, late, spare, asking, losses }
+        let patience = |prompt| {
+            let expected = candidate.map_or(0, |it| inner.table().patience(it, prompt, now()));
+            Duration::from_millis(expected.saturating_mul(HEDGE_FACTOR)).max(HEDGE_MIN)
+        };
+        let patience = (patience(wanted.request.prompt.len()), patience(0));
+        let (lead, late) = (Some(first), Some(Instant::now() + patience.0));
+        Run {
+            inner,
+            wanted,
+            prompted: false,
+            outputs,
+            receipt,
+            lead,
+            quiet: false,
+            late,
+            patience,
+            spare: None,
+            asking: None,
+            losses: 0,
+        }
     }
 
     /// Passes on what the workers say, until the answer has ended or nobody wants it.
@@ -599,6 +615,8 @@ impl Run {
             }
             Event::Asked(found) => {
                 self.asking = None;
+                // A new lead has the prompt to compute; where there is no second worker, one may come.
+                self.late = Some(Instant::now() + self.patience.0);
                 let place = if self.lead.is_none() { &mut self.lead } else { &mut self.spare };
                 *place = found.ok();
                 if self.lead.is_none() {
@@ -664,7 +682,8 @@ impl Run {
 
     /// Passes on one output of the lead, which nobody needs to help now.
     async fn pass_on(&mut self, output: Output) -> Stage {
-        (self.quiet, self.late, self.spare, self.asking) = (false, None, None, None);
+        (self.quiet, self.spare, self.asking) = (false, None, None);
+        self.late = Some(Instant::now() + self.patience.1);
         let mut last = false;
         match &output {
             // A worker that took over has computed the prompt again, which was told already.

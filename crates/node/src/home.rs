@@ -80,7 +80,7 @@ impl Home {
             None => convention(variable).ok_or(HomeError::Unknown)?,
         };
         let home = Home { path };
-        for directory in [home.path.clone(), home.models(), home.work()] {
+        for directory in [home.path.clone(), home.models(), home.texts(), home.work()] {
             std::fs::create_dir_all(&directory)
                 .map_err(|source| HomeError::File { path: directory, source })?;
         }
@@ -109,6 +109,12 @@ impl Home {
     #[must_use]
     pub fn models(&self) -> PathBuf {
         self.path.join("models")
+    }
+
+    /// Of models whose weights are elsewhere, what it takes to ask for answers.
+    #[must_use]
+    pub fn texts(&self) -> PathBuf {
+        self.path.join("texts")
     }
 
     /// The members' ledger.

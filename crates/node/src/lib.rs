@@ -37,6 +37,7 @@ pub mod service;
 pub mod source;
 pub mod space;
 pub mod supervisor;
+pub mod texts;
 pub mod traffic;
 pub mod trustless;
 mod unfinished;

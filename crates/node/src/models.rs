@@ -99,6 +99,12 @@ impl Models {
         Models { directory: home.models() }
     }
 
+    /// The records of models of which `home` has the texts alone.
+    #[must_use]
+    pub fn without_weights(home: &Home) -> Models {
+        Models { directory: home.texts() }
+    }
+
     /// All models, by name.
     ///
     /// # Errors

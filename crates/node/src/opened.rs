@@ -5,9 +5,11 @@
 use std::sync::Arc;
 
 use engine::artifact::config::Config;
-use engine::artifact::strings;
+use engine::artifact::strings::{self, Strings};
 use engine::encoder::{EncoderModel, is_encoder};
 use engine::model::Model;
+use engine::texts::Texts;
+use engine::vocabulary::Vocabulary;
 use gateway::backend::ServedModel;
 use store::blobs::{Blobs, StoreError};
 use store::cid::{Cid, CidRefusal};
@@ -52,12 +54,29 @@ pub struct Opened {
 pub fn open(blobs: &Blobs, record: &ModelRecord) -> Result<Opened, OpenError> {
     let cid: Cid = record.artifact.parse()?;
     let model = Arc::new(Model::open(blobs.map(&cid)?)?);
-    let vocabulary = model.vocabulary();
-    let tokenizer = Tokenizer::new(&vocabulary)?;
-    let text = |key: &str| model.strings().get(key);
+    let served = serve(record, model.config(), &model.vocabulary(), model.strings())?;
+    Ok(Opened { model, served })
+}
+
+/// What is served of a model whose weights are elsewhere.
+///
+/// # Errors
+/// When its text rules are not known.
+pub fn open_texts(record: &ModelRecord, texts: &Texts) -> Result<ServedModel, OpenError> {
+    serve(record, texts.config(), &texts.vocabulary(), texts.strings())
+}
+
+fn serve(
+    record: &ModelRecord,
+    config: &Config,
+    vocabulary: &Vocabulary<'_>,
+    strings: &Strings,
+) -> Result<ServedModel, OpenError> {
+    let tokenizer = Tokenizer::new(vocabulary)?;
+    let text = |key: &str| strings.get(key);
     let template = text(strings::CHAT_TEMPLATE).map(|source| Template::new(source)).transpose()?;
     let name = |id: Option<u32>| id.and_then(|id| tokenizer.name(id)).unwrap_or_default();
-    let served = ServedModel {
+    Ok(ServedModel {
         name: record.name.clone(),
         aliases: text(strings::NAME)
             .filter(|name| **name != record.name)
@@ -67,15 +86,14 @@ pub fn open(blobs: &Blobs, record: &ModelRecord) -> Result<Opened, OpenError> {
         cid: record.artifact.clone(),
         profile: engine::artifact::PROFILE_NAME,
         created: record.added,
-        context_max: model.config().context_max as u32,
+        context_max: config.context_max as u32,
         licence: Some(record.licence.clone()).filter(|licence| !licence.is_empty()),
         owner: "mashaa".to_owned(),
         begin_text: name(tokenizer.begin()),
         end_text: name(tokenizer.ends().first().copied()),
         template,
         tokenizer,
-    };
-    Ok(Opened { model, served })
+    })
 }
 
 /// The configuration of a record's model, whatever its family.

@@ -22,11 +22,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use audit::commitment::{Leaves, blind, prompt_hash};
 use audit::receipt::{Asked, Identity, Payload, Receipt, Seeding, SignedReceipt, Terms, numbers};
 use audit::verify::{Known, Wrong, verify};
-use engine::model::Model;
 use types::amount::Amount;
 use types::bounded::List;
 use types::codec::{Malformed, encode};
-use types::id::{Cid, Hash};
+use types::id::Hash;
 use types::node_key::NodeSecret;
 
 use self::kept::Kept;
@@ -101,7 +100,8 @@ enum NoReceipt {
 }
 
 impl Receipts {
-    /// Those of a node of a network that computes with this model, and those that its folder has.
+    /// Those of a node of a network that serves the model with this identity, and those that its folder
+    /// has.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -109,10 +109,10 @@ impl Receipts {
         folder: PathBuf,
         secret: NodeSecret,
         network: Hash,
-        (cid, model): (Cid, &Model),
+        identity: Identity,
     ) -> io::Result<Receipts> {
         let kept = Mutex::new(Kept::open(folder)?);
-        let (identity, given) = (Identity::of(cid, model), Mutex::default());
+        let given = Mutex::default();
         Ok(Receipts { secret, network, identity, kept, given, earned: None })
     }
 
@@ -309,6 +309,7 @@ fn asked(wanted: Wanted) -> Result<(Asked, Hash), Malformed> {
 pub(crate) mod tests {
     use engine::request::Request;
     use tempfile::{TempDir, tempdir};
+    use types::id::Cid;
 
     use gateway::backend::Urgency;
 

@@ -166,14 +166,12 @@ async fn serve_roles(
     let sender = roles.signer.zip(known.clone());
     let sender = sender.map(|(signer, ledger)| Arc::new(Sender::new(signer, ledger)));
     let redeemer = redeem(sender.as_ref(), roles.earned.as_ref());
-    let audits =
-        roles.audits.zip(roles.store.clone()).zip(sender).map(|((options, blobs), sender)| {
-            let (earned, peers) = (roles.earned.clone(), peers.clone());
-            let load = supervisor.as_ref().map(|it| it.worker().load());
-            let settings = audits::Settings { options, blobs, earned, peers, load };
-            Arc::new(Audits::new(settings, sender))
-        });
-    audits.iter().for_each(|audits| drop(tokio::spawn(audits.clone().run())));
+    let load = supervisor.as_ref().map(|it| it.worker().load());
+    let audits = roles.audits.zip(roles.store.clone()).zip(sender);
+    let audits = audits.map(|((options, blobs), sender)| {
+        let (earned, peers) = (roles.earned.clone(), peers.clone());
+        audit(audits::Settings { options, blobs, earned, peers, load }, sender)
+    });
     let control = Control {
         served,
         supervisor,
@@ -191,9 +189,7 @@ async fn serve_roles(
     };
     let members = peers.clone();
     if let Some((ledger, _)) = &started {
-        peers.iter().for_each(|it| it.set_ledger(ledger.clone()));
-        roles.earned.iter().for_each(|it| it.set_ledger(ledger.clone()));
-        roles.payer.iter().for_each(|it| it.set_ledger(ledger.clone()));
+        tell(ledger, peers.as_ref(), (roles.earned.as_ref(), roles.payer.as_ref()));
     }
     if let Some(peers) = peers {
         let price = roles.earned.map_or(Amount::ZERO, |earned| earned.price());
@@ -252,6 +248,24 @@ async fn ledger_of_contact(peers: &Arc<Peers>) -> std::io::Result<Option<Peer>> 
     let Some(contact) = peers.member().contact else { return Ok(None) };
     let at = join::ledger_of(peers, contact.node).await?;
     Ok(Some(Peer { host: at.ip().to_string(), port: at.port() }))
+}
+
+/// Tells all who ask the ledger which it is.
+fn tell(
+    ledger: &Ledger,
+    peers: Option<&Arc<Peers>>,
+    (earned, payer): (Option<&Arc<Earned>>, Option<&Arc<Payer>>),
+) {
+    peers.into_iter().for_each(|it| it.set_ledger(ledger.clone()));
+    earned.into_iter().for_each(|it| it.set_ledger(ledger.clone()));
+    payer.into_iter().for_each(|it| it.set_ledger(ledger.clone()));
+}
+
+/// Begins to audit, and to stand by what was answered.
+fn audit(settings: audits::Settings, sender: Arc<Sender>) -> Arc<Audits> {
+    let audits = Arc::new(Audits::new(settings, sender));
+    tokio::spawn(audits.clone().run());
+    audits
 }
 
 /// Begins to redeem what is earned.

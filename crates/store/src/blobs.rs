@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use error::StoreError;
 pub(crate) use error::at;
-pub use pieces::Pieces;
+pub use pieces::{ChunkBuffer, Pieces};
 pub use pins::{PIN_COUNT_MAX, PIN_NAME_SIZE_MAX, Pin};
 pub use staged::Staged;
 

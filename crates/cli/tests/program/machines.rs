@@ -17,6 +17,9 @@ use crate::world::World;
 /// Workers that are lost, where nothing else is said.
 const LOSSES: u64 = 4;
 
+/// Answers that are paused until two of them have stood still.
+const TRIES_MAX: usize = 8;
+
 pub(crate) struct Machine {
     pub(crate) world: World,
     child: Child,
@@ -211,9 +214,8 @@ fn a_question_asked_at_one_machine_is_answered_by_another() {
     assert!(shown.stdout.contains(&workers[0].key), "{}", shown.stdout);
 }
 
-#[test]
-fn an_answer_of_another_machine_has_that_machines_receipt() {
-    let (gateway, workers) = network(1);
+/// Asks, and checks the answer's receipt with what this machine has; its id, and what is found.
+fn verified(gateway: &Machine) -> (String, Value) {
     let url = |path: &str| format!("http://{}{path}", gateway.address);
     let sent = gateway.agent.post(url("/v1/completions")).content_type("application/json");
     let answer = sent.send(request(7, false).to_string()).unwrap();
@@ -227,7 +229,13 @@ fn an_answer_of_another_machine_has_that_machines_receipt() {
     let [receipt, payload] = &files;
     let ended = gateway.world.run(&["verify", receipt, "--payload", payload, "--json"]);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    (id, serde_json::from_str(&ended.stdout).unwrap())
+}
+
+#[test]
+fn an_answer_of_another_machine_has_that_machines_receipt() {
+    let (gateway, workers) = network(1);
+    let (id, found) = verified(&gateway);
     assert_eq!(found["worker_key"], workers[0].key.as_str());
     let checked = found["checked"].as_array().unwrap();
     assert!(["choices", "root"].iter().all(|it| checked.contains(&json!(it))), "{found}");
@@ -308,15 +316,49 @@ fn members_say_whose_machines_compute_and_a_pass_is_taken_back() {
     assert_eq!(gateway.whole(7).0, answer, "with a new ticket it is used again");
 }
 
-#[test]
-fn a_machine_without_the_model_takes_it_from_the_one_that_lets_it_in() {
-    let gateway = Machine::start(Machine::world(), &["up"]);
+/// A machine that computes, and a home without its model.
+fn worker_and_empty_home() -> (Machine, World) {
+    let worker = Machine::start(Machine::world(), &["up"]);
     // What it offers is announced once it is measured.
     until("an offer", || {
-        gateway.get("/network")["offers"].as_array().is_some_and(|it| !it.is_empty())
+        worker.get("/network")["offers"].as_array().is_some_and(|it| !it.is_empty())
     });
     let world = World::new();
     world.catalogue(&["http://127.0.0.1:1/none"]);
+    (worker, world)
+}
+
+#[test]
+fn a_machine_that_only_asks_takes_the_texts_of_the_model_and_no_weights() {
+    let (mut worker, world) = worker_and_empty_home();
+    let joined = Machine::start(world, &["join", &worker.ticket(), "--compute", "no"]);
+    joined.wait_for_offers(1);
+    let (text, _) = joined.stream(7, 0, |by| assert_eq!(by, worker.key));
+    assert_eq!(text, worker.whole(7).0);
+    let models = joined.get("/v1/models");
+    let cid = models["data"][0]["cid"].as_str().unwrap();
+    assert_eq!(worker.get("/v1/models")["data"][0]["cid"], cid);
+    let size = |path: std::path::PathBuf| path.metadata().unwrap().len();
+    let whole = size(worker.world.home("blobs").join(cid));
+    let texts = size(joined.world.home("texts").join(cid));
+    let blobs = crate::world::files(&joined.world.home("blobs"));
+    assert!(blobs.is_empty() && texts < whole / 10, "{texts} of {whole} bytes, and {blobs:?}");
+    // All that needs no weights is checked; what does need them is not claimed.
+    let (_, found) = verified(&joined);
+    let checked = found["checked"].as_array().unwrap();
+    let is_checked = |what: &str| checked.contains(&json!(what));
+    assert!(["artifact", "request", "answer", "signature"].into_iter().all(is_checked), "{found}");
+    assert!(!is_checked("choices"), "{found}");
+    worker.kill();
+    until("the worker is missed", || {
+        let ended = joined.world.run(&["why", "--node", &joined.address]);
+        ended.stderr.contains("no machine that is connected offers random")
+    });
+}
+
+#[test]
+fn a_machine_without_the_model_takes_it_from_the_one_that_lets_it_in() {
+    let (gateway, world) = worker_and_empty_home();
     let joined = Machine::start(world, &["join", &gateway.ticket()]);
     assert_eq!(joined.whole(7).0, gateway.whole(7).0);
     let shown = joined.get("/v1/models");
@@ -418,6 +460,37 @@ fn an_answer_survives_the_machines_that_compute_it() {
     delays.sort();
     let at = |share: usize| delays[(delays.len() - 1) * share / 100];
     println!("{losses} workers lost; added delay p50 {:?}, p95 {:?}", at(50), at(95));
+}
+
+#[test]
+fn a_worker_that_lives_and_gets_nowhere_holds_no_answer() {
+    let gateway = Machine::start(Machine::world(), &["up", "--compute", "no"]);
+    // Paused in the middle of an answer, a worker keeps it for a day, and says that it is alive.
+    let join = ["join", &gateway.ticket(), "--work-suspend-seconds", "86400"];
+    let workers = [Machine::world(), Machine::world()].map(|world| Machine::start(world, &join));
+    gateway.wait_for_offers(2);
+    let (seed, undisturbed) = long_answer(&gateway);
+    let mut held = 0;
+    // On a fast machine an answer may be over before the pause begins.
+    for _ in 0..TRIES_MAX {
+        let mut slow = 0;
+        let pause = |worker: &str| {
+            slow = workers.iter().position(|it| it.key == worker).unwrap();
+            workers[slow].done(&["work", "pause"]);
+            held += workers[slow].get("/node/work")["requests"]["others"].as_u64().unwrap();
+        };
+        assert_eq!(gateway.stream(seed, 0, pause).0, undisturbed);
+        workers[slow].done(&["work", "resume"]);
+        gateway.wait_for_offers(2);
+        if held == 2 {
+            break;
+        }
+    }
+    assert_eq!(held, 2, "answers that stood still at a worker");
+    // Whoever is late and lives has done nothing wrong.
+    for node in gateway.get("/network")["nodes"].as_array().unwrap() {
+        assert_eq!(node["standing"]["reliability"], 1000, "{node}");
+    }
 }
 
 #[test]

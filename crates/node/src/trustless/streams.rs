@@ -20,8 +20,10 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Found, Refused, Served, scope};
 
-/// Bytes of a piece.
+/// Bytes of a piece of an archive.
 const PIECE_SIZE: usize = 512 << 10;
+/// Bytes of a piece of a file. It takes no memory of its own, and each is handed from thread to thread.
+const FILE_PIECE_SIZE: usize = 2 << 20;
 /// Pieces that wait for the client, at most.
 const AHEAD_MAX: usize = 2;
 /// The archive that is written: parents before children, each block once.
@@ -40,8 +42,8 @@ pub(super) fn file(map: Mapped, span: Range<usize>, turn: OwnedSemaphorePermit) 
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let map = Arc::new(map);
-        for start in span.clone().step_by(PIECE_SIZE) {
-            let part = start..span.end.min(start + PIECE_SIZE);
+        for start in span.clone().step_by(FILE_PIECE_SIZE) {
+            let part = start..span.end.min(start + FILE_PIECE_SIZE);
             // A page that the disk cannot give is noticed here and not by who sends it.
             let brought = map.bring(part.clone());
             let piece = brought.map(|()| Bytes::from_owner(Piece { map: Arc::clone(&map), part }));
