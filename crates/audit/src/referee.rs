@@ -264,19 +264,21 @@ impl Checker<'_> {
         let own = self.graph.index_of(self.shape, input.place) == Some(self.cell.step.index);
         match own {
             // Cells before the first that differs are the same on both sides.
-            true => input.cell < self.cell.cell && root == self.cell.step.roots[0],
+            true => input.cell < self.cell.cell && self.cell.step.roots.contains(&root),
             false => self.is_before(input.place, count as u64, &root, &input.path),
         }
     }
 
-    /// Whether a step of this result stands in the trace before the first step that differs.
+    /// Whether a step of this result stands in a trace before the first step that differs. Up to there
+    /// both traces are the same, so that a path to either root shows it: neither side could make one to
+    /// the other's, of which it has not seen what comes after.
     fn is_before(&self, place: Place, cells: u64, root: &Digest, path: &[Digest]) -> bool {
         let Some(index) = self.graph.index_of(self.shape, place) else { return false };
         let leaf = step_leaf(index, cells, root);
         index < self.cell.step.index
             && path.len() <= PATH_MAX + 8
             && merkle::root_of(leaf, index, self.graph.steps(self.shape), path)
-                == Some(self.roots[0])
+                .is_some_and(|root| self.roots.contains(&root))
     }
 }
 

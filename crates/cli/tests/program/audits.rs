@@ -110,15 +110,15 @@ fn substitute(world: &World) {
     replace(&dear, &cheap);
 }
 
-/// One weight of one matrix is another.
+/// One byte of one matrix is another.
 fn alter_one_weight(world: &World) {
     let path = artifact(world);
     let mut bytes = fs::read(&path).unwrap();
     let model = Model::open(std::sync::Arc::new(bytes.clone())).unwrap();
-    let section = model.section_bytes(Kind::Gate, 1).unwrap().to_vec();
+    let section = model.section_bytes(Kind::Down, 1).unwrap().to_vec();
     let at = bytes.windows(section.len()).position(|it| it == section).unwrap();
-    // Scales come first, and padding last.
-    bytes[at + section.len() / 2] ^= 1;
+    // Scales come first, and padding last. Enough that no rounding hides it.
+    bytes[at + section.len() / 2] ^= 0x88;
     replace(&path, &bytes);
 }
 

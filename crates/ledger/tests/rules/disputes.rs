@@ -72,8 +72,9 @@ fn cell_dispute(
         let payload = story.open_payload(0);
         story.act(CHALLENGER, Action::OpenPayload(payload));
     }
-    let [worker, _] = &mut parties;
-    for piece in story.evidence(worker, &cell) {
+    // As whoever shows it has it: of the worker's trace it knows no path.
+    let [_, challenger] = &mut parties;
+    for piece in story.evidence(challenger, &cell) {
         story.act(CHALLENGER, piece);
     }
     story.refuse(PAYER, judge(), Refusal::NotDisputant);

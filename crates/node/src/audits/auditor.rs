@@ -159,7 +159,7 @@ impl Audits {
     }
 
     /// Waits until this node has nothing else to compute, or half of a stage is over.
-    async fn wait_for_idle(&self, until: Height) {
+    pub(super) async fn wait_for_idle(&self, until: Height) {
         let Some(load) = &self.settings.load else { return };
         let (mut load, mut tips) = (load.clone(), self.ledger().tips());
         loop {

@@ -34,6 +34,7 @@ impl Audits {
         match own.trust {
             Trust::Private | Trust::Fast => self.show_receipt(due).await,
             Trust::Checked | Trust::Attested => {
+                self.wait_for_idle(due.until).await;
                 self.stated(due.key, &self.batch(due.key)?, &own).await.map(drop)
             }
         }

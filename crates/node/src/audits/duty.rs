@@ -136,3 +136,6 @@ fn of_disputant(state: &State, key: Key, audit: &Audit, me: &Me) -> Option<Duty>
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
