@@ -83,6 +83,9 @@ pub(crate) fn run(context: &Context, it: &DemoArguments) -> anyhow::Result<Outco
         failures: vec![],
     };
     let told = story.tell(context, &folder, &record);
+    if told.is_err() {
+        story.people.iter_mut().filter_map(Person::ended).for_each(|it| eprintln!("{it}"));
+    }
     story.people.clear();
     if is_kept || told.is_err() {
         eprintln!("homes and logs: {}", folder.display());

@@ -18,6 +18,9 @@ use crate::processes::{Process, mashaa, output};
 /// Memory for past positions of each node, MiB: short answers of a small model.
 const KV_MIB: &str = "64";
 
+/// Lines of a log that are shown of a node that has ended.
+const LAST_LINES: usize = 8;
+
 /// A member.
 pub(super) struct Person {
     /// What it is called.
@@ -31,7 +34,7 @@ pub(super) struct Person {
 
 /// A node.
 struct Running {
-    _process: Process,
+    process: Process,
     address: String,
 }
 
@@ -106,8 +109,17 @@ impl Person {
         let Some(address) = address else {
             bail!("the node of {} ended; see {}", self.name, self.home.join("log").display());
         };
-        self.node = Some(Running { _process: process, address });
+        self.node = Some(Running { process, address });
         Ok(())
+    }
+
+    /// How its node has ended, and what it said last, if it has.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        let status = self.node.as_mut()?.process.0.try_wait().ok()??;
+        let log = std::fs::read_to_string(self.home.join("log")).unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(LAST_LINES).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        Some(format!("the node of {} ended ({status}):\n{}", self.name, last.join("\n")))
     }
 
     /// Ends its node at once.
