@@ -6,8 +6,8 @@
 //! Not here: how a draw is made (`audit::draw`).
 
 use ::ledger::batches::Batch;
-use ::ledger::parameters::WHOLE;
 use ::ledger::state::State;
+use audit::draw::RATE_ONE;
 use serde_json::{Value, json};
 use types::measure::Parameter;
 
@@ -16,24 +16,17 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::ledger::fields;
 use crate::outcome::{Outcome, Problem};
-use crate::replay::Follower;
-
-/// Receipts of a million, as the rate counts.
-const RATE_ONE: u64 = 1000 * WHOLE;
+use crate::replay::compute;
 
 /// Computes the ledger up to a block, and shows what was drawn at its end.
 pub(crate) fn run(context: &Context, node: &NodeFlag, height: u64) -> anyhow::Result<Outcome> {
     let client = Client::of(context, node);
-    let last = crate::client::number(&client.get("/ledger")?, "height")?;
-    if height == 0 || height > last {
-        let what = format!("--block is {height}, and the node's blocks are 1 to {last}");
+    if height == 0 {
+        let what = "--block is 0, and the first block is 1".to_owned();
         return Err(Problem::NotFound(what).into());
     }
-    let mut follower = Follower::begin(&client)?;
-    while follower.height().0 < height {
-        follower.step(&client)?;
-    }
-    let value = drawn(follower.state(), height);
+    let mut chain = compute(&client, Some(("--block", height)), |_, _| {})?;
+    let value = drawn(chain.state(), height);
     match context.json {
         true => println!("{value}"),
         false => fields(&value, 0),

@@ -87,10 +87,10 @@ impl Follower {
 }
 
 /// Fetches every block from the genesis on, up to one or the last, and computes the state again; `see` is
-/// shown each block and what happened in it.
-fn compute(
+/// shown each block and what happened in it. The one is named by the flag that says which.
+pub(crate) fn compute(
     client: &Client,
-    until: Option<u64>,
+    until: Option<(&str, u64)>,
     mut see: impl FnMut(&Block, &[Event]),
 ) -> anyhow::Result<Chain> {
     let mut follower = Follower::begin(client)?;
@@ -102,11 +102,11 @@ fn compute(
         );
         return Err(Problem::NotFound(what).into());
     }
-    if let Some(until) = until.filter(|until| *until > last) {
-        let what = format!("--until is {until}, and the node's last block is {last}");
+    if let Some((flag, until)) = until.filter(|(_, until)| *until > last) {
+        let what = format!("{flag} is {until}, and the node's last block is {last}");
         return Err(Problem::NotFound(what).into());
     }
-    for _ in 1..=until.unwrap_or(last) {
+    for _ in 1..=until.map_or(last, |(_, until)| until) {
         let (block, events) = follower.step(client)?;
         see(&block, &events);
     }
@@ -117,7 +117,7 @@ fn compute(
 pub(crate) fn replay(context: &Context, it: &ReplayArguments) -> anyhow::Result<Outcome> {
     let client = Client::of(context, &it.node);
     let (mut orders, mut happened, mut left_out) = (0usize, VecDeque::new(), 0u64);
-    let mut chain = compute(&client, it.until, |block, events| {
+    let mut chain = compute(&client, it.until.map(|it| ("--until", it)), |block, events| {
         orders += block.orders.as_slice().len();
         for event in events.iter().filter(|_| it.events) {
             if happened.len() == EVENTS_MAX {
