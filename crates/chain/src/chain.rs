@@ -48,6 +48,12 @@ use crate::tree;
 const FRAME_SIZE: usize = 512 + 96 * VALIDATORS_MAX + EVIDENCE_MAX * EVIDENCE_SIZE_MAX;
 /// Refused orders that are remembered, at most: for those who ask what became of theirs.
 const REFUSED_MAX: usize = 4096;
+/// Blocks after which a waiting order that the rules refuse is forgotten by those who have not proposed
+/// it: a few, since the order before it may still be on its way to them.
+const PATIENCE_BLOCKS: u64 = 4;
+/// Waiting orders that are looked at so after each block, at most, every account's first before any
+/// second; what is behind them is looked at when they are gone.
+const LOOKS_MAX: usize = 256;
 /// Threads that check signatures, at most; a block has work for no more.
 const THREADS_MAX: usize = 64;
 
@@ -428,13 +434,7 @@ impl Chain {
                 Err(refusal) => refused.push((waiting.verified.id(), refusal)),
             }
         }
-        for (id, refusal) in refused {
-            self.pool.forget(&id);
-            if self.refused.len() >= REFUSED_MAX {
-                self.refused.pop_front();
-            }
-            self.refused.push_back((id, refusal));
-        }
+        self.forget(refused);
         self.finish(time.max(self.due()), &by, draft)
     }
 
@@ -527,6 +527,7 @@ impl Chain {
         self.resting = resting(&self.state, &self.next);
         self.certificate = Some(certificate.clone());
         self.pool.tidy(&self.state);
+        self.forget_refused();
         let state = &self.state;
         self.accusations.retain(|_, proven| try_convict(state, proven).is_ok());
         self.snapshots.note(id, header.height, header.snapshot);
@@ -564,6 +565,32 @@ impl Chain {
         if self.candidate.take().is_some() {
             self.state.undo();
         }
+    }
+
+    /// Forgets waiting orders, and keeps why.
+    fn forget(&mut self, refused: Vec<(Hash, Refusal)>) {
+        for (id, refusal) in refused {
+            self.pool.forget(&id);
+            if self.refused.len() >= REFUSED_MAX {
+                self.refused.pop_front();
+            }
+            self.refused.push_back((id, refusal));
+        }
+    }
+
+    /// Forgets orders that the rules refuse after `PATIENCE_BLOCKS` blocks: those who proposed them have
+    /// forgotten them too, and the account's next order must not wait for a nonce that none will use.
+    fn forget_refused(&mut self) {
+        let (now, state) = (self.state.now(), &mut self.state);
+        let waiting = self.pool.in_turn().take(LOOKS_MAX);
+        let late = waiting.filter(|waiting| waiting.since.after(PATIENCE_BLOCKS) <= now);
+        let refused = late.filter_map(|waiting| match try_verified(state, &waiting.verified) {
+            // It waits for an order before it.
+            Ok(()) | Err(Refusal::NonceTooHigh) => None,
+            Err(refusal) => Some((waiting.verified.id(), refusal)),
+        });
+        let refused = refused.collect();
+        self.forget(refused);
     }
 
     /// The snapshot that the block after the tip names, if it must.

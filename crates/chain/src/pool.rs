@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use ledger::refusal::Refusal;
 use ledger::state::State;
-use types::amount::Nonce;
+use types::amount::{Height, Nonce};
 use types::envelope::{Signed, Verified};
 use types::id::{Address, Hash};
 use types::signature::Unsigned;
@@ -58,6 +58,8 @@ pub struct Waiting {
     pub signed: Signed,
     /// As the rules take it.
     pub verified: Verified,
+    /// The block that was being made when it came.
+    pub since: Height,
 }
 
 /// The waiting orders.
@@ -142,7 +144,10 @@ impl Pool {
         let id = verified.id();
         self.size = self.size.saturating_add(verified.size());
         self.names.insert(id, (account, nonce));
-        self.accounts.entry(account).or_default().insert(nonce, Waiting { signed, verified });
+        self.accounts
+            .entry(account)
+            .or_default()
+            .insert(nonce, Waiting { signed, verified, since: state.now() });
         Ok(id)
     }
 

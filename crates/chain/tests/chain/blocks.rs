@@ -235,12 +235,10 @@ fn a_file_of_another_network_is_refused() {
     assert_eq!(chain.state().entries(), entries);
 }
 
-#[test]
-fn the_pool_takes_large_orders_only_where_the_ledger_waits_for_them() {
-    let mut chain = in_memory();
-    let work = Cid::raw(Hash([5; 32]));
+/// That a model is amal's.
+fn register(work: Cid) -> Action {
     let share = Share { account: address("amal"), parts: 1 };
-    let register = Action::Register(Register {
+    Action::Register(Register {
         kind: WorkKind::Model,
         work,
         name: Text::new("model").unwrap(),
@@ -248,14 +246,49 @@ fn the_pool_takes_large_orders_only_where_the_ledger_waits_for_them() {
         terms: None,
         makers: List::new(vec![share]).unwrap(),
         parents: List::default(),
-    });
+    })
+}
+
+#[test]
+fn who_never_proposes_forgets_what_the_rules_refuse_too() {
+    let (mut one, mut two) = (in_memory(), in_memory());
+    let work = Cid::raw(Hash([5; 32]));
+    let late = order("dina", 0, register(work));
+    for chain in [&mut one, &mut two] {
+        chain.submit(order("badr", 0, register(work))).unwrap();
+        chain.submit(late.clone()).unwrap();
+        // It waits for an order that has not come, and goes on waiting.
+        chain.submit(pay("amal", 1, "badr", 1)).unwrap();
+    }
+    let mut next = |two: &mut chain::chain::Chain| {
+        let proposal = one.propose(NOW, &node()).unwrap();
+        two.check(NOW + 60_000, &proposal.bytes).unwrap();
+        let decided = agreed(one.tip().height.0 + 1, proposal.id);
+        one.commit(&decided).unwrap();
+        two.commit(&decided).unwrap();
+        one.pool().count()
+    };
+    assert_eq!(next(&mut two), 1);
+    assert_eq!((two.pool().count(), two.refusal(&late.id())), (2, None));
+    for _ in 0..3 {
+        next(&mut two);
+    }
+    assert_eq!(two.pool().count(), 1);
+    assert_eq!(two.refusal(&late.id()), Some(Refusal::AlreadyRegistered));
+    two.submit(pay("dina", 0, "amal", 1)).unwrap();
+}
+
+#[test]
+fn the_pool_takes_large_orders_only_where_the_ledger_waits_for_them() {
+    let mut chain = in_memory();
+    let work = Cid::raw(Hash([5; 32]));
     let piece = || Bytes::new(vec![7; PIECE_MAX]).unwrap();
     let show = |work| Action::ShowModel(ShowModel { work, piece: piece() });
     let evidence = Action::ShowEvidence(ShowEvidence { batch: 1, index: 0, piece: piece() });
     let unknown = |refusal: Refusal| Err(NotAccepted::Refused(refusal));
     assert_eq!(chain.submit(order("amal", 1, show(work))), unknown(Refusal::WorkUnknown));
     assert_eq!(chain.submit(order("amal", 1, evidence)), unknown(Refusal::AuditUnknown));
-    chain.submit(order("amal", 0, register)).unwrap();
+    chain.submit(order("amal", 0, register(work))).unwrap();
     block(&mut chain);
     for nonce in [2, 3] {
         chain.submit(order("amal", nonce, show(work))).unwrap();
