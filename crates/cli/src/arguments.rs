@@ -21,7 +21,8 @@ pub(crate) use ledger::{
     VoteArguments,
 };
 pub(crate) use money::{
-    ChannelCommand, CreditsCommand, EarnArguments, EarnCommand, SessionCommand, StakeCommand,
+    ChannelCommand, CreditsCommand, EarnArguments, EarnCommand, QuoteArguments, SessionCommand,
+    StakeCommand,
 };
 pub(crate) use peers::{InviteArguments, JoinArguments, PeersArguments, PeersCommand};
 pub(crate) use store::{FromFlag, StoreCommand};
@@ -109,6 +110,8 @@ pub(crate) enum Command {
     Earn(EarnArguments),
     /// Show what this machine has paid to others
     Spend(NodeFlag),
+    /// Show what an answer would cost, who would give it, and how long it would take
+    Quote(QuoteArguments),
     /// Give credits to a fund; as the cashier, issue and withdraw them
     #[command(subcommand)]
     Credits(CreditsCommand),

@@ -114,6 +114,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Stake(command) => money::stake(&context, &command),
         Command::Earn(arguments) => payments::earn(&context, &arguments),
         Command::Spend(node) => payments::spend(&context, &node),
+        Command::Quote(quote) => payments::quote(&context, &quote),
         Command::Credits(command) => money::credits(&context, &command),
         Command::Delay(delay) => order::delay(&context, &delay),
         Command::Testnet(testnet) => testnet::run(&context, &testnet),

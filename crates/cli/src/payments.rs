@@ -1,4 +1,4 @@
-//! `mashaa earn` and `mashaa spend`: what machines pay each other for answers.
+//! `mashaa earn`, `mashaa spend` and `mashaa quote`: what machines pay each other for answers.
 //!
 //! Not here: the books (`node::earn`, `node::pay`), channels by hand (`money`).
 
@@ -10,7 +10,7 @@ use node::earn::Earned;
 use node::ledger::unhex;
 use node::orders::Signer;
 use node::pay::{self, Payer};
-use serde_json::Value;
+use serde_json::{Value, json};
 use types::amount::Amount;
 use types::id::{Address, Cid, Hash};
 use types::signature::Signature;
@@ -18,7 +18,7 @@ use types::transaction::{Action, RedeemBatch};
 use wallet::wallet::Wallet;
 use wallet::wallets::Wallets;
 
-use crate::arguments::{EarnArguments, EarnCommand, NodeFlag, SignFlags};
+use crate::arguments::{EarnArguments, EarnCommand, NodeFlag, QuoteArguments, SignFlags};
 use crate::client::{Client, number, text};
 use crate::context::Context;
 use crate::order::send;
@@ -137,6 +137,60 @@ pub(crate) fn spend(context: &Context, node: &NodeFlag) -> anyhow::Result<Outcom
         ))
     };
     show(context, &books, channel)
+}
+
+/// `mashaa quote`.
+pub(crate) fn quote(context: &Context, it: &QuoteArguments) -> anyhow::Result<Outcome> {
+    let client = Client::of(context, &it.node);
+    let model = match &it.model {
+        Some(model) => model.clone(),
+        None => {
+            let first = &client.get("/v1/models")?["data"][0];
+            first["id"].as_str().context("the node serves no model")?.to_owned()
+        }
+    };
+    let asked = json!({
+        "model": model, "messages": [{"role": "user", "content": it.question}],
+        "max_completion_tokens": it.max_tokens, "dry_run": true,
+    });
+    // A base model continues the question as it is.
+    let plain = json!({
+        "model": model, "prompt": it.question, "max_tokens": it.max_tokens, "dry_run": true,
+    });
+    let quote = client.post("/v1/chat/completions", &asked);
+    let quote = quote.or_else(|_| client.post("/v1/completions", &plain))?;
+    if context.json {
+        println!("{quote}");
+        return Ok(Outcome::Done);
+    }
+    println!(
+        "{}: a question of {} tokens, an answer of at most {}",
+        text(&quote, "model")?,
+        number(&quote, "prompt_tokens")?,
+        number(&quote, "completion_tokens_max")?,
+    );
+    let quotes = quote["quotes"].as_array().map_or(&[][..], Vec::as_slice);
+    if quotes.is_empty() {
+        println!("no machine would answer now; `mashaa peers` shows who is there");
+    }
+    quotes.iter().try_for_each(show_quote)?;
+    Ok(Outcome::Done)
+}
+
+fn show_quote(it: &Value) -> anyhow::Result<()> {
+    let worker = text(it, "worker")?;
+    let here = if it["is_here"] == true { "this machine" } else { "another" };
+    println!(
+        "{}  {here}: costs at most {} credits ({} a million tokens), {}; begins after {} ms, ends within {} ms; {} of 1000 answers whole",
+        worker.get(..12).unwrap_or(worker),
+        text(it, "cost_max")?,
+        text(it, "price")?,
+        text(it, "trust")?,
+        number(it, "wait_ms")?,
+        number(it, "time_max_ms")?,
+        number(it, "reliability")?,
+    );
+    Ok(())
 }
 
 fn show(

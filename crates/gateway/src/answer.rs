@@ -18,7 +18,7 @@ use engine::request::Output;
 use text::grammar::TextGuide;
 use tokio::time::{Instant, timeout};
 
-use crate::backend::{Backend, Broken, Job};
+use crate::backend::{Backend, Broken, Job, Receipt};
 use crate::calls::CallReader;
 use crate::error::{ApiError, Code, json_response};
 use crate::limits::SILENCE_TIME_MAX;
@@ -146,9 +146,16 @@ impl Answer {
         let answer = shape.answer(&pieces, self.usage());
         keeper.into_iter().for_each(|keeper| keeper.keep(&answer));
         let mut response = json_response(StatusCode::OK, &answer);
-        let receipts: Option<Vec<&str>> = pieces.iter().map(|it| it.receipt.as_deref()).collect();
-        let receipts = receipts.and_then(|it| HeaderValue::try_from(it.join(", ")).ok());
-        receipts.and_then(|it| response.headers_mut().insert("x-mashaa-receipt", it));
+        let receipts: Option<Vec<&Receipt>> = pieces.iter().map(|it| it.receipt.as_ref()).collect();
+        if let Some(receipts) = receipts {
+            let mut put = |name, each: fn(&Receipt) -> &str| {
+                let all: Vec<&str> = receipts.iter().map(|it| each(it)).collect();
+                let value = HeaderValue::try_from(all.join(", ")).ok();
+                value.and_then(|it| response.headers_mut().insert(name, it));
+            };
+            put("x-mashaa-receipt", |it| &it.id);
+            put("x-mashaa-cost", |it| &it.cost);
+        }
         Ok(response)
     }
 
@@ -222,7 +229,7 @@ impl Choice {
         self.calls.iter_mut().for_each(|calls| calls.read(&mut piece));
         if piece.finish.is_some() {
             let job = self.job.as_ref().filter(|_| is_whole);
-            piece.receipt = job.and_then(|job| job.receipt().said()).map(str::to_owned);
+            piece.receipt = job.and_then(|job| job.receipt().said()).cloned();
             self.job = None;
             self.queued = None;
         }

@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use engine::request::{Output, Request};
+use serde_json::{Value, json};
 use text::template::Template;
 use text::tokenizer::Tokenizer;
 use tokio::sync::mpsc;
@@ -43,6 +44,12 @@ pub trait Backend: Send + Sync + 'static {
         seeding: Seeding,
         urgency: Urgency,
     ) -> Submitting<'a>;
+
+    /// What machines would ask for these sequences, all of one request; the one that would be asked
+    /// first before the others. None where nothing is known of any.
+    fn quotes(&self, _model: &ServedModel, _requests: &[Request]) -> Vec<Quote> {
+        Vec::new()
+    }
 
     /// The models that make embeddings.
     fn embedders(&self) -> Vec<Arc<dyn Embedder>> {
@@ -136,7 +143,50 @@ pub struct StopSign(Arc<AtomicBool>);
 
 /// Where a backend says which receipt is about an answer, before the answer's last output.
 #[derive(Clone, Debug, Default)]
-pub struct ReceiptSlot(Arc<OnceLock<String>>);
+pub struct ReceiptSlot(Arc<OnceLock<Receipt>>);
+
+/// The receipt about an answer, for its client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its name.
+    pub id: String,
+    /// What the answer has cost, in credits.
+    pub cost: String,
+}
+
+/// What a machine would ask for an answer, and how long it would take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// Which machine: its node's key.
+    pub worker: String,
+    /// Whether it is this one.
+    pub is_here: bool,
+    /// Credits for a million tokens, of the prompt and of the answer alike.
+    pub price: String,
+    /// What the answer costs, in credits, if it is as long as it may be.
+    pub cost_max: String,
+    /// How the answer would be checked.
+    pub trust: Trust,
+    /// Milliseconds until the first token that are expected.
+    pub wait: u64,
+    /// Milliseconds until the end that are expected, if the answer is as long as it may be.
+    pub time_max: u64,
+    /// Answers out of a thousand that came to their end, lately.
+    pub reliability: u32,
+}
+
+/// How an answer is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// This machine computes it.
+    Own,
+    /// Another member computes it for nothing; its receipt may be computed again.
+    Unpaid,
+    /// Paid, and checked by whom the payer shows it to.
+    Private,
+    /// Paid, and strangers may be drawn to compute it again.
+    Checked,
+}
 
 #[derive(Debug)]
 enum Outputs {
@@ -194,15 +244,38 @@ impl fmt::Debug for ServedModel {
 }
 
 impl ReceiptSlot {
-    /// Says the receipt's id; what was said first stays.
-    pub fn say(&self, id: String) {
-        let _ = self.0.set(id);
+    /// Says which; what was said first stays.
+    pub fn say(&self, receipt: Receipt) {
+        let _ = self.0.set(receipt);
     }
 
-    /// The id, once it was said.
+    /// Which, once it was said.
     #[must_use]
-    pub fn said(&self) -> Option<&str> {
-        self.0.get().map(String::as_str)
+    pub fn said(&self) -> Option<&Receipt> {
+        self.0.get()
+    }
+}
+
+impl Receipt {
+    /// Adds it to the object that it is about.
+    pub(crate) fn add_to(&self, object: &mut Value) {
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("receipt".to_owned(), json!(self.id));
+            fields.insert("cost".to_owned(), json!(self.cost));
+        }
+    }
+}
+
+impl Trust {
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Trust::Own => "own",
+            Trust::Unpaid => "unpaid",
+            Trust::Private => "private",
+            Trust::Checked => "checked",
+        }
     }
 }
 

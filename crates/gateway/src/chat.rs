@@ -41,10 +41,11 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
     let messages = fields.require("messages", messages)?;
     let tokens_max = tokens_max(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
+    let dry_run = fields.take("dry_run", boolean)?.unwrap_or(false);
     fields.finish()?;
     let ask = Ask { messages, tools, format, tokens_max, logprobs };
     let plan = plan_of(common, ask, ("messages", "response_format"))?;
-    Ok(Plan { keep, ..plan })
+    Ok(Plan { keep, dry_run, ..plan })
 }
 
 /// What is kept with the answer, where `store` asks for that. Otherwise labels are the client's own.
@@ -86,6 +87,7 @@ pub(crate) fn plan_of(
         tools: ask.tools.are_offered().then_some((syntax, ask.tools)),
         grammar,
         keep: None,
+        dry_run: false,
     };
     plan.check()
 }

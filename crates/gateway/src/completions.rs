@@ -24,6 +24,7 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
     let tokens_max = fields.take("max_tokens", |path, value| count(path, &value, 0..=u32::MAX))?;
     let top = 0..=TOP_LOGPROBS_MAX as u32;
     let logprobs = fields.take("logprobs", |path, value| count(path, &value, top))?;
+    let dry_run = fields.take("dry_run", boolean)?.unwrap_or(false);
     fields.finish()?;
     let prompts: Result<Vec<Prompt>, ApiError> =
         texts.into_iter().map(|text| text.tokenise(&common.model, echo)).collect();
@@ -43,6 +44,7 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
         tools: None,
         grammar: None,
         keep: None,
+        dry_run,
     };
     plan.check()
 }

@@ -42,6 +42,7 @@ mod paging;
 mod parameters;
 mod patience;
 mod plan;
+mod quote;
 mod responses;
 mod sampling;
 mod shape;

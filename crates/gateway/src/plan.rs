@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) grammar: Option<Grammar>,
     /// What is kept with the answer, if it is kept.
     pub(crate) keep: Option<Keep>,
+    /// Whether the client wants to know what the answer would cost, and no answer.
+    pub(crate) dry_run: bool,
 }
 
 /// A grammar, and a guide that has taken nothing yet.

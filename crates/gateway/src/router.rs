@@ -22,7 +22,7 @@ use crate::archive::Archive;
 use crate::auth::{Keys, authenticate};
 use crate::backend::{Backend, ServedModel, Urgency};
 use crate::body::{self, HeldBody};
-use crate::error::{ApiError, Code, json_response, quote};
+use crate::error::{self, ApiError, Code, json_response};
 use crate::idempotency::{Answers, once};
 use crate::limits::{BODIES_SIZE_MAX, BODY_SIZE_MAX, PREPARATIONS_MAX};
 use crate::metrics::Metrics;
@@ -33,7 +33,9 @@ use crate::responses::kept::Responses;
 use crate::responses::{self, Asked};
 use crate::shape::{Shape, Surface};
 use crate::stored::{self, Keeper};
-use crate::{batches, chat, completions, embeddings, files, messages, models, stream, tokens};
+use crate::{
+    batches, chat, completions, embeddings, files, messages, models, quote, stream, tokens,
+};
 
 /// Seconds after which a client may ask again while the node cannot answer yet.
 const NOT_READY_RETRY: u32 = 5;
@@ -289,6 +291,9 @@ pub(crate) async fn answer(
     let body = gateway.read(request).await?;
     let mut plan = gateway.plan(surface, body).await?;
     plan.urgency = urgency;
+    if plan.dry_run {
+        return Ok(quote::respond(&plan, gateway.backend()));
+    }
     let shape = Shape::new(&plan)?;
     let answer = Answer::start(&plan, gateway.backend(), &gateway.metrics).await?;
     let worker = answer.worker();
@@ -329,10 +334,10 @@ async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
 }
 
 async fn method_not_allowed(request: Request) -> ApiError {
-    let (method, path) = (request.method(), quote(request.uri().path()));
+    let (method, path) = (request.method(), error::quote(request.uri().path()));
     ApiError::new(Code::MethodNotAllowed, format!("{path} does not take {method}"))
 }
 
 async fn unknown_url(uri: Uri) -> ApiError {
-    ApiError::new(Code::UnknownUrl, format!("there is nothing at {}", quote(uri.path())))
+    ApiError::new(Code::UnknownUrl, format!("there is nothing at {}", error::quote(uri.path())))
 }

@@ -216,10 +216,8 @@ impl Shape {
     }
 }
 
-/// Adds the id of the receipt to a choice that has ended, if there is one.
+/// Adds the receipt to a choice that has ended, if there is one.
 fn with_receipt(mut choice: Value, piece: &Piece) -> Value {
-    if let (Some(id), Some(fields)) = (&piece.receipt, choice.as_object_mut()) {
-        fields.insert("receipt".to_owned(), json!(id));
-    }
+    piece.receipt.iter().for_each(|receipt| receipt.add_to(&mut choice));
     choice
 }

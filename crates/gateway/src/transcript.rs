@@ -17,7 +17,7 @@ use std::sync::Arc;
 use engine::request::{Finish, Logprobs, Output};
 use text::tokenizer::StreamDecoder;
 
-use crate::backend::ServedModel;
+use crate::backend::{Receipt, ServedModel};
 use crate::calls::Call;
 use crate::stop::StopMatcher;
 
@@ -31,8 +31,8 @@ pub(crate) struct Piece {
     pub(crate) finish: Option<Reason>,
     /// With the finish: the stop string that ended the choice, if one did.
     pub(crate) stop: Option<String>,
-    /// With the finish: the id of the receipt about the choice, if there is one.
-    pub(crate) receipt: Option<String>,
+    /// With the finish: the receipt about the choice, if there is one.
+    pub(crate) receipt: Option<Receipt>,
 }
 
 /// Why a choice ended, in the API's words.

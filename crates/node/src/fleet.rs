@@ -14,6 +14,8 @@
 //!
 //! Not here: the order in which workers are asked (`route`), the way to them (`remote`, `peers`).
 
+mod quotes;
+
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +25,8 @@ use engine::request::{Output, Request};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use gateway::backend::{
-    Backend, Broken, Busy, Job, Pause, Places, ReceiptSlot, Seeding, ServedModel, Submitting,
-    Urgency,
+    Backend, Broken, Busy, Job, Pause, Places, Quote, Receipt, ReceiptSlot, Seeding, ServedModel,
+    Submitting, Urgency,
 };
 use gateway::embeddings::Embedder;
 use tokio::sync::mpsc::Sender;
@@ -201,6 +203,10 @@ impl Backend for Fleet {
         urgency: Urgency,
     ) -> Submitting<'a> {
         Box::pin(Inner::submit(self.0.clone(), Wanted::of(request, seeding, urgency)))
+    }
+
+    fn quotes(&self, _model: &ServedModel, requests: &[Request]) -> Vec<Quote> {
+        self.0.quotes(requests)
     }
 
     fn embedders(&self) -> Vec<Arc<dyn Embedder>> {
@@ -461,11 +467,11 @@ impl Attempt {
         }
     }
 
-    /// The id of the receipt of an answer that it has ended. What another machine has stated is kept
+    /// The receipt of an answer that it has ended. What another machine has stated is kept
     /// here, if it is right.
-    async fn receipt(&self, answer: &Wanted) -> Option<String> {
+    async fn receipt(&self, answer: &Wanted) -> Option<Receipt> {
         match &self.source {
-            Source::Here(job) => job.receipt().said().map(str::to_owned),
+            Source::Here(job) => job.receipt().said().cloned(),
             Source::There(remote) => {
                 let receipts = self.place.inner.receipts.as_ref()?;
                 let (stated, worker) = (remote.stated()?, self.place.worker?);
@@ -473,7 +479,7 @@ impl Attempt {
                 let (wanted, given) = (answer.clone(), self.given);
                 let (id, due) = receipts.take_in(stated, worker, wanted, given, deal)?;
                 self.pay(remote, due).await;
-                Some(id.to_string())
+                Some(Receipt { id: id.to_string(), cost: due.to_string() })
             }
         }
     }
@@ -743,11 +749,11 @@ impl Run {
         }
     }
 
-    /// Says the id of the receipt of what the lead has computed, if there is one.
+    /// Says which is the receipt of what the lead has computed, if there is one.
     async fn say_receipt(&mut self) {
         let Some(lead) = &self.lead else { return };
         let receipt = lead.receipt(&self.wanted).await;
-        receipt.into_iter().for_each(|id| self.receipt.say(id));
+        receipt.into_iter().for_each(|it| self.receipt.say(it));
     }
 
     /// The lead's cache has the conversation so far.

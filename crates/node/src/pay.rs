@@ -152,6 +152,12 @@ impl Payer {
         self.settings.price_max
     }
 
+    /// How answers that are paid for may be checked.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.settings.trust
+    }
+
     /// Agrees with a worker on an answer at its price; opens a channel if none has room for it.
     ///
     /// # Errors

@@ -125,9 +125,8 @@ impl Table {
     ) -> Vec<WorkerId> {
         let cached = self.cached(prompt);
         let cost = |it: &Candidate| {
-            let found = cached.iter().filter(|(worker, _)| *worker == it.worker);
-            let found = found.map(|(_, length)| *length).max().unwrap_or(0);
-            let (time, seen) = (self.time(it, prompt.len() - found, tokens, now), self.seen(it));
+            let left = prompt.len() - found(&cached, it.worker);
+            let (time, seen) = (self.time(it, left, tokens, now), self.seen(it));
             let failed = |seen: &Seen| seen.failed >= it.since && seen.shunned_until > now;
             let shunned = seen.is_some_and(failed);
             let price = PRICE_WEIGHT + u128::from(it.price);
@@ -143,6 +142,13 @@ impl Table {
     #[must_use]
     pub fn patience(&self, candidate: &Candidate, prompt: usize, now: u64) -> u64 {
         self.time(candidate, prompt, 1, now)
+    }
+
+    /// Milliseconds that an answer of so many tokens may be expected to take.
+    #[must_use]
+    pub fn expected(&self, it: &Candidate, prompt: &[u32], tokens: u32, now: u64) -> u64 {
+        let left = prompt.len() - found(&self.cached(prompt), it.worker);
+        self.time(it, left, tokens, now)
     }
 
     /// Milliseconds that an answer may take.
@@ -254,6 +260,12 @@ impl Table {
         let known = |(length, name)| Some((self.prefixes.get(&name)?.0, length));
         prefixes(prompt).filter_map(known).collect()
     }
+}
+
+/// Tokens of a prompt that a worker's cache has.
+fn found(cached: &[(WorkerId, usize)], worker: WorkerId) -> usize {
+    let found = cached.iter().filter(|(it, _)| *it == worker);
+    found.map(|(_, length)| *length).max().unwrap_or(0)
 }
 
 /// How often what was counted then is halved by now.

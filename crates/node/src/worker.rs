@@ -25,12 +25,13 @@ use engine::model::Model;
 use engine::request::{Output, Request, SequenceId};
 use engine::trace::Observer;
 use gateway::backend::{
-    Backend, Broken, Busy, Job, Pause, Places, ReceiptSlot, Seeding, ServedModel, StopSign,
-    Submitting, Urgency,
+    Backend, Broken, Busy, Job, Pause, Places, Receipt, ReceiptSlot, Seeding, ServedModel,
+    StopSign, Submitting, Urgency,
 };
 use gateway::limits::CHOICES_MAX;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
+use types::amount::Amount;
 
 use crate::preferences::{Gate, RETRY_AFTER_MAX, Rule, Verdict};
 use crate::receipts::{Asker, Receipts};
@@ -194,7 +195,9 @@ impl Account {
     fn close(self, leaves: Option<Leaves>) {
         let Account { receipts, asker, wanted, chosen, slot } = self;
         let id = leaves.and_then(|leaves| receipts.state(asker, wanted, &chosen, &leaves));
-        id.into_iter().for_each(|id| slot.say(id.to_string()));
+        // To its own API a node gives its work for nothing.
+        let receipt = id.map(|id| Receipt { id: id.to_string(), cost: Amount::ZERO.to_string() });
+        receipt.into_iter().for_each(|it| slot.say(it));
     }
 
     /// States what there is of an answer that was stopped. Where no token was chosen, or not all were

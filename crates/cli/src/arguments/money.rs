@@ -158,6 +158,20 @@ pub(crate) enum StakeCommand {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct QuoteArguments {
+    #[command(flatten)]
+    pub(crate) node: NodeFlag,
+    /// What would be asked
+    pub(crate) question: String,
+    /// The model, by a name that the node serves it under [default: its first]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Tokens of the answer, at most
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) max_tokens: u32,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct EarnArguments {
     #[command(flatten)]
     pub(crate) node: NodeFlag,

@@ -82,6 +82,30 @@ pub(crate) fn ask(machine: &Machine) -> Option<String> {
     Some(sent.ok()?.headers()["x-mashaa-receipt"].to_str().unwrap().to_owned())
 }
 
+/// The price of an answer is told before, and what it has cost after it.
+fn is_quoted(gateway: &Machine, worker: &Machine) {
+    let shown = gateway.done(&["quote", "machines", "--max-tokens", "12", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let (quote, tokens) = (&shown["quotes"][0], &shown["prompt_tokens"]);
+    assert_eq!((&quote["worker"], &quote["trust"]), (&json!(worker.key), &json!("checked")));
+    // A price of 10,000 for a million tokens is a hundredth of a credit for each.
+    let most = Amount::new(10_000 * (tokens.as_u64().unwrap() + 12)).unwrap();
+    assert_eq!((&quote["cost_max"], &quote["price"]), (&json!(most.to_string()), &json!("10000")));
+    assert!(quote["wait_ms"].as_u64() <= quote["time_max_ms"].as_u64(), "{shown}");
+    let read = gateway.done(&["quote", "machines"]);
+    assert!(read.contains("10000 a million tokens") && read.contains("checked"), "{read}");
+
+    let url = format!("http://{}/v1/completions", gateway.address);
+    let body = json!({"model": "random", "prompt": "machines", "max_tokens": 12});
+    let mut sent = gateway.agent.post(url).content_type("application/json").send(body.to_string());
+    let sent = sent.as_mut().unwrap();
+    let header = |name: &str| sent.headers()[name].to_str().unwrap().to_owned();
+    let (id, cost) = (header("x-mashaa-receipt"), header("x-mashaa-cost"));
+    let body: Value = serde_json::from_str(&sent.body_mut().read_to_string().unwrap()).unwrap();
+    assert_eq!(body["choices"][0]["cost"], *cost);
+    assert_eq!(verified(gateway, &id)["due"], *cost);
+}
+
 /// What the program says of a receipt.
 fn verified(machine: &Machine, id: &str) -> Value {
     let path = machine.world.path("receipt");
@@ -145,6 +169,7 @@ fn an_answer_is_paid_by_voucher_and_redeemed_and_a_failed_one_costs_nothing() {
     });
     until("the batch is paid", || balance(&worker, &account) > before);
     assert_eq!(gateway.get("/ledger")["sum"], "0");
+    is_quoted(&gateway, &worker);
 }
 
 #[test]

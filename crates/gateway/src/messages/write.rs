@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::backend::ServedModel;
+use crate::backend::{Receipt, ServedModel};
 use crate::calls::Call;
 use crate::error::ApiError;
 use crate::events::Teller;
@@ -30,7 +30,7 @@ pub(crate) struct Writer {
     is_open: bool,
     /// Why it ended, and the stop string that ended it.
     ending: (Option<&'static str>, Option<String>),
-    receipt: Option<String>,
+    receipt: Option<Receipt>,
     usage: Value,
     told: Vec<Value>,
 }
@@ -62,9 +62,7 @@ impl Writer {
             "model": self.model.name, "content": self.content, "stop_reason": reason,
             "stop_sequence": stop, "usage": self.usage,
         });
-        if let Some(receipt) = &self.receipt {
-            message["receipt"] = json!(receipt);
-        }
+        self.receipt.iter().for_each(|receipt| receipt.add_to(&mut message));
         message
     }
 
@@ -146,9 +144,7 @@ impl Teller for Writer {
         self.usage = usage(used);
         let (reason, stop) = &self.ending;
         let mut delta = json!({"stop_reason": reason, "stop_sequence": stop});
-        if let Some(receipt) = &self.receipt {
-            delta["receipt"] = json!(receipt);
-        }
+        self.receipt.iter().for_each(|receipt| receipt.add_to(&mut delta));
         self.told.push(json!({"type": "message_delta", "delta": delta, "usage": self.usage}));
         self.told.push(json!({"type": "message_stop"}));
     }

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 use text::template::Message;
 
-use crate::backend::ServedModel;
+use crate::backend::{Receipt, ServedModel};
 use crate::calls::Call;
 use crate::error::ApiError;
 use crate::observe::hex;
@@ -35,7 +35,7 @@ pub(crate) struct Writer {
     open: Option<String>,
     status: &'static str,
     reason: Option<Reason>,
-    receipt: Option<String>,
+    receipt: Option<Receipt>,
     usage: Value,
     error: Value,
     told: Vec<Value>,
@@ -147,9 +147,7 @@ impl Writer {
             response["model"] = json!(model.name);
             response["system_fingerprint"] = json!(model.fingerprint());
         }
-        if let Some(receipt) = &self.receipt {
-            response["receipt"] = json!(receipt);
-        }
+        self.receipt.iter().for_each(|receipt| receipt.add_to(&mut response));
         for (name, value) in &self.echo {
             response[name.as_str()] = value.clone();
         }

@@ -1,8 +1,9 @@
 //! Completions that succeed.
 
 use expect_test::expect;
+use gateway::backend::{Quote, Trust};
 
-use crate::world::{COMPLETIONS, Line, Script, check};
+use crate::world::{CHAT, COMPLETIONS, Line, Script, check};
 
 #[test]
 fn prompt_may_be_text() {
@@ -18,6 +19,62 @@ fn prompt_may_be_text() {
             system_fingerprint: "int-1:bafytiny"
             usage: {completion_tokens:3,completion_tokens_details:{reasoning_tokens:0},prompt_tokens:1,prompt_tokens_details:{cached_tokens:1},total_tokens:4}
         "#]],
+    );
+}
+
+#[test]
+fn what_it_would_cost_is_told_and_no_machine_is_asked() {
+    let quote = Quote {
+        worker: "ab".to_owned(),
+        is_here: false,
+        price: "2.5".to_owned(),
+        cost_max: "0.00002".to_owned(),
+        trust: Trust::Checked,
+        wait: 12,
+        time_max: 340,
+        reliability: 990,
+    };
+    // A script without jobs: whoever asked for one would find the machine busy.
+    let script = || Script { quotes: vec![quote.clone()], ..Script::new(&[]) };
+    let shown = expect![[r#"
+        200
+        completion_tokens_max: 12
+        model: "tiny"
+        object: "mashaa.quote"
+        prompt_tokens: 3
+        quotes: [{cost_max:"0.00002",is_here:false,price:"2.5",reliability:990,time_max_ms:340,trust:"checked",wait_ms:12,worker:"ab"}]
+        system_fingerprint: "int-1:bafytiny"
+    "#]];
+    check(
+        script(),
+        COMPLETIONS,
+        r#"{"model":"tiny","prompt":["ab","hi"],"n":2,"max_tokens":3,"dry_run":true}"#,
+        shown,
+    );
+    let body = r#"{"model":"tiny","messages":[{"role":"user","content":"hi"}],"dry_run":true,"stream":true}"#;
+    check(
+        script(),
+        CHAT,
+        body,
+        expect![[r#"
+        200
+        completion_tokens_max: 43
+        model: "tiny"
+        object: "mashaa.quote"
+        prompt_tokens: 21
+        quotes: [{cost_max:"0.00002",is_here:false,price:"2.5",reliability:990,time_max_ms:340,trust:"checked",wait_ms:12,worker:"ab"}]
+        system_fingerprint: "int-1:bafytiny"
+    "#]],
+    );
+    let body = r#"{"model":"tiny","prompt":"","dry_run":true}"#;
+    check(
+        script(),
+        COMPLETIONS,
+        body,
+        expect![[r#"
+        400
+        error: {code:"invalid_value",message:"`prompt` is empty: there is no token to continue",param:"prompt",type:"invalid_request_error"}
+    "#]],
     );
 }
 

@@ -14,7 +14,7 @@ use engine::request::{Finish, Logprobs, Output};
 use engine::vocabulary::{TokenKind, Vocabulary, VocabularyModel, VocabularyParts};
 use expect_test::Expect;
 use gateway::backend::{
-    Backend, Broken, Busy, Job, Places, Seeding, ServedModel, Submitting, Urgency,
+    Backend, Broken, Busy, Job, Places, Quote, Seeding, ServedModel, Submitting, Urgency,
 };
 use gateway::router::{Gateway, Options, router};
 use serde_json::Value;
@@ -62,6 +62,7 @@ pub(crate) struct Script {
     pub(crate) models: Vec<Arc<ServedModel>>,
     pub(crate) ready: Result<(), String>,
     pub(crate) places: Option<Places>,
+    pub(crate) quotes: Vec<Quote>,
     pub(crate) jobs: Mutex<VecDeque<Vec<Line>>>,
     pub(crate) requests: Mutex<Vec<engine::request::Request>>,
     pub(crate) hanging: Mutex<Vec<UnboundedSender<Result<Output, Broken>>>>,
@@ -73,6 +74,7 @@ impl Script {
             models: vec![Arc::clone(&TINY)],
             ready: Ok(()),
             places: None,
+            quotes: Vec::new(),
             jobs: Mutex::new(jobs.iter().map(|lines| lines.to_vec()).collect()),
             requests: Mutex::default(),
             hanging: Mutex::default(),
@@ -97,6 +99,10 @@ impl Backend for Script {
 
     fn places(&self) -> Option<Places> {
         self.places
+    }
+
+    fn quotes(&self, _: &ServedModel, _: &[engine::request::Request]) -> Vec<Quote> {
+        self.quotes.clone()
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -126,7 +126,7 @@ async fn follow(
                 let stopped = output.is_none() && job.stop().is_raised();
                 let ended = stopped || matches!(output, Some(Ok(Output::Finished(_))));
                 let id = job.receipt().said().filter(|_| ended);
-                let heard = match id.and_then(|id| guest.stated(id)).and_then(receipt) {
+                let heard = match id.and_then(|it| guest.stated(&it.id)).and_then(receipt) {
                     Some(receipt) => tell(&mut writer, &receipt).await,
                     None => true,
                 };
