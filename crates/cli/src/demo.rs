@@ -110,6 +110,19 @@ fn begin(folder: &Path, is_kept: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Does something with each at the same time; what came of it, in their order.
+fn together<T: Send, R: Send>(
+    of: impl IntoIterator<Item = T>,
+    act: impl Fn(T) -> anyhow::Result<R> + Sync,
+) -> anyhow::Result<Vec<R>> {
+    std::thread::scope(|scope| {
+        let act = &act;
+        let all: Vec<_> = of.into_iter().map(|it| scope.spawn(move || act(it))).collect();
+        let ended = all.into_iter().map(|it| it.join());
+        ended.map(|it| it.unwrap_or_else(|_| Err(anyhow::anyhow!("a thread ended")))).collect()
+    })
+}
+
 /// What is told, and what it needs.
 struct Story {
     started: Instant,
@@ -164,9 +177,7 @@ impl Story {
         record: &ModelRecord,
     ) -> anyhow::Result<()> {
         self.say("five people found a co-op", "خمسة أشخاص يؤسسون تعاونية");
-        for name in NAMES {
-            self.people.push(Person::new(folder, name)?);
-        }
+        self.people = together(NAMES, |name| Person::new(folder, name))?;
         let founders: Vec<String> =
             self.people.iter().map(|it| format!("{}={}", it.name, it.account)).collect();
         let mut init = vec!["init", "--name", "demo", "--interval-ms", "150"];
@@ -213,16 +224,18 @@ impl Story {
         let register = ["registry", "register", &self.cid, "--name", &self.model];
         let licence = ["--licence", "Apache-2.0", "--maker", &maker];
         self.person("amal")?.act(&[&register[..], &licence].concat())?;
-        for it in &self.people {
+        together(&self.people, |it| {
             it.act(&["node", "register"])?;
-        }
-        for name in ["badr", "dina"] {
-            self.person(name)?.act(&["stake", "add", "20"])?;
-        }
-        for name in ["hadi", "layla"] {
-            self.person(name)?.act(&["stake", "add", "30"])?;
-            self.person(name)?.act(&["stake", "enlist"])?;
-        }
+            match it.name {
+                "badr" | "dina" => drop(it.act(&["stake", "add", "20"])?),
+                "hadi" | "layla" => {
+                    it.act(&["stake", "add", "30"])?;
+                    it.act(&["stake", "enlist"])?;
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
         self.say(
             "badr and dina work for 0.01 credits a token, with 20 credits at stake; hadi and layla audit, with 30; layla made the model",
             "يعمل بدر ودينا مقابل 0.01 رصيد للرمز، ورهن كل منهما 20؛ ويدقّق هادي وليلى برهن 30؛ وليلى صانعة النموذج",
@@ -386,9 +399,9 @@ impl Story {
             let what = format!("the proposal at {}'s node", it.name);
             self.wait(&what, |_| Ok(it.get("/ledger/proposals/1").is_ok()))?;
         }
-        for it in self.people.iter().filter(|it| it.name != "dina") {
-            it.act(&["vote", "1", "yes"])?;
-        }
+        together(self.people.iter().filter(|it| it.name != "dina"), |it| {
+            it.act(&["vote", "1", "yes"]).map(drop)
+        })?;
         self.say(
             "hadi proposes that the treasury gets 100 thousandths of each payment instead of 50; four of five members vote yes",
             "يقترح هادي أن تنال الخزينة 100 من ألف من كل دفع بدل 50؛ ويصوت أربعة من خمسة أعضاء بنعم",

@@ -116,10 +116,15 @@ pub(crate) fn redeem(state: &mut State, worker: Address, it: &RedeemBatch) -> Re
     Ok(())
 }
 
+/// What a batch that earns so much binds of its worker's stake; none if that is no amount.
+#[must_use]
+pub fn bond(state: &State, amount: Amount) -> Option<Amount> {
+    amount.checked_part(state.parameter(Parameter::StakeParts), WHOLE)
+}
+
 /// Binds of the worker's stake what a batch may cost it.
 fn bind(state: &mut State, worker: Address, amount: Amount) -> Result<Amount, Refusal> {
-    let bond = amount.checked_part(state.parameter(Parameter::StakeParts), WHOLE);
-    let bond = bond.ok_or(Refusal::BalanceTooLarge)?;
+    let bond = bond(state, amount).ok_or(Refusal::BalanceTooLarge)?;
     stakes::bind(state, worker, bond)?;
     let mut stake = stakes::get(state, &worker);
     if stake.batches >= BATCHES_MAX {

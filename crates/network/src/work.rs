@@ -152,6 +152,8 @@ types::words! {
         6 Failed = "failed",
         /// It is not paid for as it should be.
         7 Unpaid = "unpaid",
+        /// The channel has no room for it, or owes too much: another one is needed.
+        8 Spent = "spent",
     }
 }
 

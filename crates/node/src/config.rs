@@ -442,6 +442,8 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        // As it is written: an amount is never a binary fraction.
+        DeValue::Float(number) => Some(number.as_str().to_owned()),
         DeValue::Array(items) => {
             let texts = items.iter().map(|item| plain(item.get_ref()));
             Some(texts.collect::<Option<Vec<_>>>()?.join(","))

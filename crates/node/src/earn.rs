@@ -25,11 +25,12 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use audit::receipt::Receipt;
 use engine::request::Request;
-use ledger::batches::Batch;
+use ledger::batches::{self, Batch};
 use ledger::channels::Channel;
 use ledger::sessions;
+use ledger::stakes::Stake;
 use ledger::state::State;
-use network::work::Payment;
+use network::work::{Cause, Payment};
 use store::whole::replace;
 use types::amount::Amount;
 use types::bounded::List;
@@ -121,49 +122,60 @@ impl Earned {
     /// Whether a request is paid for as it should be; the agreement if it is.
     ///
     /// # Errors
-    /// Says why it is not.
+    /// Says why it is not, and whether another channel would do.
     pub(crate) fn admit(
         &self,
         payment: Option<&Payment>,
         (node, model): (Hash, Option<Cid>),
         request: &Request,
-    ) -> Result<Option<Deal>, String> {
+    ) -> Result<Option<Deal>, (Cause, String)> {
+        let unpaid = |why: String| (Cause::Unpaid, why);
+        let spent = |why: String| (Cause::Spent, why);
         let Some(payment) = payment else {
             return match self.price {
                 Amount::ZERO => Ok(None),
-                price => Err(format!("{price} credits for a million tokens are asked here")),
+                price => {
+                    Err(unpaid(format!("{price} credits for a million tokens are asked here")))
+                }
             };
         };
         if payment.price != self.price || self.price == Amount::ZERO {
             let price = self.price;
-            return Err(format!("{} is offered and {price} is asked", payment.price));
+            return Err(unpaid(format!("{} is offered and {price} is asked", payment.price)));
         }
-        let ledger = self.ledger.get().ok_or("this node has no ledger")?;
+        let ledger = self.ledger.get();
+        let ledger = ledger.ok_or_else(|| unpaid("this node has no ledger".to_owned()))?;
         let mut chain = ledger.chain();
         let state = chain.state();
-        let channel = state.channel(payment.channel).ok_or("there is no such channel")?;
+        let channel = state.channel(payment.channel);
+        let channel = channel.ok_or_else(|| unpaid("there is no such channel".to_owned()))?;
         let account = state.registration(&node).map(|it| it.account);
         if account != Some(channel.payee) || channel.node != node {
-            return Err("the channel pays for another node's work".to_owned());
+            return Err(unpaid("the channel pays for another node's work".to_owned()));
         }
         if channel.closes.is_some() {
-            return Err("the channel is being closed".to_owned());
+            return Err(spent("the channel is being closed".to_owned()));
         }
         if payment.epoch.0.abs_diff(state.meta().epoch.0) > 1 {
-            return Err(format!("the epoch is {}", state.meta().epoch.0));
+            return Err(unpaid(format!("the epoch is {}", state.meta().epoch.0)));
         }
         let mut tallies = self.tallies();
         if tallies.len() >= CHANNELS_MAX && !tallies.contains_key(&payment.channel) {
-            return Err("too many channels are kept account of".to_owned());
+            return Err(unpaid("too many channels are kept account of".to_owned()));
         }
         let tally = tally(&mut tallies, payment.channel);
         if tally.model.is_some() && tally.model != model {
-            return Err("the channel pays for another model's answers".to_owned());
+            return Err(spent("the channel pays for another model's answers".to_owned()));
         }
         if !self.shelf().has_room(|of| is_needed(state, of)) {
-            return Err("too many receipts wait to be redeemed".to_owned());
+            return Err(unpaid("too many receipts wait to be redeemed".to_owned()));
         }
-        tally.admits(channel.deposit, self.unpaid_max, most(request, self.price))?;
+        let most = most(request, self.price);
+        tally.admits(channel.deposit, self.unpaid_max, most).map_err(spent)?;
+        if !is_covered(state, &channel.payee, &tallies, most.unwrap_or_default()) {
+            let why = "what is at stake here covers no more work until some of it is settled";
+            return Err((Cause::Busy, why.to_owned()));
+        }
         Ok(Some(Deal::of(payment, channel)))
     }
 
@@ -301,6 +313,24 @@ impl Tally {
             false => Err("the channel does not hold enough for such an answer".to_owned()),
         }
     }
+}
+
+/// Whether what a worker has at stake would cover what it could redeem now and an answer more. One
+/// answer is always worked for, so that who has nothing at stake learns that it is not redeemed.
+fn is_covered(
+    state: &State,
+    worker: &Address,
+    tallies: &BTreeMap<u64, Tally>,
+    most: Amount,
+) -> bool {
+    let pending = |it: &Tally| {
+        let channel = state.channel(it.channel).filter(|channel| channel.payee == *worker)?;
+        it.vouched.checked_sub(channel.redeemed)
+    };
+    let pending = tallies.values().filter_map(pending).fold(Amount::ZERO, sum);
+    let free = state.stake(worker).map_or(Amount::ZERO, Stake::free);
+    let bond = batches::bond(state, sum(pending, most));
+    pending == Amount::ZERO || bond.is_some_and(|bond| bond <= free)
 }
 
 /// Whether the ledger would pay a voucher now, but for one that was redeemed before.

@@ -62,6 +62,9 @@ const WAIT_TIME_MAX: Duration = Duration::from_millis(250);
 /// How long a worker may take to end an answer of which nobody wants more: a step of the engine and the
 /// way there and back.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
+/// Times that a worker is asked, where something is mended in between: it is told who asks, or another
+/// channel is opened.
+const MENDS_MAX: u32 = 3;
 /// Seconds after which a client that found every machine busy may come back.
 const RETRY_AFTER: u32 = 2;
 /// What this node is taken to compute in a second, until it is measured.
@@ -273,7 +276,8 @@ impl Inner {
         let (outputs, job) = Job::bounded(AHEAD_MAX);
         let first = match timeout(SUBMIT_TIME_MAX, self.clone().first(&wanted)).await {
             Ok(Ok(first)) => first,
-            Ok(Err(Fault::Busy(_) | Fault::Stranger(_) | Fault::Failed(_))) | Err(_) => {
+            Ok(Err(Fault::Busy(_) | Fault::Stranger(_) | Fault::Spent(_) | Fault::Failed(_)))
+            | Err(_) => {
                 return Err(busy);
             }
             Ok(Err(Fault::Never(why))) => {
@@ -335,7 +339,7 @@ impl Inner {
                 }
                 Err(Fault::Busy(why)) => worst = Fault::Busy(why),
                 Err(Fault::Never(why)) => return Err(Fault::Never(why)),
-                Err(Fault::Failed(why) | Fault::Stranger(why)) => {
+                Err(Fault::Failed(why) | Fault::Stranger(why) | Fault::Spent(why)) => {
                     tracing::info!(worker = %name(worker), why, "a worker is passed over");
                     self.table().judge(worker, Ended::Badly, now());
                     worst = Fault::Failed(why);
@@ -358,7 +362,12 @@ impl Inner {
             let why = match self.clone().round(wanted.clone(), except).await {
                 Ok(attempt) => return Ok(attempt),
                 Err(Fault::Never(why)) => return Err(Fault::Never(why)),
-                Err(Fault::Busy(why) | Fault::Stranger(why) | Fault::Failed(why)) => why,
+                Err(
+                    Fault::Busy(why)
+                    | Fault::Stranger(why)
+                    | Fault::Spent(why)
+                    | Fault::Failed(why),
+                ) => why,
             };
             except = None;
             if Instant::now() > until {
@@ -398,20 +407,30 @@ impl Inner {
         node: Hash,
         wanted: &Wanted,
     ) -> Result<(Remote, SeedOf, Option<Box<Reserved>>), Fault> {
-        let deal = self.agree(node, &wanted.request).await?;
-        let payment = deal.as_ref().map(|it| it.deal.payment());
         let none = || Fault::Failed("there is no network".to_owned());
         let network = self.peers.network().ok_or_else(none)?;
-        let asked = Remote::ask(network, node, &self.served.cid, wanted, payment.clone()).await;
-        let (remote, seed) = match asked {
-            // Its announcement was here before this node's was there.
-            Err(Fault::Stranger(_)) => {
-                self.peers.say_hello_to(network, node).await;
-                Remote::ask(network, node, &self.served.cid, wanted, payment).await?
+        let mut mends = 0;
+        loop {
+            let deal = self.agree(node, &wanted.request).await?;
+            let payment = deal.as_ref().map(|it| it.deal.payment());
+            mends += 1;
+            match Remote::ask(network, node, &self.served.cid, wanted, payment).await {
+                // Its announcement was here before this node's was there.
+                Err(Fault::Stranger(_)) if mends < MENDS_MAX => {
+                    self.peers.say_hello_to(network, node).await;
+                }
+                // The next agreement is on another one.
+                Err(Fault::Spent(_)) if mends < MENDS_MAX => self.leave(deal).await,
+                asked => return asked.map(|(remote, seed)| (remote, seed, deal)),
             }
-            asked => asked?,
-        };
-        Ok((remote, seed, deal))
+        }
+    }
+
+    /// Uses the channel of an agreement no more.
+    async fn leave(&self, deal: Option<Box<Reserved>>) {
+        if let (Some(payer), Some(it)) = (&self.payer, deal) {
+            payer.leave(it.deal.channel).await;
+        }
     }
 
     /// Agrees with a worker on its price, if it asks for one.
@@ -498,7 +517,9 @@ impl Attempt {
         let (why, how) = match fault {
             // It gave the answer back, as its owner wants it to.
             Fault::Busy(why) => (why, Ended::Unneeded),
-            Fault::Failed(why) | Fault::Stranger(why) | Fault::Never(why) => (why, Ended::Badly),
+            Fault::Failed(why) | Fault::Stranger(why) | Fault::Spent(why) | Fault::Never(why) => {
+                (why, Ended::Badly)
+            }
         };
         self.place.end(how);
         why

@@ -1,4 +1,5 @@
-//! Orders that this node signs by itself: it redeems what it has earned, audits, and stands by its work.
+//! Orders that this node signs by itself: it pays, redeems what it has earned, audits, and stands by its
+//! work.
 //!
 //! Invariants:
 //! - One order is under way at a time, so that none is refused for another's nonce.
@@ -68,11 +69,19 @@ impl Sender {
     /// Says why it has not: the rules refuse it, or no block took it in time. It may be sent again then,
     /// if it is still the right one.
     pub async fn send(&self, action: Action) -> Result<(), String> {
+        self.send_within(action, SETTLE_TIME_MAX).await
+    }
+
+    /// The same, and waits no longer than this for the block.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub async fn send_within(&self, action: Action, time: Duration) -> Result<(), String> {
         let _turn = self.turn.lock().await;
         let signed = self.sign(action);
         let id = self.ledger.submit(&[signed]).into_iter().next();
         let id = id.ok_or("the ledger took no order")?.map_err(|error| error.to_string())?;
-        let fate = self.ledger.settled(&id, SETTLE_TIME_MAX).await;
+        let fate = self.ledger.settled(&id, time).await;
         match fate.map_err(|error| error.to_string())? {
             Fate::Done(..) => Ok(()),
             Fate::Refused(refusal) => Err(refusal.to_string()),

@@ -29,24 +29,22 @@ use store::whole::replace;
 use types::amount::{Amount, Blocks};
 use types::bounded::List;
 use types::codec::{decode, encode};
-use types::envelope::{Order, Signed};
 use types::id::{Address, Cid, Hash};
 use types::record;
 use types::signature::{Secret, Signature};
-use types::transaction::{Action, OpenChannel, WorkVoucher};
+use types::transaction::{Action, CloseChannel, OpenChannel, WorkVoucher};
 use types::typed::signing_hash;
 
 use crate::deal::{Deal, most};
-use crate::ledger::{Fate, Ledger};
+use crate::ledger::Ledger;
+use crate::orders::{Sender, Signer};
 use crate::seeding::random;
 
 /// Channels that a node has opened, at most; those that the ledger has closed make room.
 const CHANNELS_MAX: usize = 1024;
 /// Blocks in which a worker can redeem once the payer wants a channel closed: a day of a block a second.
 const TIMEOUT: Blocks = Blocks(86_400);
-/// Blocks for which the order that opens a channel is good.
-const VALID_BLOCKS: u64 = 60;
-/// How long the order may wait for its block: less than a request looks for a worker.
+/// How long an order may wait for its block: less than a request looks for a worker.
 const OPEN_TIME_MAX: Duration = Duration::from_secs(8);
 
 /// Who pays, and how much.
@@ -107,7 +105,8 @@ pub struct Hired {
 #[derive(Debug)]
 pub struct Payer {
     settings: Settings,
-    ledger: OnceLock<Ledger>,
+    /// Who sends its orders, once there is a ledger.
+    sender: OnceLock<Sender>,
     opened: tokio::sync::Mutex<BTreeMap<u64, Opened>>,
     /// What answers that are being computed may cost, by channel.
     reserved: Mutex<BTreeMap<u64, u64>>,
@@ -137,13 +136,18 @@ impl Payer {
     /// When the file cannot be read.
     pub fn open(settings: Settings) -> io::Result<Payer> {
         let opened = read(&settings.file)?.into_iter().map(|it| (it.channel, it)).collect();
-        let (opened, ledger) = (tokio::sync::Mutex::new(opened), OnceLock::new());
-        Ok(Payer { settings, ledger, opened, reserved: Mutex::default() })
+        let (opened, sender) = (tokio::sync::Mutex::new(opened), OnceLock::new());
+        Ok(Payer { settings, sender, opened, reserved: Mutex::default() })
     }
 
     /// The ledger that has the channels; said once.
     pub fn set_ledger(&self, ledger: Ledger) {
-        self.ledger.get_or_init(|| ledger);
+        let Settings { account, secret, .. } = self.settings.clone();
+        self.sender.get_or_init(|| Sender::new(Signer { account, secret }, ledger));
+    }
+
+    fn ledger(&self) -> Option<&Ledger> {
+        self.sender.get().map(Sender::ledger)
     }
 
     /// What is paid for a million tokens, at most.
@@ -169,13 +173,13 @@ impl Payer {
     ) -> Result<Reserved, String> {
         let Hired { node, price, .. } = hired;
         let most = most(request, price).ok_or("no amount pays for such an answer")?;
-        let ledger = self.ledger.get().ok_or("this node has no ledger")?;
+        let ledger = self.ledger().ok_or("this node has no ledger")?;
         let payee = ledger.chain().state().registration(&node).map(|it| it.account);
         let payee =
             payee.ok_or("no account has registered the worker, so that none can be paid")?;
         // By itself, so that a request that is given up leaves no channel that nobody knows.
-        let (payer, of) = (self.clone(), ledger.clone());
-        let found = tokio::spawn(async move { payer.channel(&of, (payee, hired), most).await });
+        let payer = self.clone();
+        let found = tokio::spawn(async move { payer.channel((payee, hired), most).await });
         let channel = found.await.map_err(|error| error.to_string())??;
         let nonce = random().map_err(|error| error.to_string())?;
         let epoch = ledger.chain().state().meta().epoch;
@@ -186,16 +190,12 @@ impl Payer {
     }
 
     /// A channel to a payee with room for so much, which is reserved.
-    async fn channel(
-        &self,
-        ledger: &Ledger,
-        (payee, hired): (Address, Hired),
-        most: Amount,
-    ) -> Result<u64, String> {
+    async fn channel(&self, (payee, hired): (Address, Hired), most: Amount) -> Result<u64, String> {
         let Hired { node, model, .. } = hired;
+        let sender = self.sender.get().ok_or("this node has no ledger")?;
         let mut opened = self.opened.lock().await;
         {
-            let mut chain = ledger.chain();
+            let mut chain = sender.ledger().chain();
             let state = chain.state();
             let mut reserved = self.reserved();
             let has_room = |it: &&Opened| {
@@ -220,7 +220,7 @@ impl Payer {
         if opened.len() >= CHANNELS_MAX {
             return Err("too many channels are open; close some with `mashaa channel`".to_owned());
         }
-        let channel = self.open_channel(ledger, (payee, node), deposit).await?;
+        let channel = open_channel(sender, self.settings.account, (payee, node), deposit).await?;
         let granted = Amount::ZERO;
         opened.insert(channel, Opened { channel, payee, node, model, deposit, granted });
         self.write(&opened)?;
@@ -228,34 +228,20 @@ impl Payer {
         Ok(channel)
     }
 
-    async fn open_channel(
-        &self,
-        ledger: &Ledger,
-        (payee, node): (Address, Hash),
-        amount: Amount,
-    ) -> Result<u64, String> {
-        let account = self.settings.account;
-        let (signed, before) = {
-            let mut chain = ledger.chain();
-            let state = chain.state();
-            let (nonce, valid_until) = (state.nonce(&account), state.now().after(VALID_BLOCKS));
-            let open = OpenChannel { payee, amount, timeout: TIMEOUT, node };
-            let action = Action::OpenChannel(open);
-            let order = Order { account, nonce, valid_until, action };
-            let signed: Signed = order.sign(&self.settings.secret, &ledger.network());
-            (signed, state.meta().channel_next)
-        };
-        let id = ledger.submit(&[signed]).into_iter().next();
-        let id = id.ok_or("the ledger took no order")?.map_err(|error| error.to_string())?;
-        let fate = ledger.settled(&id, OPEN_TIME_MAX).await.map_err(|error| error.to_string())?;
-        match fate {
-            Fate::Done(..) => {
-                let mut chain = ledger.chain();
-                let found = newest(chain.state(), account, &node, before);
-                found.ok_or_else(|| "the channel was closed at once".to_owned())
-            }
-            Fate::Refused(refusal) => Err(format!("no channel is opened: {refusal}")),
-            Fate::Waiting | Fate::Unknown => Err("no channel is opened yet".to_owned()),
+    /// Uses a channel no more, since its worker refuses it: what was vouched for stays the worker's, and
+    /// the rest comes back once the channel's time is over.
+    pub async fn leave(&self, number: u64) {
+        let Some(sender) = self.sender.get() else { return };
+        // One at a time, so that many requests that find the same send one order.
+        let _opened = self.opened.lock().await;
+        let is_open =
+            sender.ledger().chain().state().channel(number).is_some_and(|it| it.closes.is_none());
+        if !is_open {
+            return;
+        }
+        let action = Action::CloseChannel(CloseChannel { channel: number });
+        if let Err(why) = sender.send_within(action, OPEN_TIME_MAX).await {
+            tracing::warn!(channel = number, why, "a channel that is refused could not be closed");
         }
     }
 
@@ -264,7 +250,7 @@ impl Payer {
     /// # Errors
     /// When that cannot be kept.
     pub async fn vouch(&self, deal: &Deal, due: Amount) -> Result<(Amount, Signature), String> {
-        let ledger = self.ledger.get().ok_or("this node has no ledger")?;
+        let ledger = self.ledger().ok_or("this node has no ledger")?;
         let mut opened = self.opened.lock().await;
         let channel = opened.get_mut(&deal.channel).ok_or("the channel is gone")?;
         let cumulative = channel.granted.checked_add(due).filter(|it| *it <= channel.deposit);
@@ -280,7 +266,7 @@ impl Payer {
     /// The channels that this node has opened, and what the payee has redeemed of each.
     pub async fn channels(&self) -> Vec<(Opened, Option<Amount>)> {
         let opened: Vec<Opened> = self.opened.lock().await.values().cloned().collect();
-        let mut chain = self.ledger.get().map(Ledger::chain);
+        let mut chain = self.ledger().map(Ledger::chain);
         let state = chain.as_mut().map(|chain| chain.state());
         let redeemed = |number| Some(state?.channel(number)?.redeemed);
         opened.into_iter().map(|it| (it.clone(), redeemed(it.channel))).collect()
@@ -295,6 +281,22 @@ impl Payer {
     fn reserved(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, u64>> {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Opens a channel, and gives its number.
+async fn open_channel(
+    sender: &Sender,
+    payer: Address,
+    (payee, node): (Address, Hash),
+    amount: Amount,
+) -> Result<u64, String> {
+    let ledger = sender.ledger();
+    let before = ledger.chain().state().meta().channel_next;
+    let open = OpenChannel { payee, amount, timeout: TIMEOUT, node };
+    let sent = sender.send_within(Action::OpenChannel(open), OPEN_TIME_MAX).await;
+    sent.map_err(|why| format!("no channel is opened: {why}"))?;
+    let found = newest(ledger.chain().state(), payer, &node, before);
+    found.ok_or_else(|| "the channel was closed at once".to_owned())
 }
 
 /// The last channel from an account for a node's work, of those with at least this number.

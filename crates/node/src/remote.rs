@@ -58,6 +58,8 @@ pub enum Fault {
     Busy(String),
     /// It does not know yet that this node belongs; it is to be told.
     Stranger(String),
+    /// The channel that pays is refused; another one may do.
+    Spent(String),
     /// No worker would do this.
     Never(String),
     /// It failed, lied or fell silent.
@@ -207,6 +209,7 @@ fn fault(cause: Cause, why: &str) -> Fault {
         Cause::Busy | Cause::Paused => Fault::Busy(why),
         Cause::Request => Fault::Never(why),
         Cause::Stranger => Fault::Stranger(why),
+        Cause::Spent => Fault::Spent(why),
         Cause::Model | Cause::Failed | Cause::Unpaid => Fault::Failed(why),
     }
 }

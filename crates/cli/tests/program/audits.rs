@@ -28,20 +28,26 @@ const QUICK: [&str; 9] = [
     "challenge_bond=500000",
 ];
 
-struct Market {
-    gateway: Machine,
-    worker: Machine,
-    auditor: Machine,
+pub(crate) struct Market {
+    pub(crate) gateway: Machine,
+    pub(crate) worker: Machine,
+    pub(crate) auditor: Machine,
     /// The worker's account, and the auditor's.
-    accounts: [String; 2],
+    pub(crate) accounts: [String; 2],
 }
 
 /// The three machines. `alter` changes what the worker has on its disk.
 fn market(alter: impl FnOnce(&World)) -> Market {
-    let gateway = gateway(&QUICK);
-    let (world, settings) = (Machine::world(), "earn_price = 10000\nnode_wallet = \"main\"\n");
+    let world = Machine::world();
     alter(&world);
-    let (worker, working) = joined(world, &gateway, (settings, "2"));
+    market_of(world, "", "earn_price = 10000\n")
+}
+
+/// The same with a worker's home, and more settings of the gateway and of the worker.
+pub(crate) fn market_of(world: World, paying: &str, earning: &str) -> Market {
+    let gateway = gateway(&QUICK, paying);
+    let settings = format!("node_wallet = \"main\"\n{earning}");
+    let (worker, working) = joined(world, &gateway, (&settings, "2"));
     worker.done(&["node", "register"]);
     worker.done(&["stake", "add", "0.8"]);
     // It would work for nothing.
@@ -55,7 +61,7 @@ fn market(alter: impl FnOnce(&World)) -> Market {
 
 impl Market {
     /// Asks until there is an answer that is paid for.
-    fn answered(&self) {
+    pub(crate) fn answered(&self) {
         until("an answer", || ask(&self.gateway).is_some());
     }
 
@@ -67,11 +73,11 @@ impl Market {
         });
     }
 
-    fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.gateway.get("/ledger/batches")["batches"].as_array().unwrap().is_empty()
     }
 
-    fn stake(&self, account: &str) -> Value {
+    pub(crate) fn stake(&self, account: &str) -> Value {
         self.gateway.get(&format!("/ledger/stakes/{account}"))
     }
 

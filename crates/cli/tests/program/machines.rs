@@ -40,16 +40,17 @@ impl Machine {
     }
 
     pub(crate) fn start(world: World, arguments: &[&str]) -> Machine {
-        let (child, address) = Machine::spawn(&world, arguments);
+        let (child, address) = Machine::spawn(&world, arguments, 0);
         let (key, agent) = (String::new(), ureq::Agent::new_with_defaults());
         let mut machine = Machine { world, child, address, key, agent };
         machine.key = machine.get("/network")["node"].as_str().unwrap().to_owned();
         machine
     }
 
-    fn spawn(world: &World, arguments: &[&str]) -> (Child, String) {
+    fn spawn(world: &World, arguments: &[&str], port: u16) -> (Child, String) {
         let mut command = world.command(arguments);
-        command.args(["--listen", "127.0.0.1:0", "--network-listen", "127.0.0.1:0"]);
+        command.args(["--listen", "127.0.0.1:0", "--network-listen"]);
+        command.arg(format!("127.0.0.1:{port}"));
         command.args(["--model", "random", "--threads", "1", "--kv-mib", "16", "--isa", "scalar"]);
         command.env("MASHAA_NETWORK_NEARBY", "no");
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -79,8 +80,21 @@ impl Machine {
 
     /// Starts again what was killed.
     pub(crate) fn restart(&mut self) {
+        self.restart_at(0);
+    }
+
+    /// The same, at the port of the network at which others know it.
+    pub(crate) fn restart_at(&mut self, port: u16) {
         self.child.wait().unwrap();
-        (self.child, self.address) = Machine::spawn(&self.world, &["up"]);
+        (self.child, self.address) = Machine::spawn(&self.world, &["up"], port);
+    }
+
+    /// The port of the network at which it is reached.
+    pub(crate) fn port(&self) -> u16 {
+        let value = self.get("/network");
+        let addresses = value["addresses"].as_array().unwrap().iter();
+        let mut udp = addresses.filter_map(|it| it.as_str().unwrap().split_once("/udp/"));
+        udp.next().unwrap().1.split('/').next().unwrap().parse().unwrap()
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {
@@ -307,7 +321,8 @@ fn members_say_whose_machines_compute_and_a_pass_is_taken_back() {
     }
     let mut gateway = gateway;
     gateway.child.wait().unwrap();
-    (gateway.child, gateway.address) = Machine::spawn(&gateway.world, &["up", "--compute", "no"]);
+    (gateway.child, gateway.address) =
+        Machine::spawn(&gateway.world, &["up", "--compute", "no"], 0);
     worker.child.wait().unwrap();
     let ticket = gateway.ticket();
     assert_eq!(worker.world.run(&["join", &ticket, "--no-up"]).code, Some(0));

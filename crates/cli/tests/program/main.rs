@@ -32,6 +32,8 @@ mod paid;
 #[cfg(unix)]
 mod receipts;
 #[cfg(unix)]
+mod roles;
+#[cfg(unix)]
 mod routing;
 #[cfg(unix)]
 mod snapshots;

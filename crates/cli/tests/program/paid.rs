@@ -7,7 +7,11 @@ use types::amount::Amount;
 
 use crate::ledger::until;
 use crate::machines::Machine;
+use crate::roles::asking;
 use crate::world::World;
+
+/// Times that a gateway is frozen until one answer is not paid.
+const FREEZES_MAX: usize = 20;
 
 /// A new wallet that opens without a person; its address.
 pub(crate) fn wallet(world: &World, name: &str) -> String {
@@ -17,8 +21,9 @@ pub(crate) fn wallet(world: &World, name: &str) -> String {
     made["address"].as_str().unwrap().to_owned()
 }
 
-/// A gateway whose session key may pay 5 credits, on a ledger with these parameters and a model.
-pub(crate) fn gateway(sets: &[&str]) -> Machine {
+/// A gateway whose session key may pay 5 credits, on a ledger with these parameters and a model, with
+/// more settings.
+pub(crate) fn gateway(sets: &[&str], more: &str) -> Machine {
     let world = Machine::world();
     let sets = sets.iter().flat_map(|set| ["--set", set]);
     let arguments: Vec<&str> = ["init", "--interval-ms", "50"].into_iter().chain(sets).collect();
@@ -28,10 +33,10 @@ pub(crate) fn gateway(sets: &[&str]) -> Machine {
         serde_json::from_str(&world.run(&["wallet", "show", "--json"]).stdout).unwrap();
     let (owner, pay) = (owner["address"].as_str().unwrap(), wallet(&world, "pay"));
     let settings = format!(
-        "pay_wallet = \"pay\"\npay_account = {owner:?}\npay_price_max = 10000\npay_cap = 2\n"
+        "compute = \"no\"\npay_wallet = \"pay\"\npay_account = {owner:?}\npay_price_max = 10000\npay_cap = 2\n{more}"
     );
     fs::write(world.home("config.toml"), settings).unwrap();
-    let gateway = Machine::start(world, &["up", "--compute", "no"]);
+    let gateway = Machine::start(world, &["up"]);
     gateway.done(&["session", "grant", &pay, "--cap", "5", "--scope", "channel"]);
     let (model, maker) = (gateway.get("/v1/models")["data"][0].clone(), format!("{owner}=1"));
     let model = model["cid"].as_str().unwrap();
@@ -57,9 +62,14 @@ pub(crate) fn joined(
 
 /// A gateway, and a worker that asks 10,000 for a million tokens.
 fn market() -> (Machine, Machine, String) {
+    market_of("", "earn_price = 10000\n")
+}
+
+/// The same with more settings of the gateway, and these of the worker.
+fn market_of(paying: &str, earning: &str) -> (Machine, Machine, String) {
     // Epochs of two seconds, in which nothing is drawn.
-    let gateway = gateway(&["epoch_blocks=40", "audit_rate=0", "stake_parts=2000"]);
-    let (worker, account) = joined(Machine::world(), &gateway, ("earn_price = 10000\n", "1"));
+    let gateway = gateway(&["epoch_blocks=40", "audit_rate=0", "stake_parts=2000"], paying);
+    let (worker, account) = joined(Machine::world(), &gateway, (earning, "1"));
     worker.done(&["node", "register"]);
     worker.done(&["stake", "add", "0.8"]);
     gateway.wait_for_offers(1);
@@ -170,6 +180,48 @@ fn an_answer_is_paid_by_voucher_and_redeemed_and_a_failed_one_costs_nothing() {
     until("the batch is paid", || balance(&worker, &account) > before);
     assert_eq!(gateway.get("/ledger")["sum"], "0");
     is_quoted(&gateway, &worker);
+}
+
+/// Leaves the worker with an answer that nobody vouches for: the gateway freezes before its end, and is
+/// killed.
+fn lose_a_voucher(gateway: &mut Machine, worker: &Machine) {
+    let port = gateway.port();
+    let others = || worker.get("/node/work")["requests"]["others"].as_u64().unwrap();
+    let unpaid = || {
+        let earned = worker.get("/node/earned")["channels"][0].clone();
+        earned["owed"] != earned["vouched"]
+    };
+    for _ in 0..FREEZES_MAX {
+        let answer = asking(gateway, 200);
+        until("the worker computes, or has", || others() == 1 || answer.is_finished());
+        gateway.signal("-STOP");
+        until("the worker is idle", || others() == 0);
+        if unpaid() {
+            gateway.kill();
+            gateway.restart_at(port);
+            assert_eq!(answer.join().unwrap(), None);
+            return;
+        }
+        gateway.signal("-CONT");
+        answer.join().unwrap();
+    }
+    unreachable!("the worker was always paid before the gateway froze");
+}
+
+#[test]
+fn a_channel_that_owes_too_much_is_left_for_another() {
+    let paying = "pay_deposit = 0.1\n";
+    let (mut gateway, worker, _) = market_of(paying, "earn_price = 100\nearn_unpaid_max = 0\n");
+    until("an answer", || ask(&gateway).is_some());
+    lose_a_voucher(&mut gateway, &worker);
+    until("an answer from another channel", || ask(&gateway).is_some());
+    let channels = gateway.get("/node/spent")["channels"].clone();
+    assert_eq!(channels.as_array().unwrap().len(), 2, "{channels}");
+    let first = gateway.get("/ledger/channels/1");
+    assert!(!first["closes"].is_null(), "what is left of the first comes back: {first}");
+    let earned = worker.get("/node/earned")["channels"].clone();
+    let owed = |at: usize| Amount::parse(earned[at]["owed"].as_str().unwrap()).unwrap();
+    assert!(owed(0) > owed(1) && owed(1) > Amount::ZERO, "{earned}");
 }
 
 #[test]

@@ -24,6 +24,15 @@ fn a_flag_wins_over_the_environment_the_file_and_the_default() {
 }
 
 #[test]
+fn an_amount_is_read_as_it_is_written_with_quotes_or_without() {
+    for written in ["0.100001", "\"0.100001\""] {
+        let kept = file(&format!("pay_deposit = {written}\n"));
+        let config = Config::load(kept.to_path_buf(), &|_| None, &[]).unwrap();
+        assert_eq!(config.text("pay_deposit"), "0.100001");
+    }
+}
+
+#[test]
 fn an_unknown_key_a_bad_value_and_bad_syntax_are_named() {
     let none = |_: &str| None;
     let unknown =

@@ -195,17 +195,16 @@ impl<'a> Guest<'a> {
                 let me = (self.peers.me(), Cid::parse(ask.model.as_str()));
                 earned.admit(ask.payment.as_ref(), me, request)
             }
-            None if ask.payment.is_some() => Err("this node works for nothing".to_owned()),
-            None => Ok(None),
-        };
-        let deal = match deal {
-            // It would be worked for and never paid.
-            Ok(Some(_)) if request.grammar.is_some() => {
-                Err("an answer under a grammar has no receipt to be paid for".to_owned())
+            None if ask.payment.is_some() => {
+                Err((Cause::Unpaid, "this node works for nothing".to_owned()))
             }
-            deal => deal,
-        };
-        let deal = deal.map_err(|why| (Cause::Unpaid, why))?;
+            None => Ok(None),
+        }?;
+        // It would be worked for and never paid.
+        if deal.is_some() && request.grammar.is_some() {
+            let why = "an answer under a grammar has no receipt to be paid for";
+            return Err((Cause::Unpaid, why.to_owned()));
+        }
         deal.iter().for_each(|deal| drop(self.deal.set(deal.clone())));
         let seat = worker.place(Class::Others, request).map_err(refusal)?;
         let asker = Asker { gateway: self.node, deal };
