@@ -187,16 +187,11 @@ impl Story {
         self.people.iter().try_for_each(|it| it.take_model(context, record))?;
         self.settle()?;
         let model = self.model.clone();
-        let mut ticket = String::new();
-        for (at, it) in self.people.iter_mut().enumerate() {
-            match at {
-                0 => {
-                    it.start(&["up"], &model)?;
-                    ticket = it.run(&["invite"])?;
-                }
-                _ => it.start(&["join", &ticket], &model)?,
-            }
-        }
+        let mut people = self.people.iter_mut();
+        let first = people.next().context("somebody takes part")?;
+        first.start(&["up"], &model)?;
+        let ticket = first.run(&["invite"])?;
+        together(people, |it| it.start(&["join", &ticket], &model))?;
         self.say(
             "amal's node begins the network and its ledger; the four others join it with her ticket",
             "تبدأ عقدة أمل الشبكة وسجلها؛ وينضم الأربعة الآخرون بتذكرتها",

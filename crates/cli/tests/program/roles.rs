@@ -87,6 +87,7 @@ fn whoever_is_killed_at_any_moment_of_an_epoch_loses_no_more_than_the_unfinished
     // Of an answer that its gateway did not live to pay, the worker has the receipt all the same: it goes
     // first into the next batch, and the last one waits for a later voucher.
     let most = Amount::parse("0.0025").unwrap().millionths();
+    println!("{}", market.worker.get("/node/earned"));
     until("all that was vouched for is redeemed and settled, but for less than an answer", || {
         let vouched = sum(&market.worker, "/node/earned", "vouched");
         let redeemed = sum(&market.worker, "/node/earned", "redeemed");

@@ -12,6 +12,7 @@
 //!
 //! Not here: what the passes are worth (`network::membership`).
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -179,6 +180,7 @@ impl Files {
             path: self.0.clone(),
             source: io::Error::other(error),
         })?;
+        let _alone = self.lock_tickets()?;
         let mut file = self.tickets(now)?;
         if file.ticket.len() >= TICKETS_MAX {
             return Err(FilesError::TooManyTickets);
@@ -193,6 +195,7 @@ impl Files {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn admit(&self, secret: &[u8; 16], now: u64) -> Result<bool, FilesError> {
+        let _alone = self.lock_tickets()?;
         let (mut file, wanted) = (self.tickets(now)?, digest(secret));
         let Some(ticket) = file.ticket.iter_mut().find(|ticket| ticket.secret == wanted) else {
             return Ok(false);
@@ -201,6 +204,19 @@ impl Files {
         file.ticket.retain(|ticket| ticket.left > 0);
         self.write_toml("tickets.toml", &file)?;
         Ok(true)
+    }
+
+    /// Keeps other threads and processes from the invitations until it is dropped: none is used once
+    /// more than it may be.
+    fn lock_tickets(&self) -> Result<File, FilesError> {
+        let path = self.0.join("tickets.lock");
+        let lock = || {
+            std::fs::create_dir_all(&self.0)?;
+            let file = File::create(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|source| FilesError::File { path: path.clone(), source })
     }
 
     fn tickets(&self, now: u64) -> Result<TicketsFile, FilesError> {
@@ -329,6 +345,19 @@ mod tests {
         let text = std::fs::read_to_string(folder.path().join("network/tickets.toml")).unwrap();
         let digits = data_encoding::HEXLOWER.encode(&secret);
         assert!(!text.contains(&digits), "the secret itself is not kept");
+    }
+
+    #[test]
+    fn an_invitation_opens_no_more_often_for_those_who_come_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files(folder.path().join("network"));
+        let secret = files.invite(100, 3, 50).unwrap();
+        let opened = std::thread::scope(|scope| {
+            let guests: Vec<_> =
+                (0..12).map(|_| scope.spawn(|| files.admit(&secret, 50).unwrap())).collect();
+            guests.into_iter().filter_map(|guest| guest.join().ok()).filter(|it| *it).count()
+        });
+        assert_eq!(opened, 3);
     }
 
     #[test]
