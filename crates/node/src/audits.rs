@@ -51,6 +51,7 @@ use crate::earn::Earned;
 use crate::ledger::Ledger;
 use crate::orders::Sender;
 use crate::peers::Peers;
+use crate::receipts::Receipts;
 use crate::worker::Load;
 
 /// Runs that are held computed, at most: those of the audits that are looked at next.
@@ -78,6 +79,8 @@ pub struct Settings {
     pub blobs: Blobs,
     /// What this node has stated.
     pub earned: Option<Arc<Earned>>,
+    /// What it was answered.
+    pub receipts: Option<Arc<Receipts>>,
     /// Where other nodes are.
     pub peers: Option<Arc<Peers>>,
     /// What else this node computes.
@@ -127,6 +130,7 @@ impl Audits {
             account: sender.account(),
             node: sender.ledger().node_key(),
             is_auditor: settings.options.is_auditor,
+            is_payer: settings.receipts.is_some(),
         };
         let (store, kept) =
             (Store(settings.blobs.clone()), Kept::new(settings.options.folder.clone()));
@@ -182,6 +186,7 @@ impl Audits {
             Duty::Commit => self.commit(due).await,
             Duty::Reveal => self.reveal(due).await,
             Duty::Challenge => self.challenge(due).await,
+            Duty::Check => self.check(due).await,
             Duty::Prepare => self.prepare(due).await,
             Duty::ShowPayload => self.show_payload(due).await,
             Duty::ShowReceipt => self.show_receipt(due).await,
@@ -279,9 +284,14 @@ impl Audits {
         tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
     }
 
+    /// Has nothing more to do in an audit.
+    fn leave(&self, key: Key) {
+        locked(&self.given_up).insert(key);
+    }
+
     /// Does nothing more in an audit, and gives the reason.
     fn give_up(&self, key: Key, why: &str) -> String {
-        locked(&self.given_up).insert(key);
+        self.leave(key);
         tracing::error!(batch = key.0, index = key.1, why, "nothing more is done in an audit");
         why.to_owned()
     }

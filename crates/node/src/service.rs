@@ -144,7 +144,7 @@ async fn serve_roles(
     let listen = |source| ServeError::Listen { address: address.to_owned(), source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
-    let mut ledger = roles.ledger;
+    let (mut router, mut ledger) = (Router::new(), roles.ledger);
     let peers = roles.network.map(Peers::new).transpose()?;
     if let (Some(peers), Some(ledger)) = (&peers, &mut ledger) {
         ledger.peers.extend(ledger_of_contact(peers).await.map_err(listen)?);
@@ -153,7 +153,6 @@ async fn serve_roles(
         Some(settings) => Some(Ledger::start(settings).await?),
         None => None,
     };
-    let mut router = Router::new();
     let served = roles.model.as_ref().map(|serving| serving.served.clone());
     let supervisor = roles.model.as_ref().and_then(|serving| serving.supervisor.clone());
     // Looks until this function ends.
@@ -169,8 +168,9 @@ async fn serve_roles(
     let load = supervisor.as_ref().map(|it| it.worker().load());
     let audits = roles.audits.zip(roles.store.clone()).zip(sender);
     let audits = audits.map(|((options, blobs), sender)| {
-        let (earned, peers) = (roles.earned.clone(), peers.clone());
-        audit(audits::Settings { options, blobs, earned, peers, load }, sender)
+        let (earned, receipts, peers) =
+            (roles.earned.clone(), roles.receipts.clone(), peers.clone());
+        audit(audits::Settings { options, blobs, earned, receipts, peers, load }, sender)
     });
     let control = Control {
         served,

@@ -185,6 +185,23 @@ fn a_worker_with_another_models_weights_is_drawn_disputed_convicted_and_slashed(
 }
 
 #[test]
+fn a_worker_that_cheats_with_private_answers_is_convicted_by_who_has_paid_them() {
+    let world = Machine::world();
+    substitute(&world);
+    let paying = "pay_trust = \"private\"\nnode_wallet = \"main\"\n";
+    let market = market_of(world, paying, "earn_price = 10000\n");
+    market.gateway.done(&["stake", "add", "1"]);
+    market.answered();
+    let [worker, auditor] = market.accounts.clone();
+    until("the worker has lost its stake", || market.stake(&worker)["held"] == "0");
+    assert_eq!(market.orders("JudgeDispute"), 1, "by a computation, and not by its silence");
+    assert_eq!(market.orders("AskPayload") + market.orders("CommitVerdict"), 0, "nobody else has");
+    assert_eq!(market.stake(&auditor)["standing"], 8, "nor is that an auditor's fault");
+    assert!(market.is_settled(), "the payer has its credits back");
+    assert_eq!(market.gateway.get("/ledger")["sum"], "0");
+}
+
+#[test]
 fn a_worker_with_one_wrong_weight_is_convicted_though_it_is_killed_in_the_dispute() {
     let mut market = market(alter_one_weight);
     market.auditor.done(&["node", "register"]);

@@ -12,6 +12,7 @@ use ledger::event::Event;
 use ledger::refusal::Refusal;
 use types::amount::Amount;
 use types::bounded::{Bytes, List};
+use types::codec::encode;
 use types::id::Hash;
 use types::transaction::*;
 use types::word::Finding;
@@ -335,7 +336,13 @@ pub(crate) fn refusals(seen: &mut BTreeSet<Refusal>) {
     story.act(WORKER, right.clone());
     no(&mut story, WORKER, right, Refusal::AlreadyStated);
     let payload = story.open_payload(0);
-    no(&mut story, PAYER, Action::OpenPayload(payload), Refusal::NotDisputant);
+    no(&mut story, PAYER, Action::OpenPayload(payload.clone()), Refusal::NotDisputant);
+    // Once the receipt was shown, it needs no path, and no other does without.
+    let bare = OpenPayload { path: List::new(vec![BOGUS]).unwrap(), ..payload };
+    let other = Bytes::new(encode(&story.receipt(0, BOGUS))).unwrap();
+    let other = OpenPayload { receipt: other, ..bare.clone() };
+    no(&mut story, CHALLENGER, Action::OpenPayload(other), Refusal::OtherReceipt);
+    story.act(CHALLENGER, Action::OpenPayload(bare));
     story.divide(CHALLENGER, &mut parties);
     no(&mut story, WORKER, judge(), Refusal::Undecided);
     let piece = Bytes::new(vec![1; 9]).unwrap();

@@ -1,4 +1,5 @@
-//! The auditor: finds out about a receipt, commits to that, reveals it, and disputes what is wrong.
+//! The auditor: finds out about a receipt, commits to that, reveals it, and disputes what is wrong; and the
+//! payer, who does it of its own answers that nobody else may read.
 //!
 //! Invariants:
 //! - What was found is on the disk before the commitment leaves.
@@ -15,6 +16,8 @@ use engine::kernels::Isa;
 use ledger::audits::Key;
 use ledger::batches::Batch;
 use types::amount::Height;
+use types::bounded::{Bytes, List};
+use types::codec::{decode, encode};
 use types::id::Hash;
 use types::measure::Parameter;
 use types::transaction::{Action, AskPayload, Challenge, OpenPayload};
@@ -59,6 +62,54 @@ impl Audits {
     pub(super) async fn reveal(&self, due: &Due) -> Result<(), String> {
         let verdict = self.kept.get(due.key).ok_or("what was committed to is not on this disk")?;
         self.send(verdict.reveal()).await
+    }
+
+    /// Finds out about a receipt that this node's account has paid and nobody else may read, and disputes
+    /// it if it is wrong.
+    pub(super) async fn check(&self, due: &Due) -> Result<(), String> {
+        let (key, batch) = (due.key, self.batch(due.key)?);
+        let verdict = match self.kept.get(key) {
+            Some(verdict) => verdict,
+            None => self.find_own(due, &batch).await?,
+        };
+        let stated = self.look(|state| state.audit(key).and_then(|audit| audit.root));
+        let is_right = verdict.finding == Finding::Match && stated == Some(verdict.root);
+        if is_right || verdict.finding == Finding::Inconclusive {
+            self.leave(key);
+            return Ok(());
+        }
+        self.challenge(due).await
+    }
+
+    /// What is found about a receipt of which this node keeps the payload, on the disk.
+    async fn find_own(&self, due: &Due, batch: &Batch) -> Result<Verdict, String> {
+        let key = due.key;
+        let receipt = self.look(|state| state.audit(key).and_then(|audit| audit.receipt.clone()));
+        let id = receipt.ok_or("the receipt is not shown")?.id();
+        let statement = self.settings.receipts.as_ref().and_then(|receipts| receipts.get(&id));
+        let Some(statement) = statement else {
+            return Err(self.give_up(key, "what was answered is not kept any more"));
+        };
+        if !self.store.has(&batch.work) {
+            return Err(self.give_up(key, "the model of an own answer is not here to check it"));
+        }
+        let payload = decode::<Payload>(&statement.payload).map_err(|error| error.to_string())?;
+        // As the ledger takes it.
+        let payload = Payload { blinding: None, ..payload };
+        let given = OpenPayload {
+            batch: key.0,
+            index: key.1,
+            receipt: Bytes::new(statement.receipt).map_err(|error| error.to_string())?,
+            path: List::default(),
+            payload: Bytes::new(encode(&payload)).map_err(|error| error.to_string())?,
+        };
+        self.wait_for_idle(due.until).await;
+        let (finding, root) = self.find(key, batch, payload).await?;
+        let ((batch, index), salt, given) = (key, NONE, Some(given));
+        let verdict = Verdict { batch, index, finding, root, salt, given };
+        self.kept.put(&verdict).map_err(|error| format!("the verdict cannot be kept: {error}"))?;
+        tracing::info!(batch, index, finding = finding.word(), "an own answer was computed again");
+        Ok(verdict)
     }
 
     /// Disputes a receipt, once it is sure that it is wrong.

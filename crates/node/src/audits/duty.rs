@@ -3,6 +3,7 @@
 //! ```text
 //! auditor      Commit, Reveal, Challenge; then State and Prove in its dispute
 //! worker       Prepare, ShowPayload, ShowReceipt, Answer; then State in the dispute
+//! payer        Check, where nobody else may read the answer; then as an auditor that disputes
 //! ```
 //!
 //! A duty stands until the ledger has taken what fulfils it. So whoever was killed is told the same again
@@ -14,6 +15,7 @@
 //! Not here: how a duty is fulfilled (`auditor`, `defence`, `turns`).
 
 use audit::dispute::{Phase, Side};
+use audit::receipt::Trust;
 use ledger::audits::{Audit, Key, Stage};
 use ledger::disputes::side;
 use ledger::state::State;
@@ -30,6 +32,8 @@ pub(super) struct Me {
     pub(super) node: Hash,
     /// Whether it finds out about receipts for which its account is drawn.
     pub(super) is_auditor: bool,
+    /// Whether it keeps what it was answered, and so can find out about that.
+    pub(super) is_payer: bool,
 }
 
 /// What is owed.
@@ -41,6 +45,8 @@ pub(super) enum Duty {
     Reveal,
     /// Dispute the receipt.
     Challenge,
+    /// Find out about a receipt of one's own that nobody else may read, and dispute it if it is wrong.
+    Check,
     /// Be ready to show the receipt, or show it if its auditors have nothing to find.
     Prepare,
     /// Show the payload that was asked for.
@@ -82,6 +88,7 @@ pub(super) fn due(state: &State, me: &Me) -> Vec<Due> {
         .filter_map(|(&key, audit)| {
             let duty = of_auditor(audit, me)
                 .or_else(|| of_worker(state, key, audit, me))
+                .or_else(|| of_payer(audit, me))
                 .or_else(|| of_disputant(state, key, audit, me))?;
             Some(Due { key, duty, until: audit.until })
         })
@@ -101,6 +108,13 @@ fn of_auditor(audit: &Audit, me: &Me) -> Option<Duty> {
         }
         _ => None,
     }
+}
+
+fn of_payer(audit: &Audit, me: &Me) -> Option<Duty> {
+    let terms = &audit.receipt.as_ref()?.terms;
+    let is_own = terms.payer == me.account && terms.trust == Trust::Private;
+    let is_open = audit.stage == Stage::Challenging && !audit.by_payer;
+    (me.is_payer && is_own && is_open).then_some(Duty::Check)
 }
 
 fn of_worker(state: &State, key: Key, audit: &Audit, me: &Me) -> Option<Duty> {

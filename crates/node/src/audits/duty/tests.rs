@@ -83,7 +83,7 @@ fn state(audit: &Audit, turns: Option<Turns>) -> State {
 }
 
 fn owed(state: &State, account: Address, node: Hash) -> Option<Duty> {
-    let me = Me { account, node, is_auditor: true };
+    let me = Me { account, node, is_auditor: true, is_payer: true };
     let due = due(state, &me);
     assert!(due.iter().all(|it| it.key == KEY && it.until == Height(50)), "{due:?}");
     due.first().map(|it| it.duty)
@@ -142,7 +142,7 @@ fn each_side_of_a_dispute_speaks_once_in_a_turn_and_the_challenger_proves() {
 
 #[test]
 fn who_does_not_audit_still_reveals_what_it_has_committed_to() {
-    let me = Me { account: AUDITORS[0], node: NODE, is_auditor: false };
+    let me = Me { account: AUDITORS[0], node: NODE, is_auditor: false, is_payer: false };
     let seats = || AUDITORS.map(|it| seat(it, false, None));
     assert_eq!(due(&state(&audit(Stage::Committing, seats()), None), &me), []);
     let seats = || AUDITORS.map(|it| seat(it, true, None));
