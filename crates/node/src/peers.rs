@@ -282,7 +282,7 @@ impl Peers {
 
     async fn live(self: Arc<Peers>, network: Network, mut events: mpsc::Receiver<Event>) {
         let (mut announce, mut dial) = (interval(ANNOUNCE_INTERVAL), interval(DIAL_INTERVAL));
-        let mut tips = self.ledger.get().map(Ledger::tips);
+        let (mut tips, mut kept) = (self.ledger.get().map(Ledger::tips), 0);
         self.consult();
         loop {
             tokio::select! {
@@ -303,6 +303,11 @@ impl Peers {
                     if self.state().is_unasked() {
                         self.consult();
                     }
+                    // A new one soon, so that a node that is killed and comes back elsewhere finds it.
+                    let count = self.state().announced();
+                    if std::mem::replace(&mut kept, count) != count {
+                        self.keep_known();
+                    }
                     self.dial(&network);
                     self.greet(&network);
                     self.tell_all_revoked(&network);
@@ -314,6 +319,10 @@ impl Peers {
     async fn announce(&self, network: &Network) {
         let bytes = encode(&self.own());
         network.publish(bytes).await;
+        self.keep_known();
+    }
+
+    fn keep_known(&self) {
         let known = self.state().worth_keeping();
         if let Err(error) = self.settings.files.set_known(known) {
             tracing::warn!(%error, "nodes that are known could not be kept");

@@ -3,6 +3,7 @@
 //!
 //! `MASHAA_LOSSES=50` loses as many workers as the release's figures say (`docs/benchmarks.md`).
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -237,13 +238,25 @@ fn verified(gateway: &Machine) -> (String, Value) {
     let files = [("receipt", ""), ("payload", "?payload=1")].map(|(name, query)| {
         let path = gateway.world.path(name);
         let mut got = gateway.agent.get(url(&format!("/v1/receipts/{id}{query}"))).call().unwrap();
-        std::fs::write(&path, got.body_mut().read_to_vec().unwrap()).unwrap();
+        fs::write(&path, got.body_mut().read_to_vec().unwrap()).unwrap();
         path.to_str().unwrap().to_owned()
     });
     let [receipt, payload] = &files;
     let ended = gateway.world.run(&["verify", receipt, "--payload", payload, "--json"]);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     (id, serde_json::from_str(&ended.stdout).unwrap())
+}
+
+#[test]
+fn one_that_is_killed_and_comes_back_elsewhere_finds_the_others() {
+    let (mut gateway, workers) = network(1);
+    let kept = gateway.world.home("network/known");
+    until("the worker is remembered", || fs::metadata(&kept).is_ok_and(|it| it.len() > 100));
+    gateway.kill();
+    // At another port of the network, which nobody is told.
+    gateway.restart();
+    gateway.wait_for_offers(1);
+    assert_eq!(gateway.get("/network")["nodes"][0]["node"], workers[0].key.as_str());
 }
 
 #[test]

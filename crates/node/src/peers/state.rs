@@ -512,6 +512,11 @@ impl State {
         fresh.into_iter().filter_map(|it| it.announcement.clone()).collect()
     }
 
+    /// How many nodes have announced themselves.
+    pub fn announced(&self) -> usize {
+        self.nodes.values().filter(|it| it.announcement.is_some()).count()
+    }
+
     /// Announcements to find nodes again by, whether or not they count now.
     pub fn worth_keeping(&self) -> Vec<SignedAnnouncement> {
         let mut all: Vec<&SignedAnnouncement> =
