@@ -5,6 +5,7 @@
 mod audit;
 mod ledger;
 mod money;
+mod operations;
 mod peers;
 mod store;
 mod work;
@@ -23,6 +24,10 @@ pub(crate) use ledger::{
 pub(crate) use money::{
     ChannelCommand, CreditsCommand, EarnArguments, EarnCommand, QuoteArguments, SessionCommand,
     StakeCommand,
+};
+pub(crate) use operations::{
+    BackupArguments, ExplainArguments, KeyCommand, ManArguments, NewKeyArguments, PageCommand,
+    RestoreArguments, ServiceCommand, Shell,
 };
 pub(crate) use peers::{InviteArguments, JoinArguments, PeersArguments, PeersCommand};
 pub(crate) use store::{FromFlag, StoreCommand};
@@ -121,11 +126,20 @@ pub(crate) enum Command {
     Testnet(TestnetArguments),
     /// See a co-op of five nodes on this machine ask, answer, cheat, audit, convict and vote
     Demo(DemoArguments),
+    /// Make, list and revoke keys that open the API
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Write what this home alone has to one file: keys, wallets, settings, receipts, the ledger
+    Backup(BackupArguments),
+    /// Make a home of a backup, at --home, where nothing is yet
+    Restore(RestoreArguments),
     /// Show the settings
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Check this machine and this home
     Doctor,
+    #[command(flatten)]
+    Page(PageCommand),
     /// Measure a model's speed on this machine, or the members' ledger's
     Bench(BenchArguments),
     /// Check the receipt of an answer, without a network

@@ -3,10 +3,13 @@
 //! Not here: the commands.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use engine::batch::Options;
 use engine::kernels::{Isa, THREADS_MAX};
+use gateway::auth::Keys;
+use gateway::auth::ring::Ring;
 use node::catalogue::Catalogue;
 use node::config::Config;
 use node::home::Home;
@@ -28,7 +31,8 @@ pub(crate) struct Context {
     pub(crate) json: bool,
 }
 
-fn variable(name: &str) -> Option<String> {
+/// What an environment variable says.
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
@@ -121,6 +125,16 @@ impl Context {
     pub(crate) fn api_keys(&self) -> Vec<String> {
         let keys = self.config.text("api_keys").split(',').filter(|key| !key.is_empty());
         keys.map(str::to_owned).collect()
+    }
+
+    /// The keys of `mashaa key`.
+    pub(crate) fn ring(&self) -> Ring {
+        Ring::of(self.home.keys())
+    }
+
+    /// All keys that open the API.
+    pub(crate) fn keys(&self) -> Keys {
+        Keys::new(&self.api_keys()).with_ring(Arc::new(self.ring()))
     }
 
     /// How the settings set up an engine.

@@ -34,6 +34,7 @@ use self::watch::Watch;
 use crate::arguments::DemoArguments;
 use crate::client::{number, text};
 use crate::context::Context;
+use crate::explain::is_arabic;
 use crate::outcome::{Outcome, Problem};
 use crate::processes::{mashaa, output};
 
@@ -61,14 +62,7 @@ const QUICK: [&str; 7] = [
 
 /// Runs the demonstration.
 pub(crate) fn run(context: &Context, it: &DemoArguments) -> anyhow::Result<Outcome> {
-    let is_arabic = match it.lang.as_str() {
-        "en" => false,
-        "ar" => true,
-        other => {
-            let what = format!("--lang {other:?} is neither en nor ar");
-            return Err(Problem::Usage(what).into());
-        }
-    };
+    let is_arabic = is_arabic(&it.lang)?;
     let folder = it.folder.clone().unwrap_or_else(|| context.home.path().join("demo"));
     let is_kept = it.folder.is_some();
     begin(&folder, is_kept)?;

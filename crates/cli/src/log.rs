@@ -1,10 +1,11 @@
 //! The log: what a node notices while no person waits for it, on standard error.
 //!
-//! The setting `log` says how much of it, as `warn` or `info,network=debug,libp2p=off`.
+//! The setting `log` says how much of it, as `warn` or `info,network=debug,libp2p=off`; `log_format` says
+//! how.
 //!
 //! Invariants:
 //! - Nothing is written but to standard error, and nobody reading it ends nothing.
-//! - Under `info`, no line holds what a user wrote.
+//! - Under `info`, no line holds what a user wrote, unless `log_prompts` says so.
 //!
 //! Not here: what a command tells the person who gave it (`say`).
 
@@ -55,7 +56,12 @@ pub(crate) fn start(config: &Config) -> Result<(), ConfigError> {
     let shown = Targets::new().with_targets(CHATTY).with_targets(said.iter());
     let shown = shown.with_default(said.default_level().unwrap_or(LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Lines);
+    let log = tracing_subscriber::registry().with(shown);
     // It fails only where a log has begun already, and one is enough.
-    let _ = tracing_subscriber::registry().with(shown).with(lines).try_init();
+    let _ = match config.text("log_format") {
+        "text" => log.with(lines).try_init(),
+        "json" => log.with(lines.json().flatten_event(true)).try_init(),
+        _ => return Err(config.wrong("log_format", "text or json")),
+    };
     Ok(())
 }

@@ -11,6 +11,7 @@ mod say;
 mod arguments;
 mod ask;
 mod audit;
+mod backup;
 mod bench;
 mod chat;
 mod client;
@@ -19,7 +20,9 @@ mod copies;
 mod demo;
 mod doctor;
 mod draw;
+mod explain;
 mod hash;
+mod key;
 mod ledger;
 mod log;
 mod measure;
@@ -28,6 +31,7 @@ mod money;
 mod network;
 mod order;
 mod outcome;
+mod pages;
 mod payments;
 mod peers;
 mod processes;
@@ -35,6 +39,7 @@ mod progress;
 mod random;
 mod registration;
 mod replay;
+mod service;
 mod store;
 mod sync;
 mod testnet;
@@ -45,7 +50,7 @@ mod work;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use arguments::{Arguments, Command, ConfigCommand, LedgerCommand};
+use arguments::{Arguments, Command, ConfigCommand, LedgerCommand, PageCommand};
 use context::Context;
 use outcome::Outcome;
 
@@ -59,18 +64,30 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-/// Reads the command line. The older names of `mashaa registry` are not shown.
+/// Reads the command line.
 fn arguments() -> Arguments {
+    Arguments::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+/// The command line. The older names of `mashaa registry` are not shown.
+fn command() -> clap::Command {
     let hide = |work: clap::Command, name: &str| work.mut_subcommand(name, |it| it.hide(true));
-    let command = Arguments::command().mut_subcommand("work", |work| {
+    Arguments::command().mut_subcommand("work", |work| {
         ["list", "show", "register", "pay", "retire"]
             .iter()
             .fold(work, |work, name| hide(work, name))
-    });
-    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    })
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
+    // Neither opens a home, which would make one.
+    match &arguments.command {
+        Some(Command::Page(page)) => return print(page, arguments.json),
+        Some(Command::Restore(it)) => {
+            return backup::restore(arguments.home.as_deref(), it, arguments.json);
+        }
+        _ => {}
+    }
     let mut context = Context::open(arguments.home.as_deref(), arguments.json)?;
     log::start(&context.config)?;
     match arguments.command.unwrap_or(Command::Up(Box::default())) {
@@ -78,6 +95,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
             context.set_flags(&up.flags())?;
             up::run(&context)
         }
+        Command::Page(page) => print(&page, context.json),
         Command::Chat(chat) => {
             context.set_flags(&chat.flags())?;
             chat::run(&context, &chat)
@@ -119,11 +137,23 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Delay(delay) => order::delay(&context, &delay),
         Command::Testnet(testnet) => testnet::run(&context, &testnet),
         Command::Demo(demo) => demo::run(&context, &demo),
+        Command::Backup(it) => backup::make(&context, &it),
+        Command::Restore(it) => backup::restore(Some(context.home.path()), &it, context.json),
+        Command::Key(command) => key::run(&context, &command),
         Command::Config(ConfigCommand::Show { origin }) => Ok(context.show_config(origin)),
         Command::Doctor => doctor::run(&context),
         Command::Bench(bench) => bench::run(&context, &bench),
         Command::Verify(it) => verify::run(&context, &it),
         Command::Audit(command) => audit::run(&context, &command),
         Command::Hash(hash) => hash::run(&context, &hash),
+    }
+}
+
+fn print(page: &PageCommand, json: bool) -> anyhow::Result<Outcome> {
+    match page {
+        PageCommand::Explain(it) => explain::run(it, json),
+        PageCommand::Service(it) => service::run(it),
+        PageCommand::Completions { shell } => pages::completions(&mut command(), *shell),
+        PageCommand::Man(it) => pages::man(command(), it),
     }
 }

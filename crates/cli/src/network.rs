@@ -23,6 +23,7 @@ use crate::arguments::InitArguments;
 use crate::context::{Context, cores};
 use crate::outcome::{Outcome, Problem};
 use crate::peers;
+use crate::service::tell_ready;
 
 /// Threads that check signatures, at most: they share the machine with the model.
 const THREADS_MAX: usize = 8;
@@ -145,13 +146,14 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let lock = context.home.lock()?;
     let ledger = settings(context)?;
     let network = Some(peers::settings(context, &ledger)?);
-    let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
+    let (keys, store) = (context.keys(), Some(context.blobs.clone()));
     let copies = Some(node::copies::Settings::of(&context.config, &context.home)?);
     let ledger = Some(ledger);
-    let roles = Roles { api_keys, ledger, store, network, copies, ..Roles::default() };
+    let roles = Roles { keys, ledger, store, network, copies, ..Roles::default() };
     service::serve(roles, context.config.text("listen"), |local, ledger| {
         eprintln!("ready: http://{local}/ledger");
         ledger.into_iter().for_each(welcome);
+        tell_ready();
     })?;
     drop(lock);
     eprintln!("stopped");

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use chain::snapshot::NotInstalled;
 use engine::artifact::ArtifactError;
 use engine::import::ImportError;
+use node::backup::BackupError;
 use node::config::{ConfigError, Origin};
 use node::folder::FolderError;
 use node::importer::ImporterError;
@@ -98,6 +99,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Outcome> {
         .or_else(|| cause.downcast_ref().map(of_car))
         .or_else(|| cause.downcast_ref().and_then(of_folder))
         .or_else(|| cause.downcast_ref().and_then(of_walk))
+        .or_else(|| cause.downcast_ref().and_then(of_backup))
         .or_else(|| cause.downcast_ref().map(|_: &ArtifactError| Outcome::Refused))
         .or_else(|| cause.downcast_ref().and_then(of_wallets))
         .or_else(|| cause.downcast_ref().and_then(of_file))
@@ -192,6 +194,17 @@ fn of_folder(error: &FolderError) -> Option<Outcome> {
         FolderError::Store(error) => of_store(error),
         FolderError::Walk(error) => of_walk(error),
         FolderError::File { .. } | FolderError::Room { .. } => None,
+        _ => Some(Outcome::Refused),
+    }
+}
+
+fn of_backup(error: &BackupError) -> Option<Outcome> {
+    match error {
+        BackupError::File { .. } | BackupError::Ledger(_) => None,
+        BackupError::Folder(error) => of_folder(error),
+        BackupError::Archive(error) => Some(of_car(error)),
+        BackupError::Store(error) => of_store(error),
+        BackupError::Exists { .. } => Some(Outcome::Usage),
         _ => Some(Outcome::Refused),
     }
 }

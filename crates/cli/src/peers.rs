@@ -37,7 +37,8 @@ const USES_MAX: u32 = 10_000;
 /// Days that a ticket is good, at most.
 const DAYS_MAX: u64 = 366;
 
-fn seconds() -> u64 {
+/// Seconds since 1970.
+pub(crate) fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
@@ -141,7 +142,7 @@ fn qr(ticket: &str) -> anyhow::Result<String> {
 }
 
 /// Seconds of a number and a unit.
-fn time(text: &str) -> Result<u64, Problem> {
+pub(crate) fn time(text: &str) -> Result<u64, Problem> {
     let wrong = || {
         Problem::Usage(format!("{text:?} is no time: a number and m, h or d, up to {DAYS_MAX}d"))
     };

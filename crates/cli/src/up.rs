@@ -27,6 +27,7 @@ use crate::network;
 use crate::outcome::Outcome;
 use crate::payments;
 use crate::peers;
+use crate::service::tell_ready;
 
 /// Serves until the process is asked to end.
 pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
@@ -65,16 +66,13 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
         }
         None => (Arc::new(served), None),
     };
-    let gateway = gateway::router::Options {
-        api_keys: context.api_keys(),
-        archive: Some(Arc::new(archive(context)?)),
-        ..gateway::router::Options::default()
-    };
-    let open = gateway.api_keys.is_empty();
+    let gateway = options_of(context)?;
+    let keys = gateway.keys();
+    let open = keys.is_open();
     let embedders = embedders(context, isa, threads)?;
     let serving = Serving { served, supervisor, slots, embedders, options: gateway };
     let network = Some(peers::settings(context, &ledger)?);
-    let (api_keys, store) = (context.api_keys(), Some(context.blobs.clone()));
+    let store = Some(context.blobs.clone());
     let copies = Some(node::copies::Settings::of(&context.config, &context.home)?);
     let (model, ledger, receipts) = (Some(serving), Some(ledger), Some(receipts));
     let (signer, audits) = (payments::signer(context)?, Some(audits(context, isa)?));
@@ -85,7 +83,7 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
         payer,
         signer,
         audits,
-        api_keys,
+        keys,
         ledger,
         store,
         network,
@@ -95,10 +93,22 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     service::serve(roles, address, |local, ledger| {
         eprintln!("{}", welcome(&local, &name, open));
         ledger.into_iter().for_each(network::welcome);
+        tell_ready();
     })?;
     drop(lock);
     eprintln!("stopped");
     Ok(Outcome::Done)
+}
+
+/// How the API is served.
+fn options_of(context: &Context) -> anyhow::Result<gateway::router::Options> {
+    Ok(gateway::router::Options {
+        api_keys: context.api_keys(),
+        ring: Some(Arc::new(context.ring())),
+        archive: Some(Arc::new(archive(context)?)),
+        log_prompts: peers::is_yes(context, "log_prompts")?,
+        ..gateway::router::Options::default()
+    })
 }
 
 /// This node's part in audits.

@@ -8,7 +8,9 @@
 //!
 //! Not here: when a height begins again (`driver`), and how a statement is withheld (`signing`).
 
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,6 +19,15 @@ use crate::machine::Machine;
 
 /// The file: the height in 8 bytes, little endian.
 pub(crate) const FILE: &str = "silent";
+
+/// Has a node that starts from a directory say nothing up to a height. It is on the disk when this
+/// returns.
+pub(crate) fn begin(directory: &Path, height: u64) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let mut file = File::create(directory.join(FILE))?;
+    file.write_all(&height.to_le_bytes())?;
+    file.sync_all()
+}
 
 /// The height; 0 for none. Clones are the same.
 #[derive(Clone, Debug, Default)]

@@ -4,8 +4,9 @@
 //!
 //! Not here: what is agreed on.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ use crate::context::{Mashaa, Name, Part};
 use crate::driver::Driver;
 use crate::machine::{Real, clock};
 use crate::signing::Keys;
+use crate::silence;
 
 /// Bytes of one piece of gossip that has several things in it, at most. One thing alone may have more:
 /// the largest order is 1.5 MiB, and the network carries 4 MiB.
@@ -215,6 +217,15 @@ impl Options {
         };
         Ok(Settings { name: self.secret.key().to_string(), consensus, sync })
     }
+}
+
+/// Has a node that will start from a directory sign nothing up to a height: what its key has signed there
+/// is not known.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn fall_silent(directory: &Path, height: u64) -> io::Result<()> {
+    silence::begin(directory, height)
 }
 
 /// Takes part in the agreement until the process or the runtime ends.

@@ -14,19 +14,23 @@ use std::task::{Context, Poll};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use engine::guide::Guide as _;
-use engine::request::Output;
+use engine::request::{Output, Request};
 use text::grammar::TextGuide;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Duration, Instant, timeout};
 
+use crate::auth::account::{Claim, Grant, Running};
 use crate::backend::{Backend, Broken, Job, Receipt};
+use crate::caller::Told;
 use crate::calls::CallReader;
 use crate::error::{ApiError, Code, json_response};
 use crate::limits::SILENCE_TIME_MAX;
 use crate::metrics::{Hold, Metrics};
 use crate::plan::Plan;
+use crate::router::Gateway;
 use crate::shape::{Shape, Usage};
 use crate::stored::Keeper;
-use crate::transcript::{Piece, Transcript};
+use crate::transcript::{Piece, Reason, Transcript};
+use crate::turns::Place;
 
 /// An answer being generated.
 #[derive(Debug)]
@@ -38,7 +42,11 @@ pub(crate) struct Answer {
     prompt_tokens: u64,
     metrics: Arc<Metrics>,
     started: Instant,
-    spoken: bool,
+    told: Told,
+    /// What its tokens are charged to.
+    running: Option<Running>,
+    /// Its turn, until a prompt is computed.
+    place: Option<Place>,
     _in_flight: Hold,
 }
 
@@ -58,18 +66,24 @@ struct Choice {
 
 impl Answer {
     /// Queues every choice of the plan; all of them or none.
-    pub(crate) async fn start(
-        plan: &Plan,
-        backend: &dyn Backend,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Answer, ApiError> {
+    pub(crate) async fn start(plan: &Plan, gateway: &Gateway) -> Result<Answer, ApiError> {
+        let (backend, metrics) = (gateway.backend(), gateway.metrics_shared());
+        let told = Told::of(plan);
+        let running = plan.caller.grant.as_ref().map(Grant::begin).transpose()?;
+        // All of them or none: before any machine begins.
+        let mut claims = claims(plan, backend)?.into_iter();
+        let place = match plan.caller.lane() {
+            Some(key) => Some(gateway.turns().take(key).await?),
+            None => None,
+        };
         let mut choices = Vec::new();
         for (index, request) in plan.requests() {
-            let (seeding, urgency) = (plan.seeding, plan.urgency);
+            let (seeding, urgency) = (plan.seeding, plan.caller.urgency);
             let job = backend.submit(&plan.model, request, seeding, urgency).await;
             let job = job.map_err(|busy| {
                 ApiError::new(Code::Busy, "all machines are busy").retry_after(busy.retry_after)
             })?;
+            claims.next().into_iter().for_each(|claim| job.bill().charge(claim));
             let queued = Some(metrics.queued.hold());
             choices.extend(plan.prompts.get(index).map(|prompt| Choice {
                 job: Some(job),
@@ -93,8 +107,10 @@ impl Answer {
             prompt_tokens: plan.prompts.iter().map(|prompt| prompt.tokens.len() as u64).sum(),
             metrics: Arc::clone(metrics),
             started: Instant::now(),
-            spoken: false,
-            _in_flight: metrics.in_flight(plan.urgency).hold(),
+            told,
+            running,
+            place,
+            _in_flight: metrics.in_flight(plan.caller.urgency).hold(),
         })
     }
 
@@ -161,12 +177,13 @@ impl Answer {
 
     /// Gives up an answer that says nothing.
     pub(crate) fn silent(&mut self) -> ApiError {
-        self.give_up();
+        self.give_up(Code::AnswerTimeout);
         ApiError::new(Code::AnswerTimeout, "the answer stayed silent too long")
     }
 
     /// Cancels every choice.
-    fn give_up(&mut self) {
+    fn give_up(&mut self, why: Code) {
+        self.told.error = Some((why, self.usage()));
         self.choices.clear();
         self.metrics.answers_broken.add(1);
     }
@@ -192,8 +209,12 @@ impl Answer {
                     let why = "a token does not follow the grammar".to_owned();
                     return Poll::Ready(Some(Err(self.broken(Some(Err(Broken(why)))))));
                 }
-                choice.measure(&output, &self.metrics, self.started, &mut self.spoken);
+                choice.measure(&output, &self.metrics, self.started, &mut self.told.first);
+                self.place = None;
+                let tokens = choice.tokens_of(&output);
+                self.running.iter().filter(|_| tokens > 0).for_each(|it| it.count(tokens));
                 let piece = choice.apply(output);
+                self.told.finished.extend(piece.finish.map(Reason::name));
                 if !piece.is_empty() {
                     self.turn = (index + 1) % count;
                     return Poll::Ready(Some(Ok((index, piece))));
@@ -208,12 +229,41 @@ impl Answer {
             Some(Err(Broken(reason))) => reason,
             _ => "the backend closed the job without finishing it".to_owned(),
         };
-        self.give_up();
+        self.give_up(Code::AnswerBroken);
         ApiError::new(Code::AnswerBroken, "the answer broke off before its end").because(reason)
     }
 }
 
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.told.tell(self.choices.len(), self.usage());
+    }
+}
+
+/// For each choice, what it may cost its key.
+fn claims(plan: &Plan, backend: &dyn Backend) -> Result<Vec<Claim>, ApiError> {
+    let capped = |grant: &&Grant| grant.key().limits.spend.is_some();
+    let Some(grant) = plan.caller.grant.as_ref().filter(capped) else { return Ok(Vec::new()) };
+    let price = backend.price_max();
+    plan.requests().map(|(_, request)| grant.claim(most(&request, price))).collect()
+}
+
+/// What a sequence can cost at a price for a million tokens, at most.
+fn most(request: &Request, price: u64) -> u64 {
+    let tokens = request.prompt.len() as u128 + u128::from(request.tokens_max);
+    u64::try_from((tokens * u128::from(price)).div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
 impl Choice {
+    /// Tokens that an output stands for: those of the prompt, once it is computed, and each of the answer.
+    fn tokens_of(&self, output: &Output) -> u64 {
+        match output {
+            Output::Prompt { .. } => self.transcript.prompt_tokens(),
+            Output::Token { .. } => 1,
+            Output::Finished(_) => 0,
+        }
+    }
+
     /// Whether an output follows the grammar, if there is one.
     fn follows(&mut self, output: &Output) -> bool {
         match (output, &mut self.guide) {
@@ -236,7 +286,13 @@ impl Choice {
         piece
     }
 
-    fn measure(&mut self, output: &Output, metrics: &Metrics, started: Instant, spoken: &mut bool) {
+    fn measure(
+        &mut self,
+        output: &Output,
+        metrics: &Metrics,
+        started: Instant,
+        first: &mut Option<Duration>,
+    ) {
         match output {
             Output::Prompt { cached, .. } => {
                 self.queued = None;
@@ -247,8 +303,10 @@ impl Choice {
                 self.queued = None;
                 metrics.completion_tokens.add(1);
                 let now = Instant::now();
-                if !std::mem::replace(spoken, true) {
-                    metrics.time_to_first_token.observe(now.duration_since(started));
+                if first.is_none() {
+                    let time = now.duration_since(started);
+                    metrics.time_to_first_token.observe(time);
+                    *first = Some(time);
                 }
                 if let Some(last) = self.last_token.replace(now) {
                     metrics.time_per_token.observe(now.duration_since(last));

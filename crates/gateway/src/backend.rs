@@ -19,6 +19,7 @@ use text::template::Template;
 use text::tokenizer::Tokenizer;
 use tokio::sync::mpsc;
 
+use crate::auth::account::Bill;
 use crate::embeddings::Embedder;
 
 /// A sequence on its way into a queue.
@@ -59,6 +60,11 @@ pub trait Backend: Send + Sync + 'static {
     /// The places of the queue, where it has some.
     fn places(&self) -> Option<Places> {
         None
+    }
+
+    /// What a million tokens cost, at most, in millionths of a credit: 0 where nothing is ever paid.
+    fn price_max(&self) -> u64 {
+        0
     }
 
     /// Why no request is taken now, where the machine's owner has stopped the work for a while.
@@ -135,6 +141,7 @@ pub struct Job {
     worker: Option<String>,
     receipt: ReceiptSlot,
     stop: StopSign,
+    bill: Bill,
 }
 
 /// Where whoever follows a sequence says that it wants no more of it, but what there is.
@@ -313,7 +320,7 @@ impl Job {
 
     fn of(outputs: Outputs) -> Job {
         let (receipt, stop) = (ReceiptSlot::default(), StopSign::default());
-        Job { outputs, worker: None, receipt, stop }
+        Job { outputs, worker: None, receipt, stop, bill: Bill::default() }
     }
 
     /// Where it is said that no more is wanted: what was made till then still comes, the receipt is
@@ -327,6 +334,12 @@ impl Job {
     #[must_use]
     pub fn receipt(&self) -> &ReceiptSlot {
         &self.receipt
+    }
+
+    /// Where the backend says what was paid for the answer. It keeps its own until no more can be.
+    #[must_use]
+    pub fn bill(&self) -> &Bill {
+        &self.bill
     }
 
     /// Says who computes the answer, for the header `x-mashaa-worker`.

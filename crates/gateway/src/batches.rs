@@ -13,9 +13,10 @@ use std::sync::Arc;
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::batches::record::{Asked, Batch, Endpoint, Status};
+use crate::auth::account::Grant;
+use crate::batches::record::{Asked, Batch, Endpoint, KEY, Status};
 use crate::body::Id;
 use crate::error::{ApiError, Code, json_response, quote};
 use crate::files::{find, on_disk};
@@ -40,6 +41,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     let archive = gateway.archive()?;
+    let grant = Grant::of(&request);
     let body = gateway.read(request).await?;
     let asked = asked(&body.bytes)?;
     let stored = find(archive, &asked.input).map_err(|error| error.at("input_file_id"))?;
@@ -47,9 +49,10 @@ pub(crate) async fn create(
         let problem = format!("names a file for {}, not for `batch`", quote(&stored.purpose));
         return Err(invalid("input_file_id", problem));
     }
-    let batch = Batch::new(&fresh("batch_")?, &asked, seconds());
+    let mut batch = Batch::new(&fresh("batch_")?, &asked, seconds());
+    grant.iter().for_each(|grant| batch.set(KEY, json!(grant.key().id)));
     let (desk, shelf) = (Arc::clone(&archive.desk), Arc::clone(&archive.shelf));
-    let shown = batch.json();
+    let shown = batch.shown();
     let kept = on_disk(move || desk.add(&batch, |to| shelf.link(&asked.input, to))).await?;
     if !kept {
         let problem = format!("there are {BATCHES_MAX} batches that have not ended");
@@ -65,7 +68,7 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let batches = gateway.archive()?.desk.list();
     let page = Page::read(&pairs, (PAGE, PAGE_MAX), |_, _| false)?;
-    let page = page.of(batches.iter().map(Batch::json).collect(), "the list")?;
+    let page = page.of(batches.iter().map(Batch::shown).collect(), "the list")?;
     Ok(json_response(StatusCode::OK, &page))
 }
 
@@ -75,7 +78,7 @@ pub(crate) async fn retrieve(
     Id(id): Id,
 ) -> Result<Response, ApiError> {
     let batch = gateway.archive()?.desk.get(&id).ok_or_else(|| unknown(&id))?;
-    Ok(json_response(StatusCode::OK, &batch.json()))
+    Ok(json_response(StatusCode::OK, &batch.shown()))
 }
 
 /// `POST /v1/batches/{id}/cancel`. To cancel what is being cancelled changes nothing.
@@ -96,7 +99,7 @@ pub(crate) async fn cancel(
     });
     let batch = batch.await?.ok_or_else(|| unknown(&id))?;
     match batch.status() {
-        Status::Cancelling | Status::Cancelled => Ok(json_response(StatusCode::OK, &batch.json())),
+        Status::Cancelling | Status::Cancelled => Ok(json_response(StatusCode::OK, &batch.shown())),
         status => {
             let message = format!("the batch is {}, and cannot be cancelled", status.name());
             Err(ApiError::new(Code::InvalidValue, message))

@@ -8,7 +8,8 @@ use engine::request::TOP_LOGPROBS_MAX;
 use serde_json::{Map, Value, json};
 use text::template::{Conversation, Message, Template, TemplateError};
 
-use crate::backend::{ServedModel, Urgency};
+use crate::backend::ServedModel;
+use crate::caller::Caller;
 use crate::error::{ApiError, Code, quote};
 use crate::limits::MESSAGES_MAX;
 use crate::parameters::{Fields, array, boolean, count, invalid, kind, string, wrong_type};
@@ -79,7 +80,7 @@ pub(crate) fn plan_of(
         n: common.n,
         sampling: common.sampling,
         seeding: common.seeding,
-        urgency: Urgency::Now,
+        caller: Caller::default(),
         tokens_max: ask.tokens_max,
         stops: common.stops,
         logprobs: ask.logprobs,

@@ -8,7 +8,8 @@ use engine::request::TOP_LOGPROBS_MAX;
 use serde_json::Value;
 use text::tokenizer::SpecialTokens;
 
-use crate::backend::{ServedModel, Urgency};
+use crate::backend::ServedModel;
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::limits::CHOICES_MAX;
 use crate::parameters::{Fields, boolean, count, invalid, wrong_type};
@@ -36,7 +37,7 @@ pub(crate) fn plan(body: &[u8], models: &[Arc<ServedModel>]) -> Result<Plan, Api
         n: common.n,
         sampling: common.sampling,
         seeding: common.seeding,
-        urgency: Urgency::Now,
+        caller: Caller::default(),
         tokens_max,
         stops: common.stops,
         logprobs: logprobs.map(|top| top as u8),

@@ -22,6 +22,7 @@ use engine::encoder::{EMBEDDING_FRACTION, unit};
 use serde_json::{Value, json};
 use text::tokenizer::Tokenizer;
 
+use crate::auth::account::Grant;
 use crate::backend::{Broken, Busy};
 use crate::error::{ApiError, Code, quote};
 use crate::limits::{EMBEDDING_INPUTS_MAX, EMBEDDING_TOKENS_MAX};
@@ -88,11 +89,14 @@ pub(crate) async fn embeddings(
     if let Some(pause) = gateway.backend().pause() {
         return Err(ApiError::new(Code::Paused, pause.reason).retry_after(pause.retry_after));
     }
+    let grant = Grant::of(&request);
     let body = gateway.read(request).await?;
     let preparing = Arc::clone(&gateway);
     let plan = gateway.prepare(move |_| plan(&body.bytes, &preparing)).await?;
     let tokens: usize = plan.texts.iter().map(Vec::len).sum();
+    let running = grant.map(|grant| grant.begin()).transpose()?;
     let embeddings = plan.embedder.embed(plan.texts).await.map_err(refusal)?;
+    running.iter().for_each(|running| running.count(tokens as u64));
     let name = plan.embedder.served().name.clone();
     let (dimensions, base64) = (plan.dimensions, plan.base64);
     let write = move |_: &[_]| Ok(render(&embeddings, dimensions, base64, &name, tokens));

@@ -49,6 +49,10 @@ pub enum Code {
     TemplateRefused,
     /// No API key, or a wrong one.
     InvalidApiKey,
+    /// The key is not for this.
+    InsufficientScope,
+    /// The key has spent what it may, or the answer could cost more than it has left.
+    SpendingCap,
     /// Whoever asks may not.
     Forbidden,
     /// No such model is served.
@@ -79,6 +83,8 @@ pub enum Code {
     BodyTooLarge,
     /// The body is not declared as JSON.
     UnsupportedMediaType,
+    /// The key has used what it may for now.
+    RateLimited,
     /// Everything is in use; come back later.
     Busy,
     /// A bug or a failing machine.
@@ -94,6 +100,42 @@ pub enum Code {
 }
 
 impl Code {
+    /// Each.
+    pub const ALL: [Code; 32] = [
+        Code::InvalidJson,
+        Code::InvalidType,
+        Code::InvalidValue,
+        Code::MissingParameter,
+        Code::UnsupportedParameter,
+        Code::ContextLengthExceeded,
+        Code::TemplateRefused,
+        Code::InvalidApiKey,
+        Code::InsufficientScope,
+        Code::SpendingCap,
+        Code::Forbidden,
+        Code::ModelNotFound,
+        Code::ResponseNotFound,
+        Code::CompletionNotFound,
+        Code::FileNotFound,
+        Code::BatchNotFound,
+        Code::StorageFull,
+        Code::KeyInUse,
+        Code::KeyReused,
+        Code::InvalidMultipart,
+        Code::UnknownUrl,
+        Code::MethodNotAllowed,
+        Code::RequestTimeout,
+        Code::BodyTooLarge,
+        Code::UnsupportedMediaType,
+        Code::RateLimited,
+        Code::Busy,
+        Code::Internal,
+        Code::AnswerBroken,
+        Code::NotReady,
+        Code::Paused,
+        Code::AnswerTimeout,
+    ];
+
     /// The code as the body spells it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -126,6 +168,8 @@ impl Code {
             Code::ContextLengthExceeded => ("context_length_exceeded", StatusCode::BAD_REQUEST),
             Code::TemplateRefused => ("chat_template_refused", StatusCode::BAD_REQUEST),
             Code::InvalidApiKey => ("invalid_api_key", StatusCode::UNAUTHORIZED),
+            Code::InsufficientScope => ("insufficient_scope", StatusCode::FORBIDDEN),
+            Code::SpendingCap => ("spending_cap_reached", StatusCode::PAYMENT_REQUIRED),
             Code::Forbidden => ("forbidden", StatusCode::FORBIDDEN),
             Code::ModelNotFound => ("model_not_found", StatusCode::NOT_FOUND),
             Code::ResponseNotFound => ("response_not_found", StatusCode::NOT_FOUND),
@@ -143,6 +187,7 @@ impl Code {
             Code::UnsupportedMediaType => {
                 ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE)
             }
+            Code::RateLimited => ("rate_limit_exceeded", StatusCode::TOO_MANY_REQUESTS),
             Code::Busy => ("busy", StatusCode::TOO_MANY_REQUESTS),
             Code::Internal => ("internal_error", StatusCode::INTERNAL_SERVER_ERROR),
             Code::AnswerBroken => ("answer_broken", StatusCode::BAD_GATEWAY),

@@ -27,6 +27,7 @@ pub mod stop;
 
 mod answer;
 mod body;
+mod caller;
 mod calls;
 mod chat;
 mod completions;
@@ -51,3 +52,4 @@ mod stream;
 mod tokens;
 mod tools;
 mod transcript;
+mod turns;

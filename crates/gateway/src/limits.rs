@@ -55,6 +55,13 @@ pub const BATCH_ANSWER_SIZE_MAX: usize = 256 << 20;
 pub const BATCH_TRIES_MAX: u32 = 16;
 /// Characters of a client's own word that an error message repeats, at most.
 pub const QUOTE_LENGTH_MAX: usize = 64;
+/// Requests with keys of a ring whose prompt is not computed yet, at most, before others of them take
+/// turns: as many as keep some machines busy, and delay a newcomer by some prompts.
+pub const TURNS_MAX: usize = 16;
+/// Requests of one such key that wait for their turn, at most: as many as a node's queue has by default.
+pub const TURNS_WAITING_MAX: usize = 256;
+/// Bytes of a prompt in the log, at most, where the owner wants prompts there: some pages.
+pub const LOGGED_PROMPT_SIZE_MAX: usize = 64 << 10;
 /// Requests decoded and tokenised at once, at most. More would only take turns on the cores, and
 /// each may need some twenty times the size of its body while its JSON is a tree.
 pub const PREPARATIONS_MAX: usize = 4;
@@ -71,6 +78,8 @@ pub const WRITE_TIME_MAX: Duration = Duration::from_secs(60);
 pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the answer to a request with an `idempotency-key` is kept, as Stripe has it.
 pub const IDEMPOTENCY_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How long a request waits for its turn. Clients wait longer for a first token.
+pub const TURN_TIME_MAX: Duration = Duration::from_secs(60);
 /// How often a batch looks whether urgent requests still run.
 pub const IDLE_LOOK: Duration = Duration::from_millis(50);
 /// The pause before a request of a batch is tried again where nothing says how long it should be.

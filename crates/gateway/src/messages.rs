@@ -16,7 +16,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::backend::Urgency;
+use crate::caller::Caller;
 use crate::error::{ApiError, Code, json_response, quote};
 use crate::events;
 use crate::messages::write::Writer;
@@ -38,11 +38,11 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     gateway.check_ready()?;
     check_edition(request.headers())?;
-    let urgency = Urgency::of(&request);
+    let caller = Caller::of(&gateway, &request);
     let body = gateway.read(request).await?;
     let mut plan = gateway.prepare(move |models| read::plan(&body.bytes, models)).await?;
-    plan.urgency = urgency;
-    let answer = Answer::start(&plan, gateway.backend(), gateway.metrics_shared()).await?;
+    plan.caller = caller;
+    let answer = Answer::start(&plan, &gateway).await?;
     let worker = answer.worker();
     let writer = Writer::new(&plan)?;
     let mut response = match plan.stream {
@@ -74,6 +74,7 @@ pub(crate) async fn count(
 pub(crate) fn error_json(error: &ApiError, id: &str) -> Value {
     let kind = match error.code.status().as_u16() {
         401 => "authentication_error",
+        402 => "billing_error",
         403 => "permission_error",
         404 => "not_found_error",
         413 => "request_too_large",

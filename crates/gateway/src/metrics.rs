@@ -96,6 +96,8 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         let mut page = String::new();
+        head(&mut page, "build_info", "The program's version, as a label", "gauge");
+        line(&mut page, concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1);
         self.render_requests(&mut page);
         let counters = [
             ("prompt_tokens", "Prompt tokens of all sequences", &self.prompt_tokens),

@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::Instant;
 
+use crate::auth::account::Grant;
 use crate::backend::Places;
 use crate::error::ApiError;
 use crate::messages;
@@ -60,6 +61,9 @@ pub(crate) async fn observe(
     if ANSWERING.contains(&endpoint) {
         tell_places(&gateway, response.headers_mut());
     }
+    if let Some(grant) = response.extensions_mut().remove::<Grant>() {
+        grant.tell(response.headers_mut());
+    }
     gateway.metrics().responded(endpoint, response.status().as_u16());
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let headers = response.headers_mut();
@@ -73,7 +77,7 @@ pub(crate) async fn observe(
     response
 }
 
-/// Says how many places the queue has and how many are free: the only limit that there is on requests. A
+/// Says how many places the queue has and how many are free: the limit on requests of all together. A
 /// place is free again when its answer ends, and nobody knows when; it is soon asked for again.
 fn tell_places(gateway: &Gateway, headers: &mut HeaderMap) {
     let Some(Places { count, free }) = gateway.backend().places() else { return };

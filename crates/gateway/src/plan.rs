@@ -12,7 +12,8 @@ use engine::sampling::Sampling;
 use serde_json::Value;
 use text::grammar::TextGuide;
 
-use crate::backend::{Seeding, ServedModel, Urgency};
+use crate::backend::{Seeding, ServedModel};
+use crate::caller::Caller;
 use crate::error::{ApiError, Code, quote};
 use crate::limits::{CHOICES_MAX, STOP_SIZE_MAX, STOPS_MAX};
 use crate::parameters::{Fields, boolean, count, invalid, string, unsupported, wrong_type};
@@ -36,7 +37,7 @@ pub(crate) struct Plan {
     pub(crate) n: u32,
     pub(crate) sampling: Sampling,
     pub(crate) seeding: Seeding,
-    pub(crate) urgency: Urgency,
+    pub(crate) caller: Caller,
     /// Tokens to generate, at most, if the client said so.
     pub(crate) tokens_max: Option<u32>,
     pub(crate) stops: Vec<String>,

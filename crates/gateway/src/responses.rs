@@ -24,8 +24,8 @@ use futures_util::stream::once;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::backend::Urgency;
 use crate::body::Id;
+use crate::caller::Caller;
 use crate::error::{ApiError, Code, json_response, quote};
 use crate::events::{self, Teller, event};
 use crate::observe::RequestId;
@@ -51,10 +51,10 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     gateway.check_ready()?;
-    let urgency = Urgency::of(&request);
+    let caller = Caller::of(&gateway, &request);
     let mut asked = gateway.asked(request).await?;
-    asked.plan.urgency = urgency;
-    let answer = Answer::start(&asked.plan, gateway.backend(), gateway.metrics_shared()).await?;
+    asked.plan.caller = caller;
+    let answer = Answer::start(&asked.plan, &gateway).await?;
     let worker = answer.worker();
     let streams = asked.plan.stream.is_some();
     let writer = Writer::new(&asked)?;

@@ -19,9 +19,11 @@ use tokio::sync::Semaphore;
 
 use crate::answer::Answer;
 use crate::archive::Archive;
+use crate::auth::ring::Ring;
 use crate::auth::{Keys, authenticate};
-use crate::backend::{Backend, ServedModel, Urgency};
+use crate::backend::{Backend, ServedModel};
 use crate::body::{self, HeldBody};
+use crate::caller::Caller;
 use crate::error::{self, ApiError, Code, json_response};
 use crate::idempotency::{Answers, once};
 use crate::limits::{BODIES_SIZE_MAX, BODY_SIZE_MAX, PREPARATIONS_MAX};
@@ -33,6 +35,7 @@ use crate::responses::kept::Responses;
 use crate::responses::{self, Asked};
 use crate::shape::{Shape, Surface};
 use crate::stored::{self, Keeper};
+use crate::turns::Turns;
 use crate::{
     batches, chat, completions, embeddings, files, messages, models, quote, stream, tokens,
 };
@@ -46,14 +49,18 @@ pub const OPENAPI: &str = include_str!("../openapi.json");
 /// What an operator may choose.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Keys that open the API; empty: open to all.
+    /// Keys that may do everything; without them and a ring the API is open to all.
     pub api_keys: Vec<String>,
+    /// Keys with scopes and limits.
+    pub ring: Option<Arc<Ring>>,
     /// Web pages that may call the API.
     pub origins: Origins,
     /// Bytes of one request's body, at most; never more than `limits::BODIES_SIZE_MAX`.
     pub body_size_max: usize,
     /// Where files and batches are kept, if they are.
     pub archive: Option<Arc<Archive>>,
+    /// Whether the log holds prompts.
+    pub log_prompts: bool,
 }
 
 /// The gateway: a backend, the operator's choices, and what it counts.
@@ -70,6 +77,8 @@ pub struct Gateway {
     /// Chat completions that are kept.
     completions: Arc<Responses>,
     archive: Option<Arc<Archive>>,
+    log_prompts: bool,
+    turns: Arc<Turns>,
     answers: Arc<Answers>,
 }
 
@@ -78,9 +87,23 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             api_keys: Vec::new(),
+            ring: None,
             origins: Origins::default(),
             body_size_max: BODY_SIZE_MAX,
             archive: None,
+            log_prompts: false,
+        }
+    }
+}
+
+impl Options {
+    /// All keys that open the API.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        let keys = Keys::new(&self.api_keys);
+        match &self.ring {
+            Some(ring) => keys.with_ring(Arc::clone(ring)),
+            None => keys,
         }
     }
 }
@@ -91,7 +114,7 @@ impl Gateway {
     pub fn new(backend: Arc<dyn Backend>, options: &Options) -> Arc<Gateway> {
         Arc::new(Gateway {
             backend,
-            keys: Keys::new(&options.api_keys),
+            keys: options.keys(),
             origins: options.origins.clone(),
             body_size_max: options.body_size_max.min(BODIES_SIZE_MAX),
             metrics: Arc::default(),
@@ -100,6 +123,8 @@ impl Gateway {
             responses: Arc::default(),
             completions: Arc::default(),
             archive: options.archive.clone(),
+            log_prompts: options.log_prompts,
+            turns: Arc::default(),
             answers: Arc::default(),
         })
     }
@@ -120,6 +145,14 @@ impl Gateway {
 
     pub(crate) fn origins(&self) -> &Origins {
         &self.origins
+    }
+
+    pub(crate) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
+    }
+
+    pub(crate) fn log_prompts(&self) -> bool {
+        self.log_prompts
     }
 
     /// What is counted, for those who count longer than a request lasts.
@@ -287,15 +320,15 @@ pub(crate) async fn answer(
     surface: Surface,
 ) -> Result<Response, ApiError> {
     gateway.check_ready()?;
-    let urgency = Urgency::of(&request);
+    let caller = Caller::of(gateway, &request);
     let body = gateway.read(request).await?;
     let mut plan = gateway.plan(surface, body).await?;
-    plan.urgency = urgency;
+    plan.caller = caller;
     if plan.dry_run {
         return Ok(quote::respond(&plan, gateway.backend()));
     }
     let shape = Shape::new(&plan)?;
-    let answer = Answer::start(&plan, gateway.backend(), &gateway.metrics).await?;
+    let answer = Answer::start(&plan, gateway).await?;
     let worker = answer.worker();
     let completions = &gateway.completions;
     let keeper = plan.keep.map(|keep| Keeper { completions: Arc::clone(completions), keep });

@@ -92,6 +92,16 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting { key: "log", default: "warn", help: "what the log tells, as `warn,network=debug`" },
     Setting {
+        key: "log_format",
+        default: "text",
+        help: "how the log is written: text, or json, one object a line",
+    },
+    Setting {
+        key: "log_prompts",
+        default: "no",
+        help: "whether the log holds what is asked, at the level info: yes or no",
+    },
+    Setting {
         key: "store_pledge_mib",
         default: "0",
         help: "space for copies of other members' content, MiB; 0: none",

@@ -1,7 +1,8 @@
 //! What a node's owner sees of it and tells it, over HTTP: `/node/`.
 //!
-//! Specified in `docs/api.md`. Nobody else may: without API keys only programs of this machine, with
-//! them whoever has one; and no web page, from which a browser says where it comes from.
+//! Specified in `docs/api.md`. Nobody else may: programs of this machine where the settings have no API
+//! keys, and whoever has one of these or one with the scope `admin`; and no web page, from which a browser
+//! says where it comes from.
 //!
 //! Receipts, under `/v1/receipts/`, may be read as the answers may; what they are about is the
 //! owner's.
@@ -25,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use gateway::auth::Keys;
+use gateway::auth::key::Scope;
 use gateway::backend::ServedModel;
 use gateway::error::{ApiError, Code};
 use gateway::serve::Peer;
@@ -146,16 +148,16 @@ impl Control {
         if headers.contains_key(header::ORIGIN) {
             return Err(forbidden("web pages may not see or tell a node's work"));
         }
-        if !self.keys.is_empty() {
-            return self.keys.check(headers);
-        }
         let peer = request.extensions().get::<Peer>();
         let is_here = peer.is_some_and(|Peer(address)| address.ip().to_canonical().is_loopback());
-        match is_here && names_here(headers) && !came_by_proxy(headers) {
-            true => Ok(()),
-            false => Err(forbidden(
-                "only programs of this machine may see and tell a node's work; set api_keys to let others",
+        let is_here = is_here && names_here(headers) && !came_by_proxy(headers);
+        match (self.keys.has_masters(), self.keys.is_open()) {
+            // Keys with scopes take nothing from the owner.
+            (false, _) if is_here => Ok(()),
+            (false, true) => Err(forbidden(
+                "only programs of this machine may see and tell a node's work; make a key with the scope `admin` to let others",
             )),
+            _ => self.keys.admit(headers, Scope::Admin).map(drop),
         }
     }
 
@@ -248,7 +250,8 @@ impl Control {
         let part = Query::<Part>::try_from_uri(request.uri());
         let Query(Part { payload }) = part.map_err(|error| wrong(error.body_text()))?;
         match payload {
-            0 => self.keys.check(request.headers())?,
+            0 if self.check(request).is_ok() => {}
+            0 => drop(self.keys.admit(request.headers(), Scope::Inference)?),
             1 => self.check(request)?,
             other => return Err(wrong(format!("{other} is not 0 or 1")).at("payload")),
         }

@@ -14,6 +14,7 @@
 //!
 //! Not here: the order in which workers are asked (`route`), the way to them (`remote`, `peers`).
 
+mod paying;
 mod quotes;
 
 use std::collections::BTreeMap;
@@ -24,17 +25,18 @@ use std::time::Duration;
 use engine::request::{Output, Request};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use gateway::auth::account::Bill;
 use gateway::backend::{
-    Backend, Broken, Busy, Job, Pause, Places, Quote, Receipt, ReceiptSlot, Seeding, ServedModel,
+    Backend, Broken, Busy, Job, Pause, Places, Quote, ReceiptSlot, Seeding, ServedModel,
     Submitting, Urgency,
 };
 use gateway::embeddings::Embedder;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use types::amount::Amount;
-use types::id::{Cid, Hash};
+use types::id::Hash;
 
-use crate::pay::{Hired, Payer, Reserved};
+use crate::pay::{Payer, Reserved};
 use crate::peers::{Peers, now};
 use crate::receipts::Receipts;
 use crate::remote::{Fault, Heard, QUIET_TIME, Remote};
@@ -134,6 +136,8 @@ struct Run {
     outputs: Outputs,
     /// Where the client is told of the receipt.
     receipt: ReceiptSlot,
+    /// Where is said what the answer has cost.
+    bill: Bill,
     /// Who computes; none while another is looked for.
     lead: Option<Attempt>,
     /// Whether it has fallen silent.
@@ -221,6 +225,10 @@ impl Backend for Fleet {
         self.0.here.as_ref().and_then(|worker| worker.places())
     }
 
+    fn price_max(&self) -> u64 {
+        self.0.payer.as_ref().map_or(0, |payer| payer.price_max().millionths())
+    }
+
     fn pause(&self) -> Option<Pause> {
         let pause = self.0.here.as_ref()?.pause()?;
         self.0.peers.offers(&self.0.served.cid).is_empty().then_some(pause)
@@ -287,8 +295,8 @@ impl Inner {
             }
         };
         let name = first.place.worker.unwrap_or_else(|| self.peers.me()).to_string();
-        let receipt = job.receipt().clone();
-        tokio::spawn(Run::new(self, wanted, (outputs, receipt), first).follow());
+        let ends = (outputs, job.receipt().clone(), job.bill().clone());
+        tokio::spawn(Run::new(self, wanted, ends, first).follow());
         Ok(job.by(name))
     }
 
@@ -432,26 +440,6 @@ impl Inner {
             payer.leave(it.deal.channel).await;
         }
     }
-
-    /// Agrees with a worker on its price, if it asks for one.
-    async fn agree(&self, node: Hash, request: &Request) -> Result<Option<Box<Reserved>>, Fault> {
-        let offers = self.peers.offers(&self.served.cid);
-        let price = offers.iter().find(|(it, ..)| *it == node).map_or(0, |(_, _, it)| it.price);
-        let price = Amount::new(price).unwrap_or_default();
-        match &self.payer {
-            Some(payer) if price > Amount::ZERO => {
-                let model = Cid::parse(&self.served.cid);
-                let model = model.ok_or_else(|| Fault::Never("no model has this name".into()))?;
-                let hired = Hired { node, model, price };
-                // Whatever is missing is on this side.
-                payer.agree(hired, request).await.map(|it| Some(Box::new(it))).map_err(|why| {
-                    tracing::warn!(%node, why, "a worker is not paid, and so not asked");
-                    Fault::Busy(why)
-                })
-            }
-            _ => Ok(None),
-        }
-    }
 }
 
 fn name(worker: WorkerId) -> String {
@@ -483,32 +471,6 @@ impl Attempt {
         match &self.source {
             Source::Here(job) => job.stop().raise(),
             Source::There(remote) => remote.stop(),
-        }
-    }
-
-    /// The receipt of an answer that it has ended. What another machine has stated is kept
-    /// here, if it is right.
-    async fn receipt(&self, answer: &Wanted) -> Option<Receipt> {
-        match &self.source {
-            Source::Here(job) => job.receipt().said().cloned(),
-            Source::There(remote) => {
-                let receipts = self.place.inner.receipts.as_ref()?;
-                let (stated, worker) = (remote.stated()?, self.place.worker?);
-                let deal = self.deal.as_ref().map(|it| &it.deal);
-                let (wanted, given) = (answer.clone(), self.given);
-                let (id, due) = receipts.take_in(stated, worker, wanted, given, deal)?;
-                self.pay(remote, due).await;
-                Some(Receipt { id: id.to_string(), cost: due.to_string() })
-            }
-        }
-    }
-
-    /// Vouches for what is due.
-    async fn pay(&self, remote: &Remote, due: Amount) {
-        let (Some(payer), Some(it)) = (&self.place.inner.payer, &self.deal) else { return };
-        match payer.vouch(&it.deal, due).await {
-            Ok((cumulative, signature)) => remote.vouch(cumulative, signature),
-            Err(why) => tracing::warn!(channel = it.deal.channel, why, "nothing is vouched for"),
         }
     }
 
@@ -550,7 +512,7 @@ impl Run {
     fn new(
         inner: Arc<Inner>,
         wanted: Wanted,
-        (outputs, receipt): (Outputs, ReceiptSlot),
+        (outputs, receipt, bill): (Outputs, ReceiptSlot, Bill),
         first: Attempt,
     ) -> Run {
         let wanted = wanted.with(first.seed);
@@ -568,6 +530,7 @@ impl Run {
             prompted: false,
             outputs,
             receipt,
+            bill,
             lead,
             quiet: false,
             late,
@@ -773,7 +736,7 @@ impl Run {
     /// Says which is the receipt of what the lead has computed, if there is one.
     async fn say_receipt(&mut self) {
         let Some(lead) = &self.lead else { return };
-        let receipt = lead.receipt(&self.wanted).await;
+        let receipt = lead.receipt(&self.wanted, &self.bill).await;
         receipt.into_iter().for_each(|it| self.receipt.say(it));
     }
 

@@ -9,6 +9,7 @@
 //! earned/       receipts of answers that others pay for, and their vouchers
 //! paid/         channels to other machines, and what was vouched for
 //! receipts/     receipts of the last answers, and what they are about
+//! keys/         API keys, as hashes, and what they have used
 //! api/          files that clients of the API have left, and batches
 //! worker/       a pause that lasts, and the month's traffic for others
 //! copies/       who keeps copies of pins, and what is kept for others
@@ -74,17 +75,25 @@ impl Home {
         flag: Option<&Path>,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Home, HomeError> {
-        let set = || variable(HOME_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let path = match flag.map(Path::to_path_buf).or_else(set) {
-            Some(path) => path,
-            None => convention(variable).ok_or(HomeError::Unknown)?,
-        };
-        let home = Home { path };
+        let home = Home { path: Home::place(flag, variable)? };
         for directory in [home.path.clone(), home.models(), home.texts(), home.work()] {
             std::fs::create_dir_all(&directory)
                 .map_err(|source| HomeError::File { path: directory, source })?;
         }
         Ok(home)
+    }
+
+    /// Where the home is, or would be.
+    ///
+    /// # Errors
+    /// When no place is known.
+    pub fn place(
+        flag: Option<&Path>,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<PathBuf, HomeError> {
+        let set = || variable(HOME_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let found = flag.map(Path::to_path_buf).or_else(set);
+        found.or_else(|| convention(variable)).ok_or(HomeError::Unknown)
     }
 
     /// The directory itself.
@@ -151,6 +160,12 @@ impl Home {
     #[must_use]
     pub fn receipts(&self) -> PathBuf {
         self.path.join("receipts")
+    }
+
+    /// API keys.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.path.join("keys")
     }
 
     /// Files that clients of the API have left, and batches.

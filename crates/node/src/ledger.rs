@@ -57,7 +57,7 @@ const GATHER: Duration = Duration::from_millis(20);
 const ACCUSATIONS_MAX: usize = VALIDATORS_MAX;
 
 /// The file of the chain, in the ledger's folder.
-const FILE: &str = "ledger.redb";
+pub(crate) const FILE: &str = "ledger.redb";
 /// The folder of snapshots, in the ledger's.
 const SNAPSHOTS: &str = "snapshots";
 

@@ -3,6 +3,7 @@
 //! Not here: rules of the network, numerics, the shape of the API.
 
 pub mod audits;
+pub mod backup;
 mod books;
 pub mod catalogue;
 pub mod config;

@@ -90,8 +90,8 @@ pub struct Roles {
     pub signer: Option<Signer>,
     /// How it plays its part in audits, where someone signs for it.
     pub audits: Option<audits::Options>,
-    /// Keys that open what only its owner may see and do; without any, this machine may.
-    pub api_keys: Vec<String>,
+    /// Keys that open what only its owner may see and do.
+    pub keys: Keys,
     /// It has the members' ledger.
     pub ledger: Option<ledger::Settings>,
     /// It serves what its store has.
@@ -184,7 +184,7 @@ async fn serve_roles(
         payer: roles.payer.clone(),
         redeemer,
         audits,
-        keys: Keys::new(&roles.api_keys),
+        keys: roles.keys,
         started: Instant::now(),
     };
     let members = peers.clone();

@@ -7,11 +7,15 @@ mod audit;
 #[cfg(unix)]
 mod audits;
 #[cfg(unix)]
+mod backup;
+#[cfg(unix)]
 mod batches;
 mod codes;
 #[cfg(unix)]
 mod copies;
 mod demo;
+#[cfg(unix)]
+mod keys;
 mod kill;
 #[cfg(unix)]
 mod kills;
@@ -27,6 +31,8 @@ mod mirror;
 mod money;
 #[cfg(unix)]
 mod nodes;
+#[cfg(unix)]
+mod pages;
 #[cfg(unix)]
 mod paid;
 #[cfg(unix)]

@@ -61,7 +61,7 @@ pub(crate) fn joined(
 }
 
 /// A gateway, and a worker that asks 10,000 for a million tokens.
-fn market() -> (Machine, Machine, String) {
+pub(crate) fn market() -> (Machine, Machine, String) {
     market_of("", "earn_price = 10000\n")
 }
 
@@ -83,13 +83,24 @@ pub(crate) fn balance(machine: &Machine, account: &str) -> Amount {
 
 /// Asks for an answer; its receipt's id, or none if it failed.
 pub(crate) fn ask(machine: &Machine) -> Option<String> {
+    let got = ask_with(machine, None);
+    assert!(matches!(got, Ok(_) | Err(429 | 503)), "{got:?}");
+    got.ok()
+}
+
+/// The same with an API key; the status where it failed.
+pub(crate) fn ask_with(machine: &Machine, key: Option<&str>) -> Result<String, u16> {
     let url = format!("http://{}/v1/completions", machine.address);
     let body = json!({"model": "random", "prompt": "machines", "max_tokens": 12});
-    let sent = machine.agent.post(url).content_type("application/json").send(body.to_string());
-    if let Err(error) = &sent {
-        assert!(matches!(error, ureq::Error::StatusCode(429 | 503)), "{error}");
+    let mut request = machine.agent.post(url).content_type("application/json");
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {key}"));
     }
-    Some(sent.ok()?.headers()["x-mashaa-receipt"].to_str().unwrap().to_owned())
+    match request.send(body.to_string()) {
+        Ok(answer) => Ok(answer.headers()["x-mashaa-receipt"].to_str().unwrap().to_owned()),
+        Err(ureq::Error::StatusCode(status)) => Err(status),
+        Err(error) => unreachable!("{error}"),
+    }
 }
 
 /// The price of an answer is told before, and what it has cost after it.

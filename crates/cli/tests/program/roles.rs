@@ -57,6 +57,10 @@ fn whoever_is_killed_at_any_moment_of_an_epoch_loses_no_more_than_the_unfinished
     let [worker, auditor] = market.accounts.clone();
     let port = market.gateway.port();
     let held = |stake: Value| (stake["held"].clone(), stake["jailed_until"].clone());
+    // Who is no member pays a fee for each order.
+    for account in [&worker, &auditor] {
+        market.gateway.done(&["send", account, &(kills / 10 + 1).to_string()]);
+    }
     let before = [&worker, &auditor].map(|it| held(market.stake(it)));
     market.answered();
     let (mut answered, mut lost) = (0, 0);
@@ -87,7 +91,6 @@ fn whoever_is_killed_at_any_moment_of_an_epoch_loses_no_more_than_the_unfinished
     // Of an answer that its gateway did not live to pay, the worker has the receipt all the same: it goes
     // first into the next batch, and the last one waits for a later voucher.
     let most = Amount::parse("0.0025").unwrap().millionths();
-    println!("{}", market.worker.get("/node/earned"));
     until("all that was vouched for is redeemed and settled, but for less than an answer", || {
         let vouched = sum(&market.worker, "/node/earned", "vouched");
         let redeemed = sum(&market.worker, "/node/earned", "redeemed");

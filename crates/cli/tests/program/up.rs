@@ -116,6 +116,47 @@ fn the_log_tells_as_much_as_is_asked_for() {
 }
 
 #[test]
+fn the_log_has_the_names_of_open_telemetry_and_no_prompt_unless_it_is_asked_for() {
+    const PROMPT: &str = "heliotrope walrus 7391";
+    let world = world();
+    let log = |level: &str, prompts: &str| {
+        let variables =
+            [("MASHAA_LOG", level), ("MASHAA_LOG_FORMAT", "json"), ("MASHAA_LOG_PROMPTS", prompts)];
+        let node = Node::start_with(&world, &[], &variables);
+        let body = format!(r#"{{"model":"random","prompt":"{PROMPT}","max_tokens":3}}"#);
+        let head = format!(
+            "POST /v1/completions HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: \
+             application/json\r\ncontent-length: {}\r\ntraceparent: \
+             00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n",
+            node.address,
+            body.len()
+        );
+        let answer = node.send(&head, &body);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let told = node.stop("-TERM").1;
+        let lines = told.lines().filter(|line| line.starts_with('{'));
+        let lines: Vec<serde_json::Value> =
+            lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+        let line = lines.into_iter().find(|it| it["message"] == "answered").unwrap();
+        (line, told)
+    };
+    let (line, told) = log("info,gateway=trace,node=trace,engine=trace", "no");
+    assert_eq!(line["gen_ai.operation.name"], "text_completion");
+    assert_eq!(line["gen_ai.request.model"], "random");
+    assert_eq!(line["gen_ai.usage.output_tokens"], 3);
+    assert!(line["gen_ai.usage.input_tokens"].as_u64().unwrap() > 1, "{line}");
+    assert_eq!(line["gen_ai.response.finish_reasons"], "length");
+    assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(line["parent_span_id"], "00f067aa0ba902b7");
+    assert!(line["request_id"].as_str().unwrap().starts_with("req_"), "{line}");
+    for word in PROMPT.split(' ') {
+        assert!(!told.contains(word), "{told}");
+    }
+    let (_, told) = log("info", "yes");
+    assert!(told.contains(PROMPT), "{told}");
+}
+
+#[test]
 fn a_port_in_use_is_named_with_what_to_do() {
     let world = world();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -4,6 +4,9 @@
 
 use serde_json::{Map, Value, json};
 
+/// The field with the id of the API key that a batch came with, which clients do not see.
+pub(crate) const KEY: &str = "key";
+
 /// One batch.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Batch {
@@ -162,6 +165,13 @@ impl Batch {
     }
 
     /// The batch as clients see it.
+    pub(crate) fn shown(&self) -> Value {
+        let mut shown = self.json();
+        shown.as_object_mut().into_iter().for_each(|fields| drop(fields.remove(KEY)));
+        shown
+    }
+
+    /// The batch as its file has it.
     pub(crate) fn json(&self) -> Value {
         let mut fields = self.fields.clone();
         let Counts { completed, failed } = self.counts;
@@ -183,6 +193,11 @@ impl Batch {
     /// Who answers its requests.
     pub(crate) fn endpoint(&self) -> Endpoint {
         Endpoint::of(self.text("endpoint")).unwrap_or(Endpoint::Chat)
+    }
+
+    /// The id of the API key that it came with, if that is of a ring.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.fields.get(KEY).and_then(Value::as_str)
     }
 
     /// When its time is over, in seconds since 1970.

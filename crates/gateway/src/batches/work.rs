@@ -6,7 +6,8 @@
 //!
 //! Invariants:
 //! - Each request has one line in the results, whatever happened in between.
-//! - Being busy, paused or not ready is no answer: the request waits, till its batch's time is over.
+//! - Being busy, paused, not ready or over the key's limits is no answer: the request waits, till its batch's
+//!   time is over.
 //!
 //! Not here: the operations (`router`), the files (`files::shelf`).
 
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use crate::archive::Archive;
+use crate::auth::key::Scope;
 use crate::backend::Urgency;
 use crate::batches::input::{self, Line};
 use crate::batches::journal::{Journal, Record};
@@ -91,6 +93,8 @@ struct Work<'a> {
     expires_at: u64,
     output_expires_after: Option<u64>,
     folder: PathBuf,
+    /// The id of the API key that it came with.
+    key: Option<String>,
 }
 
 /// What ended the answering.
@@ -124,6 +128,7 @@ impl Work<'_> {
             output_expires_after: batch.output_expires_after(),
             folder: archive.desk.folder(batch.id()),
             id: batch.id().to_owned(),
+            key: batch.key().map(str::to_owned),
         }
     }
 
@@ -232,7 +237,7 @@ impl Work<'_> {
                 Err(error) => error,
             };
             match error.code {
-                Code::Busy | Code::Paused | Code::NotReady => {}
+                Code::Busy | Code::RateLimited | Code::Paused | Code::NotReady => {}
                 Code::AnswerBroken | Code::AnswerTimeout | Code::Internal
                     if broken < BATCH_TRIES_MAX =>
                 {
@@ -252,7 +257,13 @@ impl Work<'_> {
         }
         let request = Request::builder().method(Method::POST).uri(self.endpoint.path());
         let request = request.header(header::CONTENT_TYPE, "application/json");
-        let request = request.extension(Urgency::Idle).body(Body::from(body.to_string()));
+        let keys = self.gateway.keys();
+        let grant = self.key.as_ref().map(|id| keys.later(id, Scope::Batches)).transpose()?;
+        let mut request = request.extension(Urgency::Idle).extension(name.clone());
+        if let Some(grant) = grant {
+            request = request.extension(grant);
+        }
+        let request = request.body(Body::from(body.to_string()));
         let broken = |error| ApiError::new(Code::Internal, "no request").because(error);
         let (request, gateway) = (request.map_err(broken)?, Arc::clone(self.gateway));
         match self.endpoint {

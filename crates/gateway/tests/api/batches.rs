@@ -7,6 +7,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use gateway::archive::{Archive, Settings};
+use gateway::auth::key::{Key, Limits, Scope};
+use gateway::auth::ring::Ring;
 use gateway::batches::work::work;
 use gateway::router::{Gateway, Options, router};
 use serde_json::{Value, json};
@@ -14,7 +16,7 @@ use store::cid::Cid;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::world::{Line, Script, get, post, read, run};
+use crate::world::{CHAT, HI_STREAM, Line, Script, get, post, read, run};
 
 const FORM: &str = "multipart/form-data; boundary=edge";
 
@@ -25,6 +27,8 @@ type Field<'a> = (&'a str, &'a str);
 struct Place {
     folder: TempDir,
     router: Router,
+    /// The API key that goes with what is asked.
+    key: Option<String>,
 }
 
 impl Place {
@@ -32,7 +36,14 @@ impl Place {
     fn new(script: Script, change: impl FnOnce(&mut Settings)) -> Place {
         let folder = tempfile::tempdir().unwrap();
         let router = serve(script, folder.path(), change);
-        Place { folder, router }
+        Place { folder, router, key: None }
+    }
+
+    /// One whose API has keys.
+    fn with_keys(script: Script, keys: Options) -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        let router = serve_with(script, folder.path(), |_| {}, keys);
+        Place { folder, router, key: None }
     }
 
     async fn ask(&self, request: Request<Body>) -> (u16, Value) {
@@ -40,7 +51,10 @@ impl Place {
         (status, serde_json::from_str(&body).unwrap())
     }
 
-    async fn text(&self, request: Request<Body>) -> (u16, String) {
+    async fn text(&self, mut request: Request<Body>) -> (u16, String) {
+        if let Some(key) = &self.key {
+            request.headers_mut().insert("x-api-key", key.parse().unwrap());
+        }
         let (status, _, body) = read(self.router.clone().oneshot(request).await.unwrap()).await;
         (status.as_u16(), body)
     }
@@ -86,6 +100,15 @@ impl Place {
 }
 
 fn serve(script: Script, folder: &Path, change: impl FnOnce(&mut Settings)) -> Router {
+    serve_with(script, folder, change, Options::default())
+}
+
+fn serve_with(
+    script: Script,
+    folder: &Path,
+    change: impl FnOnce(&mut Settings),
+    options: Options,
+) -> Router {
     let mut settings = Settings {
         directory: folder.to_path_buf(),
         file_size_max: 1 << 20,
@@ -95,7 +118,7 @@ fn serve(script: Script, folder: &Path, change: impl FnOnce(&mut Settings)) -> R
     };
     change(&mut settings);
     let archive = Some(Arc::new(Archive::open(&settings).unwrap()));
-    let gateway = Gateway::new(Arc::new(script), &Options { archive, ..Options::default() });
+    let gateway = Gateway::new(Arc::new(script), &Options { archive, ..options });
     tokio::spawn(work(Arc::clone(&gateway)));
     router(gateway)
 }
@@ -127,6 +150,51 @@ fn answered(text: &'static str) -> Vec<Line> {
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_batch_counts_for_its_key_and_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = Arc::new(Ring::of(folder.path().into()));
+    let limits = Limits { tokens_per_day: Some(1000), ..Limits::default() };
+    let scopes = [Scope::Files, Scope::Batches];
+    let (key, secret) = Key::new("batches", &scopes, limits, (0, None)).unwrap();
+    let change = |revoked| {
+        let key = Key { revoked, ..key.clone() };
+        ring.change(|keys| {
+            *keys = vec![key];
+            Ok::<_, std::io::Error>(())
+        })
+        .unwrap();
+    };
+    change(None);
+    let script = Script::new(&[&answered("x"), &[Line::Hang]]);
+    let api_keys = vec!["master".to_owned()];
+    let options = Options { api_keys, ring: Some(Arc::clone(&ring)), ..Options::default() };
+    run(async {
+        let mut place = Place::with_keys(script, options);
+        place.key = Some(secret.clone());
+        let batch = place.batch(&completion("one")).await;
+        assert!(batch.get("key").is_none(), "{batch}");
+        let batch = place.wait(&batch, "completed").await;
+        assert_eq!(place.results(&batch, "output").await.len(), 1);
+        // A token of the prompt, one of the answer, and its end; written with the answer's end.
+        while ring.used(&key) != (3, 0) {
+            tokio::task::yield_now().await;
+        }
+        // While somebody waits for an answer, the next batch does not begin.
+        let mut urgent = post(CHAT, HI_STREAM);
+        urgent.headers_mut().insert("x-api-key", "master".parse().unwrap());
+        let urgent = place.router.clone().oneshot(urgent).await.unwrap();
+        let batch = place.batch(&completion("two")).await;
+        change(Some(1));
+        place.key = Some("master".to_owned());
+        drop(urgent);
+        let batch = place.wait(&batch, "completed").await;
+        let refused = place.results(&batch, "error").await;
+        let error = &refused[0]["response"]["body"]["error"];
+        assert_eq!(error["code"], "invalid_api_key", "{refused:?}");
+    });
 }
 
 #[test]

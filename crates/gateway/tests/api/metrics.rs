@@ -1,5 +1,6 @@
 //! The page that Prometheus reads.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -30,6 +31,9 @@ fn metrics_count_what_happened() {
         |line: &&str| !line.contains("_bucket") || line.contains("Inf") || line.contains("0.01\"");
     let lines: Vec<&str> = page.lines().filter(shown).collect();
     expect![[r##"
+        # HELP mashaa_build_info The program's version, as a label.
+        # TYPE mashaa_build_info gauge
+        mashaa_build_info{version="0.1.0"} 1
         # HELP mashaa_http_requests_total Responses, by endpoint and status.
         # TYPE mashaa_http_requests_total counter
         mashaa_http_requests_total{endpoint="chat_completions",status="200"} 1
@@ -70,6 +74,71 @@ fn metrics_count_what_happened() {
         mashaa_time_per_token_seconds_sum 0
         mashaa_time_per_token_seconds_count 2"##]]
     .assert_eq(&lines.join("\n"));
+}
+
+/// The page as Prometheus reads it (text format 0.0.4), and its rules for names: base units last, `_total`
+/// on counters and on nothing else.
+#[test]
+fn the_page_is_legal_for_prometheus() {
+    let script = Script::new(&[&[Line::Prompt(4), Line::Text("Hi"), Line::End], &[Line::Break]]);
+    let gateway = Gateway::new(Arc::new(script), &Options::default());
+    let page = run(async {
+        for request in [post(CHAT, HI), post(CHAT, HI), post("/v1/nothing", "{}")] {
+            router(Arc::clone(&gateway)).oneshot(request).await.unwrap();
+        }
+        page(&gateway).await
+    });
+    let is_name = |name: &str| {
+        let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        name.starts_with("mashaa_") && name.bytes().all(is_fine) && !name.contains("__")
+    };
+    let (mut kinds, mut seen, mut samples) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+    let mut family = String::new();
+    for line in page.lines() {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["#", "HELP", name, help] => {
+                assert!(is_name(name) && help.ends_with('.'), "{line}");
+                family = name.to_owned();
+            }
+            ["#", "TYPE", name, kind] => {
+                assert_eq!(name, family, "HELP comes first");
+                assert!(kinds.insert(name, kind).is_none(), "{name} is there twice");
+                assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+                let wrong = ["_ms", "_milliseconds", "_seconds_total", "_kib", "_count", "_sum"];
+                assert!(!wrong.iter().any(|unit| name.ends_with(unit)), "{line}");
+                assert!(kind != "histogram" || name.ends_with("_seconds"), "{line}");
+            }
+            [series, value] => {
+                assert!(seen.insert(series), "{series} is there twice");
+                let value: f64 = value.parse().unwrap();
+                let name = series.split('{').next().unwrap();
+                let base = match kinds[family.as_str()] {
+                    "histogram" => ["_bucket", "_sum", "_count"]
+                        .iter()
+                        .find_map(|end| name.strip_suffix(end))
+                        .unwrap(),
+                    _ => name,
+                };
+                assert_eq!(base, family, "{line} stands under another name");
+                samples.insert(series, value);
+            }
+            _ => panic!("{line:?} is no line of the format"),
+        }
+    }
+    for name in kinds.iter().filter(|(_, kind)| **kind == "histogram").map(|(name, _)| name) {
+        let bucket = format!("{name}_bucket{{le=\"");
+        let bounds = page.lines().filter_map(|line| line.strip_prefix(&bucket)?.split_once("\"} "));
+        let bounds: Vec<(f64, f64)> = bounds
+            .map(|(bound, count)| {
+                (bound.replace("+Inf", "inf").parse().unwrap(), count.parse().unwrap())
+            })
+            .collect();
+        assert!(bounds.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{name}: {bounds:?}");
+        let &(last, count) = bounds.last().unwrap();
+        assert!(last.is_infinite() && count == samples[format!("{name}_count").as_str()], "{name}");
+    }
+    assert!(kinds.len() > 10 && kinds.values().filter(|kind| **kind == "histogram").count() == 2);
 }
 
 #[test]
