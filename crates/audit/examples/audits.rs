@@ -1,31 +1,44 @@
-//! Measures what disputes and light audits cost on a model: sizes, and times of judge and auditor.
+//! Measures audits on a model: what judging a step of each kind takes and how large its evidence is, and
+//! what a light audit takes.
 //!
 //! audits ARTIFACT PROMPT_TOKENS GENERATE
 //!
-//! For each kind of step: bytes of the evidence, bytes of the artifact's pieces, the largest piece,
-//! and milliseconds to check the pieces and to judge. Then the light audit of the last position.
+//! Traces the standard run, judges the last cell of one step of each kind from messages as the ledger
+//! does, then the last steps of the longest run that there may be, and makes, opens and checks the light
+//! audit of the last position.
 #![expect(clippy::print_stdout, reason = "the measurement is the program's output")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
+#![expect(clippy::unwrap_used, reason = "what is made up for a test has its form")]
+
+#[path = "../tests/support/longest.rs"]
+mod longest;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
-use audit::artifact::{Artifact, Piece};
+use audit::artifact::{Artifact, Outline, Piece};
+use audit::case::{About, Case, Shown};
 use audit::dispute::{Cell, Step};
-use audit::graph::Place;
+use audit::graph::{Place, RUN_MAX, What};
 use audit::light::{Key, Opening, check};
-use audit::referee::{Evidence, judge};
+use audit::referee::{Evidence, Part};
 use audit::replay::Run;
 use audit::step::Inputs;
 use audit::trace::{Digests, Memory, cells, digest};
-use engine::artifact::Kind;
 use engine::batch::{Engine, Options};
 use engine::fingerprint::{Fingerprint, standard_prompt, standard_request};
 use engine::model::Model;
-use store::cid::Cid;
+use engine::sampling::{ONE, Sampling};
+use longest::{Longest, largest};
+use store::cid::{CHUNK_SIZE, Cid};
 use store::leaves::Leaves;
+use types::bounded::List;
+use types::codec::{decode, encode};
+
+/// Measurements of each step.
+const TIMES: usize = 21;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (prompt, sampling) = (&request.prompt, &request.sampling);
     let run = Run { prompt, output: &output, said: 0, sampling };
     disputes(&model, &bytes, &run)?;
+    at_the_end()?;
     light(&model, &run)
 }
 
@@ -53,8 +67,7 @@ fn disputes(model: &Model, bytes: &[u8], run: &Run<'_>) -> Result<(), Box<dyn Er
     for position in 0..shape.positions() {
         let is_whole = memory.walk(position, |place, result| {
             digests.extend(digest(&graph, &shape, place, result));
-            let kind = format!("{:?}", place.what);
-            places.insert(kind.split('(').next().unwrap_or("").to_owned(), place);
+            places.insert(name_of(place), place);
         });
         assert!(is_whole, "the artifact is sound");
         if position + 1 < shape.positions() {
@@ -64,69 +77,148 @@ fn disputes(model: &Model, bytes: &[u8], run: &Run<'_>) -> Result<(), Box<dyn Er
     let trace = Digests::new(digests);
     let seconds = started.elapsed().as_secs_f64();
     println!("trace: {} steps of {} positions in {seconds:.1} s", trace.count(), shape.positions());
-    let leaves = Cid::leaves_of_reader(bytes)?;
-    println!("step, evidence bytes, pieces bytes, largest piece, ms for pieces, ms to judge");
+    let file = File { leaves: &Cid::leaves_of_reader(bytes)?, bytes };
+    let (cid, outline) = file.outline()?;
+    println!("{TITLE}");
     for (kind, place) in places {
         let last = graph.cells(place).0 - 1;
         let evidence = Evidence::collect(&memory, &trace, place, last).ok_or("no evidence")?;
-        let (artifact, sizes, proving) = prove(&leaves, bytes, &evidence)?;
-        let graph = artifact.graph().ok_or("the first chunk has no configuration")?;
         let result = memory.step(place).ok_or("the step is there")?;
-        let step = cell_of(&memory, &trace, place, last).ok_or("the step has a number")?;
+        let cell = cell_of(&memory, place, last).ok_or("the step has a number")?;
         let roots = [trace.root(), [0; 32]];
-        let started = Instant::now();
-        let case = (&roots, &step);
-        let right = judge(&graph, &shape, case, &evidence, &artifact, run.clone())?;
-        let judging = 1e3 * started.elapsed().as_secs_f64();
+        let about =
+            About { model: &cid, outline: &outline, shape: &shape, roots: &roots, cell: &cell };
+        let right = judged(&kind, &about, &evidence, &file.pieces(&outline, &evidence)?, run)?;
         assert!(result.ends_with(&right), "the judge finds what the engine found");
-        let (all, largest) = (sizes.iter().sum::<usize>(), sizes.iter().max().unwrap_or(&0));
-        let size = evidence.size();
-        println!("{kind}, {size}, {all}, {largest}, {proving:.2}, {judging:.2}");
     }
     Ok(())
 }
 
-fn cell_of(memory: &Memory<'_>, trace: &Digests, place: Place, cell: usize) -> Option<Cell> {
+const TITLE: &str =
+    "step, evidence bytes, messages, largest message, ms to judge, ms to take and judge, the least";
+
+fn name_of(place: Place) -> String {
+    let kind = format!("{:?}", place.what);
+    kind.split('(').next().unwrap_or("").to_owned()
+}
+
+/// Takes the messages of a case as the ledger does, and judges it: prints the median times, and the least
+/// of both together, which a machine that is shared disturbs less.
+fn judged(
+    kind: &str,
+    about: &About<'_>,
+    evidence: &Evidence,
+    shown: &[Shown],
+    run: &Run<'_>,
+) -> Result<Vec<u8>, Box<dyn Error>> {
+    let messages: Vec<Vec<u8>> = shown.iter().map(encode).collect();
+    let (mut judging, mut taking, mut right) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..TIMES {
+        let started = Instant::now();
+        let mut case = Case::default();
+        for message in &messages {
+            case.add(about, decode(message)?)?;
+        }
+        let taken = started.elapsed().as_secs_f64();
+        right = case.judge(about, Some(run.clone()))?;
+        let all = started.elapsed().as_secs_f64();
+        judging.push(1e3 * (all - taken));
+        taking.push(1e3 * all);
+    }
+    let largest = messages.iter().map(Vec::len).max().unwrap_or(0);
+    let (count, size) = (messages.len(), evidence.size());
+    let least = taking.iter().copied().fold(f64::INFINITY, f64::min);
+    let (judging, taking) = (median(judging), median(taking));
+    println!("{kind}, {size}, {count}, {largest}, {judging:.2}, {taking:.2}, {least:.2}");
+    Ok(right)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn cell_of(memory: &Memory<'_>, place: Place, cell: usize) -> Option<Cell> {
     let index = memory.graph().index_of(memory.shape(), place)?;
     let root = cells(memory.graph(), place, memory.step(place)?).root();
-    trace.path(index)?;
     let step = Step { index, roots: [root; 2] };
     Some(Cell { step, cell: cell as u64, leaves: [[0; 32]; 2] })
 }
 
-/// The pieces that evidence needs, checked: their sizes, and the milliseconds it took.
-fn prove(
-    leaves: &Leaves,
-    bytes: &[u8],
-    evidence: &Evidence,
-) -> Result<(Artifact, Vec<usize>, f64), Box<dyn Error>> {
-    let nodes: Vec<Vec<u8>> = leaves.nodes().into_iter().map(|(_, node)| node).collect();
-    assert!(nodes.len() <= 1, "this measures files of at most 1,024 chunks");
-    let (mut sizes, mut time) = (BTreeMap::new(), 0.0);
-    let mut artifact = Artifact::new(leaves.root());
-    let mut add = |artifact: &mut Artifact, index: u64| -> Result<(), Box<dyn Error>> {
-        let range = leaves.range(usize::try_from(index)?);
-        let chunk = bytes[range.start as usize..range.end as usize].to_vec();
-        let piece = Piece { index, chunk, nodes: nodes.clone() };
-        if sizes.insert(index, piece.size()).is_none() {
-            let started = Instant::now();
-            artifact.add(piece)?;
-            time += 1e3 * started.elapsed().as_secs_f64();
+/// An artifact and its chunks.
+struct File<'a> {
+    leaves: &'a Leaves,
+    bytes: &'a [u8],
+}
+
+impl File<'_> {
+    fn outline(&self) -> Result<(types::id::Cid, Outline), Box<dyn Error>> {
+        let mut artifact = Artifact::new(self.leaves.root());
+        // The first bytes of the vocabulary may lie past the first chunk.
+        for index in 0..audit::artifact::CHUNKS_MAX as u64 {
+            if let Some(outline) = artifact.outline() {
+                return Ok((decode(&self.leaves.root().to_bytes())?, outline));
+            }
+            let piece = Piece::cut(self.leaves, self.bytes, index);
+            artifact.add(piece.ok_or("the file is shorter")?)?;
         }
-        Ok(())
-    };
-    add(&mut artifact, 0)?;
-    // The first bytes of the vocabulary may lie past the first chunk.
-    let vocabulary = artifact.chunks_of(Kind::Vocabulary, 0, 16..20).ok_or("no vocabulary")?;
-    vocabulary.into_iter().try_for_each(|index| add(&mut artifact, index))?;
-    for part in &evidence.parts {
-        let kind = Kind::ALL.into_iter().find(|it| *it as u32 == part.kind).ok_or("no kind")?;
-        let chunks = artifact.chunks_of(kind, part.layer as u32, part.from..part.to);
-        for index in chunks.ok_or("no section")? {
-            add(&mut artifact, index)?;
+        Err("the outline is not in the first chunks".into())
+    }
+
+    /// The messages of a case: results, cells, and of each chunk the parts that lie in it.
+    fn pieces(&self, outline: &Outline, evidence: &Evidence) -> Result<Vec<Shown>, Box<dyn Error>> {
+        let mut shown: Vec<Shown> = evidence.steps.iter().cloned().map(Shown::Step).collect();
+        shown.extend(evidence.cells.iter().cloned().map(Shown::Cell));
+        let mut chunks: BTreeMap<u64, Vec<Part>> = BTreeMap::new();
+        for part in &evidence.parts {
+            let range = outline.range(part).ok_or("no such part")?;
+            let size = CHUNK_SIZE as u64;
+            for index in range.start / size..range.end.div_ceil(size) {
+                chunks.entry(index).or_default().push(part.clone());
+            }
+        }
+        for (index, parts) in chunks {
+            let piece = Piece::cut(self.leaves, self.bytes, index).ok_or("no such chunk")?;
+            let parts = List::new(parts).map_err(|_| "too many parts")?;
+            shown.push(Shown::Chunk { parts, piece });
+        }
+        Ok(shown)
+    }
+}
+
+/// The last steps of the longest run of the largest shapes, of those that read no weights.
+fn at_the_end() -> Result<(), Box<dyn Error>> {
+    let hot = Sampling { temperature: ONE, ..Sampling::default() };
+    let samplings = [
+        ("greedy", Sampling::default()),
+        ("hot", hot.clone()),
+        ("top_k", Sampling { top_k: 40, ..hot.clone() }),
+        ("top_p", Sampling { top_p: 62_000, ..hot.clone() }),
+        ("penalised", Sampling { repetition_penalty: 70_000, presence_penalty: 5_000, ..hot }),
+    ];
+    println!("the last position of a run of {RUN_MAX} tokens");
+    println!("{TITLE}");
+    for (name, sampling) in samplings {
+        let longest = Longest::new(largest(32, 128, 32), sampling);
+        let at = |layer, what| Place { position: RUN_MAX - 2, layer, what };
+        let mut places = vec![at(32, What::Sample)];
+        if name == "greedy" {
+            let of_head = [What::Scores(31), What::Weights(31), What::Sums(31), What::Result(31)];
+            places.extend(of_head.map(|what| at(31, what)));
+        }
+        for place in places {
+            let (evidence, roots, cell) = longest.evidence(place);
+            let outline = Outline { graph: longest.graph, sections: vec![] };
+            let model = decode(&Cid::of(b"none of these reads the artifact").to_bytes())?;
+            let (shape, outline) = (&longest.shape, &outline);
+            let about = About { model: &model, outline, shape, roots: &roots, cell: &cell };
+            let mut shown: Vec<Shown> = evidence.steps.iter().cloned().map(Shown::Step).collect();
+            shown.extend(evidence.cells.iter().cloned().map(Shown::Cell));
+            let kind = format!("{} ({name})", name_of(place));
+            judged(&kind, &about, &evidence, &shown, &longest.run_of())?;
         }
     }
-    Ok((artifact, sizes.into_values().collect(), time))
+    Ok(())
 }
 
 fn light(model: &Model, run: &Run<'_>) -> Result<(), Box<dyn Error>> {

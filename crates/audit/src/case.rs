@@ -89,52 +89,59 @@ impl Case {
     /// Takes a piece; one that was shown already changes nothing.
     ///
     /// # Errors
-    /// When it leads nowhere, or the case is full.
+    /// When it leads nowhere, or the case is full; nothing changes then.
     pub fn add(&mut self, about: &About<'_>, shown: Shown) -> Result<(), Undecided> {
-        let index = self.steps.len() + self.cells.len();
-        let mut grown = self.clone();
+        let before = [self.steps.len(), self.cells.len(), self.fragments.len()];
+        let index = before[0] + before[1];
         match shown {
             Shown::Step(input) => {
                 let is_proven = about.checker().has_step(&input);
                 is_proven.then_some(()).ok_or(Undecided::Input { index })?;
-                if !grown.steps.contains(&input) {
-                    grown.steps.push(input);
+                if !self.steps.contains(&input) {
+                    self.steps.push(input);
                 }
             }
             Shown::Cell(input) => {
                 let is_proven = about.checker().has_cell(&input);
                 is_proven.then_some(()).ok_or(Undecided::Input { index })?;
-                if !grown.cells.contains(&input) {
-                    grown.cells.push(input);
+                if !self.cells.contains(&input) {
+                    self.cells.push(input);
                 }
             }
-            Shown::Chunk { parts, piece } => grown.cut(about, parts.as_slice(), piece)?,
+            Shown::Chunk { parts, piece } => {
+                let fragments = cut(about, parts.as_slice(), piece)?;
+                for fragment in fragments {
+                    if !self.fragments.contains(&fragment) {
+                        self.fragments.push(fragment);
+                    }
+                }
+            }
         }
-        let is_bounded = grown.steps.len() <= INPUTS_MAX
-            && grown.cells.len() <= CELLS_MAX
-            && grown.fragments.len() <= FRAGMENTS_MAX
-            && types::codec::encode(&grown).len() <= CASE_SIZE_MAX;
+        let is_bounded = self.steps.len() <= INPUTS_MAX
+            && self.cells.len() <= CELLS_MAX
+            && self.fragments.len() <= FRAGMENTS_MAX
+            && self.size() <= CASE_SIZE_MAX;
         if !is_bounded {
+            self.steps.truncate(before[0]);
+            self.cells.truncate(before[1]);
+            self.fragments.truncate(before[2]);
             return Err(Undecided::TooMuch);
         }
-        *self = grown;
         Ok(())
     }
 
-    /// Cuts what is wanted out of a chunk.
-    fn cut(&mut self, about: &About<'_>, parts: &[Part], piece: Piece) -> Result<(), Undecided> {
-        let missing = |index| Undecided::Part { index };
-        let mut artifact = Artifact::named(about.model).ok_or(missing(0))?;
-        artifact.add(piece).map_err(|_| missing(0))?;
-        for (index, part) in parts.iter().enumerate() {
-            let range = about.outline.range(part).ok_or(missing(index))?;
-            let (from, bytes) = artifact.overlap(&range).ok_or(missing(index))?;
-            let fragment = Fragment { part: part.clone(), from, bytes };
-            if !self.fragments.contains(&fragment) {
-                self.fragments.push(fragment);
-            }
-        }
-        Ok(())
+    /// Bytes that the case has, without making them.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        // Counts have 4 bytes, a place 11 and a part 24.
+        let path = |path: &[Digest]| 4 + 32 * path.len();
+        let steps = self.steps.iter().map(|it| 11 + 4 + it.result.len() + path(&it.path));
+        let cells = self
+            .cells
+            .iter()
+            .map(|it| 11 + 8 + 4 + it.bytes.len() + path(&it.cell_path) + path(&it.path));
+        let fragments = self.fragments.iter().map(|it| 24 + 8 + 4 + it.bytes.len());
+        12 + steps.chain(cells).chain(fragments).sum::<usize>()
     }
 
     /// Computes the cell in dispute. The run's tokens are those that the receipt names; none where
@@ -160,6 +167,19 @@ impl Case {
         parts.retain(|part, bytes| bytes.len() == part.to.saturating_sub(part.from));
         parts
     }
+}
+
+/// Cuts what is wanted out of a chunk.
+fn cut(about: &About<'_>, parts: &[Part], piece: Piece) -> Result<Vec<Fragment>, Undecided> {
+    let missing = |index| Undecided::Part { index };
+    let mut artifact = Artifact::named(about.model).ok_or(missing(0))?;
+    artifact.add(piece).map_err(|_| missing(0))?;
+    let fragment = |(index, part): (usize, &Part)| {
+        let range = about.outline.range(part).ok_or(missing(index))?;
+        let (from, bytes) = artifact.overlap(&range).ok_or(missing(index))?;
+        Ok(Fragment { part: part.clone(), from, bytes })
+    };
+    parts.iter().enumerate().map(fragment).collect()
 }
 
 impl Canonical for Shown {

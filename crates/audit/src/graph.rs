@@ -17,6 +17,9 @@ use engine::model::Model;
 /// Positions whose scores make one cell, and after which a running sum is noted: a page's.
 pub const RUN: usize = 16;
 
+/// Tokens of a run, at most: of a longer one a lie could not be proved (`engine::artifact::config`).
+pub const RUN_MAX: usize = engine::artifact::config::RUN_MAX as usize;
+
 /// Steps of a layer before its heads' and after them.
 const BEFORE_HEADS: u64 = 7;
 const AFTER_HEADS: u64 = 9;
@@ -108,7 +111,8 @@ pub struct Place {
     pub what: What,
 }
 
-const FIRST: [What; 7] = [
+/// Steps of a layer before its heads'.
+pub(crate) const FIRST: [What; 7] = [
     What::AttentionNorm,
     What::Query,
     What::Key,
@@ -117,7 +121,8 @@ const FIRST: [What; 7] = [
     What::KeyHeads,
     What::ValueHeads,
 ];
-const LAST: [What; 9] = [
+/// Steps of a layer after its heads'.
+pub(crate) const LAST: [What; 9] = [
     What::AttentionInput,
     What::AttentionOutput,
     What::AttentionResidual,
@@ -128,7 +133,8 @@ const LAST: [What; 9] = [
     What::Down,
     What::MlpResidual,
 ];
-const ENDS: [What; 3] = [What::HeadInput, What::Logits, What::Sample];
+/// Steps after the last layer.
+pub(crate) const ENDS: [What; 3] = [What::HeadInput, What::Logits, What::Sample];
 const HEADS: [fn(u16) -> What; 4] = [What::Scores, What::Weights, What::Sums, What::Result];
 
 impl Shape {

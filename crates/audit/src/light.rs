@@ -15,15 +15,16 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::slice::Iter;
 
 use engine::artifact::Kind;
 use engine::artifact::matrix::GROUP;
 use engine::model::{LAYER_MATRICES, Model, shape};
 
 use crate::commitment::{self, Position};
-use crate::graph::{Graph, Place, Shape, What};
+use crate::graph::{ENDS, FIRST, Graph, LAST, Place, Shape, What};
 use crate::replay::Run;
-use crate::step::{self, Inputs, Quantised, matrix_head, piece, whole};
+use crate::step::{self, Inputs, Quantised, Turns, matrix_head, piece, whole};
 use crate::trace::Memory;
 use merkle::Digest;
 
@@ -178,8 +179,7 @@ impl Key {
         if sums.len() != random.len() || x.len() != columns.len() {
             return false;
         }
-        let are_small = sums.iter().all(|sum| sum.unsigned_abs() < SUM_MAX);
-        are_small && field::dot_sums(random, sums) == field::dot_row(columns, x)
+        field::dot_sums(random, sums) == Some(field::dot_row(columns, x))
     }
 }
 
@@ -255,38 +255,30 @@ pub fn check(
     let graph = &key.graph;
     let position = opening.position;
     let is_there = shape.prompt > 0 && position < shape.positions();
-    let fits = shape.prompt.saturating_add(shape.output) <= graph.config.context_max;
+    let fits = shape.prompt.saturating_add(shape.output) <= graph.config.run_max();
     if !is_there || !fits {
         return Err(Found::Form);
     }
-    let mut light = Light { key, opening, run, results: BTreeMap::new() };
+    let turns = [false, true].map(|is_windowed| {
+        let kind = step::rope(is_windowed);
+        step::turns_of(graph, key.sections.get(&(kind, 0))?, position)
+    });
+    let mut light = Light { key, opening, run, turns, input: None, results: BTreeMap::new() };
     light.check_embedding()?;
     let past = light.take_past()?;
     let mut sums = opening.sums.iter();
-    let first = Place { position, layer: 0, what: What::Embed };
-    let mut index = graph.index_of(&shape, first).ok_or(Found::Form)?;
-    while let Some(place) = graph.place_of(&shape, index).filter(|it| it.position == position) {
-        index += 1;
-        if light.results.contains_key(&place) {
-            continue;
-        }
-        let result = match (step::factors(graph, place), place.what) {
-            (Some((id, from)), what) => {
-                let x = light.step(from).and_then(Quantised::read).ok_or(Found::Form)?.x;
-                let sums = sums.next().ok_or(Found::Form)?;
-                if !key.holds(id, &x, sums) {
-                    return Err(Found::Product { layer: place.layer, what });
-                }
-                step::product_of(graph, &light, place, sums)
-            }
-            (None, What::Scores(_) | What::Weights(_) | What::Sums(_)) => continue,
-            (None, What::Result(_)) => {
-                light.attend(past.get(place.layer).ok_or(Found::Form)?, place)?;
-                continue;
-            }
-            (None, _) => whole(graph, &light, place),
-        };
-        light.results.insert(place, result.ok_or(Found::Form)?);
+    let at = |layer, what| Place { position, layer, what };
+    light.compute(at(0, What::Embed), &mut sums)?;
+    for (layer, past) in past.into_iter().enumerate() {
+        FIRST.into_iter().try_for_each(|what| light.compute(at(layer, what), &mut sums))?;
+        light.attend(past, at(layer, What::Result(0)))?;
+        LAST.into_iter().try_for_each(|what| light.compute(at(layer, what), &mut sums))?;
+        // No later layer reads more than the last row: its memory serves the next.
+        light.results.retain(|place, _| *place == at(layer, What::MlpResidual));
+    }
+    if shape.answer_after(position).is_some() {
+        let layers = graph.config.layers;
+        ENDS.into_iter().try_for_each(|what| light.compute(at(layers, what), &mut sums))?;
     }
     match sums.next() {
         Some(_) => Err(Found::Form),
@@ -299,6 +291,10 @@ struct Light<'a> {
     key: &'a Key,
     opening: &'a Opening,
     run: &'a Run<'a>,
+    /// Those of the layers that see everything, and of those with a window.
+    turns: [Option<Turns>; 2],
+    /// What the last product has multiplied, which the next one may as well.
+    input: Option<(Place, Vec<i16>)>,
     results: BTreeMap<Place, Vec<u8>>,
 }
 
@@ -332,6 +328,29 @@ impl<'a> Light<'a> {
             left = rest;
         }
         left.is_empty().then_some(layers).ok_or(Found::Form)
+    }
+
+    /// Computes a step, or takes the next sums for it.
+    fn compute(&mut self, place: Place, sums: &mut Iter<'a, Vec<i64>>) -> Result<(), Found> {
+        let Place { layer, what, .. } = place;
+        let graph = &self.key.graph;
+        let result = match step::factors(graph, place) {
+            Some((id, from)) => {
+                let x = match self.input.take() {
+                    Some((place, x)) if place == from => x,
+                    _ => self.step(from).and_then(Quantised::read).ok_or(Found::Form)?.x,
+                };
+                let sums = sums.next().ok_or(Found::Form)?;
+                if !self.key.holds(id, &x, sums) {
+                    return Err(Found::Product { layer, what });
+                }
+                self.input = Some((from, x));
+                step::product_of(graph, self, place, sums)
+            }
+            None => whole(graph, self, place),
+        };
+        self.results.insert(place, result.ok_or(Found::Form)?);
+        Ok(())
     }
 
     /// Computes the results of all heads of a layer.
@@ -390,6 +409,10 @@ impl Inputs for Light<'_> {
 
     fn run(&self) -> Option<Run<'_>> {
         Some(self.run.clone())
+    }
+
+    fn turns(&self, is_windowed: bool) -> Option<&Turns> {
+        self.turns[usize::from(is_windowed)].as_ref()
     }
 }
 

@@ -9,6 +9,7 @@
 //!
 //! Not here: where inputs come from, and who stands behind them.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -30,6 +31,9 @@ use crate::replay::Run;
 
 /// Bytes of a matrix section's head, before its row scales.
 const HEAD: usize = 64;
+/// Rows of a product whose values are made together: what is read for them stays in the first-level
+/// cache.
+const ROWS_AT_ONCE: usize = 1024;
 
 /// Where a step's inputs come from. Each gives nothing where it is not there or not proven.
 pub trait Inputs {
@@ -45,6 +49,12 @@ pub trait Inputs {
     /// The run's tokens and its sampling.
     fn run(&self) -> Option<Run<'_>>;
 
+    /// The turns of the position's heads in a layer, where they are known already.
+    fn turns(&self, is_windowed: bool) -> Option<&Turns> {
+        let _ = is_windowed;
+        None
+    }
+
     /// The sums of a group of sixteen rows of a matrix over an input, a quantised row's bytes.
     fn sums(
         &self,
@@ -57,6 +67,13 @@ pub trait Inputs {
         let bytes = self.section(kind, layer, from..from + layout.group_size())?;
         group_sums(layout, bytes, &Quantised::read(input)?.x)
     }
+}
+
+/// The cosines and sines by which a position's heads are rotated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turns {
+    cos: Vec<i32>,
+    sin: Vec<i32>,
 }
 
 /// A quantised row.
@@ -87,7 +104,10 @@ pub fn compute(graph: &Graph, inputs: &impl Inputs, place: Place, cell: usize) -
         | What::Up
         | What::Down
         | What::Logits => it.product(cell),
-        What::QueryHeads | What::KeyHeads => it.turned(&it.turns()?, cell),
+        What::QueryHeads | What::KeyHeads => {
+            let turns = it.turns()?;
+            it.turned(&turns, cell)
+        }
         What::ValueHeads => it.value_head(cell),
         What::Scores(head) => it.scores(head.into(), cell),
         What::Weights(head) => it.weights(head),
@@ -112,6 +132,9 @@ pub fn compute(graph: &Graph, inputs: &impl Inputs, place: Place, cell: usize) -
 #[must_use]
 pub fn whole(graph: &Graph, inputs: &impl Inputs, place: Place) -> Option<Vec<u8>> {
     let (count, size) = graph.cells(place);
+    if count == 1 {
+        return compute(graph, inputs, place, 0);
+    }
     let mut out = Vec::with_capacity(graph.size(place));
     if matches!(place.what, What::QueryHeads | What::KeyHeads) {
         let it = Step { graph, inputs, place };
@@ -175,6 +198,10 @@ impl<I: Inputs> Inputs for Own<'_, I> {
 
     fn run(&self) -> Option<Run<'_>> {
         self.inputs.run()
+    }
+
+    fn turns(&self, is_windowed: bool) -> Option<&Turns> {
+        self.inputs.turns(is_windowed)
     }
 
     fn sums(
@@ -282,9 +309,13 @@ impl<I: Inputs> Step<'_, I> {
         matrix_head(self.graph, kind, head)
     }
 
+    /// Bytes of one number for each of some rows.
+    fn section_words(&self, kind: Kind, layer: usize, rows: Range<usize>) -> Option<&[u8]> {
+        self.inputs.section(kind, layer, HEAD + 4 * rows.start..HEAD + 4 * rows.end)
+    }
+
     fn row_scales(&self, kind: Kind, layer: usize, rows: Range<usize>) -> Option<Vec<i32>> {
-        let range = HEAD + 4 * rows.start..HEAD + 4 * rows.end;
-        let scales = i32s(self.inputs.section(kind, layer, range)?)?;
+        let scales = i32s(self.section_words(kind, layer, rows)?)?;
         scales.iter().all(|scale| *scale >= 0).then_some(scales)
     }
 
@@ -346,37 +377,52 @@ impl<I: Inputs> Step<'_, I> {
             - i64::from(product_shift + fraction + 31);
         let (mantissa, shift) = (scale.mantissa, shift.clamp(1, 62) as u32);
         let epilogue = Epilogue { product_shift, mantissa, shift };
-        let scales = self.row_scales(kind, layer, rows.clone())?;
-        let values = scales.into_iter().zip(sums).map(|(scale, sum)| epilogue.apply(*sum, scale));
-        let mut out: Vec<i32> = values.collect();
+        let scales = self.section_words(kind, layer, rows.clone())?;
         let bias = match self.place.what {
             What::Query => Some(Kind::QueryBias),
             What::Key => Some(Kind::KeyBias),
             What::Value => Some(Kind::ValueBias),
             _ => None,
         };
-        if let Some(bias) = bias.filter(|_| config.family.has_biases()) {
-            let at = HEAD + 4 * rows.start..HEAD + 4 * rows.end;
-            let bias = i32s(self.inputs.section(bias, layer, at)?)?;
-            element::add(isa(), &mut out, &bias);
+        let bias = bias.filter(|_| config.family.has_biases());
+        let bias = match bias {
+            Some(bias) => Some(self.section_words(bias, layer, rows.clone())?),
+            None => None,
+        };
+        let mut out = alloc::vec![0; 4 * rows.len()];
+        let (mut row_scales, mut values, mut biases) =
+            ([0; ROWS_AT_ONCE], [0; ROWS_AT_ONCE], [0; ROWS_AT_ONCE]);
+        let parts = out.chunks_mut(4 * ROWS_AT_ONCE).zip(sums.chunks(ROWS_AT_ONCE)).enumerate();
+        for (part, (out, sums)) in parts {
+            let at = 4 * ROWS_AT_ONCE * part..4 * ROWS_AT_ONCE * part + out.len();
+            let (values, scales_here) = (&mut values[..sums.len()], scales.get(at.clone())?);
+            let row_scales = read_words(scales_here, &mut row_scales);
+            if row_scales.iter().fold(0i32, |bits, scale| bits | *scale) < 0 {
+                return None;
+            }
+            element::scale_sums(isa(), epilogue, sums, row_scales, values);
+            if let Some(bias) = bias {
+                element::add(isa(), values, read_words(bias.get(at)?, &mut biases));
+            }
+            let words = out.as_chunks_mut().0.iter_mut().zip(values.iter());
+            words.for_each(|(bytes, value)| *bytes = value.to_le_bytes());
         }
-        Some(bytes32(&out))
+        Some(out)
     }
 
-    /// The cosines and sines by which the position's heads are rotated.
-    fn turns(&self) -> Option<(Vec<i32>, Vec<i32>)> {
-        let windowed = self.graph.config.layer_window(self.place.layer).is_some();
-        let rope = if windowed { Kind::RopeLocal } else { Kind::RopeGlobal };
-        let count = self.graph.config.head_size / 2;
-        let steps = self.inputs.section(rope, 0, 0..HEAD + 8 * count)?;
-        let steps = steps_from_bytes(steps, count).ok()?;
-        let position = self.place.position as u64;
-        let turns = steps.iter().map(|step| cos_sin_q30(step.wrapping_mul(position)));
-        Some(turns.unzip())
+    /// The turns of the layer's heads.
+    fn turns(&self) -> Option<Cow<'_, Turns>> {
+        let is_windowed = self.graph.config.layer_window(self.place.layer).is_some();
+        if let Some(turns) = self.inputs.turns(is_windowed) {
+            return Some(Cow::Borrowed(turns));
+        }
+        let range = 0..HEAD + 8 * (self.graph.config.head_size / 2);
+        let steps = self.inputs.section(rope(is_windowed), 0, range)?;
+        turns_of(self.graph, steps, self.place.position).map(Cow::Owned)
     }
 
     /// Norms, rotates and quantises a query or key head.
-    fn turned(&self, (cos, sin): &(Vec<i32>, Vec<i32>), cell: usize) -> Option<Vec<u8>> {
+    fn turned(&self, turns: &Turns, cell: usize) -> Option<Vec<u8>> {
         let config = &self.graph.config;
         let (from, norm) = match self.place.what {
             What::QueryHeads => (What::Query, Kind::QueryNorm),
@@ -392,7 +438,7 @@ impl<I: Inputs> Step<'_, I> {
             };
             norm_head(isa(), norm, &mut Vec::new(), &mut head);
         }
-        element::rotate(isa(), &mut head, cos, sin);
+        element::rotate(isa(), &mut head, &turns.cos, &turns.sin);
         Some(quantised_head(&head, KEY_MAX, 11))
     }
 
@@ -402,8 +448,8 @@ impl<I: Inputs> Step<'_, I> {
 
     fn head_of(&self, from: What, cell: usize) -> Option<Vec<i32>> {
         let size = self.graph.config.head_size;
-        let row = i32s(self.inputs.step(self.at(from))?)?;
-        row.get(cell * size..(cell + 1) * size).map(<[i32]>::to_vec)
+        let row = self.inputs.step(self.at(from))?;
+        i32s(row.get(4 * cell * size..4 * (cell + 1) * size)?)
     }
 
     /// Positions of one run of those that the row sees.
@@ -579,9 +625,25 @@ impl Quantised {
         let [mantissa, exponent] = i32s(scale)?[..] else { return None };
         let x = i16s(x)?;
         let most = engine::numeric::ACTIVATION_MAX as u16;
-        let is_sound = x.iter().all(|x| x.unsigned_abs() <= most) && mantissa >= 0;
+        let is_sound =
+            x.iter().fold(0u16, |max, x| max.max(x.unsigned_abs())) <= most && mantissa >= 0;
         is_sound.then_some(Quantised { x, scale: Scale { mantissa, exponent } })
     }
+}
+
+/// The section with the rotary steps of layers with a window, or of those without.
+#[must_use]
+pub fn rope(is_windowed: bool) -> Kind {
+    if is_windowed { Kind::RopeLocal } else { Kind::RopeGlobal }
+}
+
+/// The turns of a position, from the section of rotary steps.
+#[must_use]
+pub fn turns_of(graph: &Graph, steps: &[u8], position: usize) -> Option<Turns> {
+    let steps = steps_from_bytes(steps, graph.config.head_size / 2).ok()?;
+    let turns = steps.iter().map(|step| cos_sin_q30(step.wrapping_mul(position as u64)));
+    let (cos, sin) = turns.unzip();
+    Some(Turns { cos, sin })
 }
 
 /// The matrix that a step multiplies by, and the step whose result it takes; none for other steps.
@@ -663,6 +725,14 @@ pub(crate) fn bytes32(values: &[i32]) -> Vec<u8> {
 fn i16s(bytes: &[u8]) -> Option<Vec<i16>> {
     let (values, rest) = bytes.as_chunks::<2>();
     rest.is_empty().then(|| values.iter().map(|bytes| i16::from_le_bytes(*bytes)).collect())
+}
+
+/// Reads as many numbers as there are.
+fn read_words<'a>(bytes: &[u8], out: &'a mut [i32]) -> &'a [i32] {
+    let words = bytes.as_chunks::<4>().0;
+    let out = &mut out[..words.len()];
+    out.iter_mut().zip(words).for_each(|(out, bytes)| *out = i32::from_le_bytes(*bytes));
+    out
 }
 
 pub(crate) fn i32s(bytes: &[u8]) -> Option<Vec<i32>> {

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use engine::artifact::Kind;
+use engine::kernels::{Isa, hash};
 use engine::model::Model;
 
 use crate::graph::{Graph, Place, Shape, What};
@@ -22,6 +23,12 @@ use merkle::Digest;
 
 /// Digests that one message of a dispute may have: two to the power of this, 8 KiB.
 pub const FAN_BITS: u32 = 8;
+
+/// First bytes of a leaf and of an inner node (RFC 6962, section 2.1).
+const LEAF: u8 = 0;
+const NODE: u8 = 1;
+/// Digests above which a level is worth hashing side by side: sixteen pairs.
+const SIDE_BY_SIDE: usize = 31;
 
 const STEP_TAG: &[u8] = b"mashaa/audit/step/v1";
 
@@ -47,7 +54,7 @@ impl<'a> Memory<'a> {
         let shape = Shape { prompt: run.prompt.len(), output: run.output.len() };
         let is_sound = shape.prompt > 0
             && shape.output > 0
-            && shape.prompt + shape.output <= model.config().context_max;
+            && shape.prompt + shape.output <= model.config().run_max();
         let (graph, results) = (Graph::of(model), BTreeMap::new());
         is_sound.then_some(Memory { graph, shape, model, run, results })
     }
@@ -145,7 +152,7 @@ impl Inputs for Memory<'_> {
 /// The leaves of a result's cells.
 #[must_use]
 pub fn cells(graph: &Graph, place: Place, result: &[u8]) -> Digests {
-    Digests(result.chunks(graph.cells(place).1.max(1)).map(merkle::leaf).collect())
+    Digests(hash::each(Isa::best(), LEAF, result, graph.cells(place).1))
 }
 
 /// The digest of a step: its number, and its cells' count and root. None where the run has no such
@@ -186,10 +193,19 @@ impl Digests {
         self.0.len() as u64
     }
 
-    /// Their root.
+    /// Their root, as `merkle::root` gives it.
     #[must_use]
     pub fn root(&self) -> Digest {
-        merkle::root(&self.0)
+        let mut level;
+        let mut below = self.0.as_slice();
+        while below.len() > SIDE_BY_SIDE {
+            let (pairs, last) = below.split_at(below.len() / 2 * 2);
+            let mut above = hash::each(Isa::best(), NODE, pairs.as_flattened(), 64);
+            above.extend_from_slice(last);
+            level = above;
+            below = &level;
+        }
+        merkle::root(below)
     }
 
     /// The path of one of them.

@@ -327,8 +327,8 @@ impl Engine {
         }
         let prompt = request.prompt.len();
         let asked = (request.tokens_max as usize).max(request.said.len());
-        if prompt.saturating_add(asked) > config.context_max {
-            return Err(Refused::TooLong { prompt, asked, room: config.context_max });
+        if prompt.saturating_add(asked) > config.run_max() {
+            return Err(Refused::TooLong { prompt, asked, room: config.run_max() });
         }
         match request.logprobs {
             Some(asked) if usize::from(asked) > TOP_LOGPROBS_MAX => {

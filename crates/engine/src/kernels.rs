@@ -16,6 +16,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod element;
+pub mod field;
+pub mod hash;
 pub mod matmul;
 #[cfg(target_arch = "aarch64")]
 mod neon;

@@ -86,7 +86,7 @@ pub const fn exp2_q16(d: i32) -> i32 {
 }
 
 /// Coefficients of 2^-f = sum over k of (-1)^k * c[k] * f^k in Q30: ln(2)^k / k!.
-const EXP2_Q30: [i64; 12] = [
+pub(crate) const EXP2_Q30: [i64; 12] = [
     1_073_741_824,
     744_261_118,
     257_941_248,

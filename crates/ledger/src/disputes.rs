@@ -123,7 +123,7 @@ pub(crate) fn challenge(
         return Err(Refusal::DisputesFull);
     }
     let shape = shape(&receipt);
-    let is_run = shape.positions() < graph.config.context_max;
+    let is_run = shape.positions() < graph.config.run_max();
     let bond = state.parameter_amount(Parameter::ChallengeBond);
     stakes::bind(state, account, bond)?;
     let Challenge { root, trace, .. } = *it;

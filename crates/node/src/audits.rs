@@ -255,7 +255,7 @@ impl Audits {
         let computed = self.compute(move || {
             let model = store.model(&work)?;
             let count = payload.asked.prompt.as_slice().len() + payload.output.as_slice().len();
-            if count > model.config().context_max {
+            if count > model.config().run_max() {
                 return Ok(Computed::TooLong);
             }
             match Party::replay(model, payload, isa) {

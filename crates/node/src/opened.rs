@@ -86,7 +86,7 @@ fn serve(
         cid: record.artifact.clone(),
         profile: engine::artifact::PROFILE_NAME,
         created: record.added,
-        context_max: config.context_max as u32,
+        context_max: config.run_max() as u32,
         licence: Some(record.licence.clone()).filter(|licence| !licence.is_empty()),
         owner: "mashaa".to_owned(),
         begin_text: name(tokenizer.begin()),

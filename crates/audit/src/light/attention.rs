@@ -35,10 +35,11 @@ pub(super) fn results(
     let size = config.head_size;
     let mut out = Vec::with_capacity(config.heads);
     let shared = config.heads / config.kv_heads;
+    let seen = past.len() / 2 + 1;
     let rows = |odd: usize| past.iter().skip(odd).step_by(2).map(Vec::as_slice);
     for kv_head in 0..config.kv_heads {
-        let keys = heads(rows(0).chain([key]), kv_head, size, KEY_MAX)?;
-        let values = heads(rows(1).chain([value]), kv_head, size, VALUE_MAX)?;
+        let keys = heads(rows(0).chain([key]), kv_head, size, (seen, KEY_MAX))?;
+        let values = heads(rows(1).chain([value]), kv_head, size, (seen, VALUE_MAX))?;
         for head in kv_head * shared..(kv_head + 1) * shared {
             let bytes = query.get(head * (2 * size + 4)..(head + 1) * (2 * size + 4))?;
             let (query, scale) = read_head(bytes, size)?;
@@ -56,21 +57,23 @@ fn heads<'a>(
     rows: impl Iterator<Item = &'a [u8]>,
     head: usize,
     size: usize,
-    most: i32,
+    (count, most): (usize, i32),
 ) -> Option<Heads> {
-    let mut heads = Heads { values: Vec::new(), scales: Vec::new() };
+    let mut heads =
+        Heads { values: Vec::with_capacity(count * size), scales: Vec::with_capacity(count) };
     for row in rows {
         let (head, scale) =
             row.get(head * (2 * size + 4)..(head + 1) * (2 * size + 4))?.split_last_chunk::<4>()?;
         heads.values.extend(head.as_chunks::<2>().0.iter().map(|it| i16::from_le_bytes(*it)));
         heads.scales.push(i32::from_le_bytes(*scale));
     }
-    let is_sound = heads.scales.iter().all(|scale| *scale > 0);
+    let is_sound = heads.scales.iter().fold(i32::MAX, |min, scale| min.min(*scale)) > 0;
     (is_sound && are_small(&heads.values, most)).then_some(heads)
 }
 
 fn are_small(values: &[i16], most: i32) -> bool {
-    values.iter().all(|value| i32::from(*value).abs() <= most)
+    // At most 2,047.
+    values.iter().fold(0u16, |max, value| max.max(value.unsigned_abs())) <= most as u16
 }
 
 fn result(query: &[i16], scale: Scale, keys: &Heads, values: &Heads) -> Option<Vec<i32>> {

@@ -9,8 +9,10 @@ use alloc::vec::Vec;
 
 use engine::artifact::Kind;
 use engine::artifact::matrix::{GROUP, Layout};
+use engine::kernels::{Isa, field};
 use merkle::Digest;
 
+use super::SUM_MAX;
 use crate::digest::tagged;
 use crate::step::lane_weights;
 
@@ -18,8 +20,6 @@ use crate::step::lane_weights;
 pub const PRIME: u64 = (1 << 61) - 1;
 
 const ROW_TAG: &str = "mashaa/audit/freivalds/v1";
-/// Numbers that are added up before their halves are folded: 2^31 * 2^15 each, 2^62 together.
-const RUN: usize = 1 << 16;
 
 /// r: a number below the prime for each row, four from each hash.
 pub(super) fn random_rows(beacon: &Digest, (kind, layer): (Kind, usize), count: usize) -> Vec<u64> {
@@ -48,23 +48,28 @@ pub(super) fn combined(layout: &Layout, bytes: &[u8], random: &[u64]) -> Option<
     Some(columns.into_iter().map(reduce).collect())
 }
 
-/// The sum of numbers below the prime times sums below 2^46 in magnitude, modulo the prime.
-pub(super) fn dot_sums(numbers: &[u64], sums: &[i64]) -> u64 {
-    // Less than 2^107 each, and at most 2^20 of them.
-    let products = numbers.iter().zip(sums);
-    reduce(products.map(|(&number, &sum)| i128::from(number as i64) * i128::from(sum)).sum())
+/// The sum of numbers below the prime times sums, modulo the prime. None where a sum is not below
+/// `SUM_MAX` in magnitude.
+pub(super) fn dot_sums(numbers: &[u64], sums: &[i64]) -> Option<u64> {
+    let isa = Isa::best();
+    let mut total = 0i128;
+    for (numbers, sums) in numbers.chunks(field::WIDE_MAX).zip(sums.chunks(field::WIDE_MAX)) {
+        if field::largest(isa, sums) >= SUM_MAX {
+            return None;
+        }
+        let [hh, hl, lh, ll] = field::wide(isa, numbers, sums).map(i128::from);
+        // Less than 2^107 for each product, of which there are at most 2^20.
+        total += (hh << 54) + (hl << 31) + (lh << 23) + ll;
+    }
+    Some(reduce(total))
 }
 
 /// The sum of numbers below the prime times a quantised row, modulo the prime.
 pub(super) fn dot_row(numbers: &[u64], x: &[i16]) -> u64 {
     let mut total = 0i128;
-    for (numbers, x) in numbers.chunks(RUN).zip(x.chunks(RUN)) {
-        let (mut high, mut low) = (0i64, 0i64);
-        for (&number, &x) in numbers.iter().zip(x) {
-            high += i64::from((number >> 31) as i32) * i64::from(x);
-            low += i64::from((number & 0x7fff_ffff) as i32) * i64::from(x);
-        }
-        total += (i128::from(high) << 31) + i128::from(low);
+    for (numbers, x) in numbers.chunks(field::NARROW_MAX).zip(x.chunks(field::NARROW_MAX)) {
+        let [above, below] = field::narrow(Isa::best(), numbers, x).map(i128::from);
+        total += (above << 31) + below;
     }
     reduce(total)
 }
@@ -101,13 +106,18 @@ mod tests {
             let mut sums: Vec<i64> =
                 (0..length).map(|_| (next() as i64 >> 14) - (1 << 46)).collect();
             let mut x: Vec<i16> = (0..length).map(|_| next() as i16).collect();
-            assert_eq!(dot_sums(&numbers, &sums), slow(&numbers, &sums));
+            assert_eq!(dot_sums(&numbers, &sums), Some(slow(&numbers, &sums)));
             let wide: Vec<i64> = x.iter().map(|&x| i64::from(x)).collect();
             assert_eq!(dot_row(&numbers, &x), slow(&numbers, &wide));
+            for sum in [SUM_MAX as i64, -(SUM_MAX as i64), i64::MIN, i64::MAX] {
+                let mut sums = sums.clone();
+                sums[length / 2] = sum;
+                assert_eq!(dot_sums(&numbers, &sums), None);
+            }
             for (number, sum) in most {
                 numbers.fill(number);
                 sums.fill(sum);
-                assert_eq!(dot_sums(&numbers, &sums), slow(&numbers, &sums));
+                assert_eq!(dot_sums(&numbers, &sums), Some(slow(&numbers, &sums)));
                 for value in [i16::MIN, i16::MAX] {
                     x.fill(value);
                     let wide = alloc::vec![i64::from(value); length];

@@ -3,7 +3,7 @@
 use audit::artifact::{Artifact, Outline, Piece};
 use audit::case::{About, CASE_SIZE_MAX, Case, Shown};
 use audit::dispute::{Cell, Step};
-use audit::graph::{Graph, Place, What};
+use audit::graph::{Graph, Place, Shape, What};
 use audit::referee::{Evidence, Part, Undecided};
 use audit::replay::Run;
 use audit::trace::{Memory, cells};
@@ -53,6 +53,26 @@ fn pieces(evidence: &Evidence, outline: &Outline, chunks: &[Piece]) -> Vec<Shown
         }
     }
     shown
+}
+
+/// A cell as the ledger judges it: from pieces that went through their bytes, and a case that is kept
+/// between them.
+pub(crate) fn judged(
+    bytes: &[u8],
+    shape: &Shape,
+    (roots, cell): (&[merkle::Digest; 2], &Cell),
+    evidence: &Evidence,
+    run: &Run<'_>,
+) -> Vec<u8> {
+    let (name, chunks) = chunks(bytes);
+    let outline = outline(&name, &chunks[0]);
+    let about = About { model: &name, outline: &outline, shape, roots, cell };
+    let mut case = Case::default();
+    for piece in pieces(evidence, &outline, &chunks) {
+        case.add(&about, decode(&encode(&piece)).unwrap()).unwrap();
+        case = decode(&encode(&case)).unwrap();
+    }
+    case.judge(&about, Some(run.clone())).unwrap()
 }
 
 /// Judges the last cell of a step of each kind from pieces that went through their bytes.
@@ -117,6 +137,7 @@ fn check(
         let once = case.clone();
         case.add(about, read).unwrap();
         assert_eq!(case, once, "what was shown already changes nothing");
+        assert_eq!(case.size(), encode(&case).len(), "{place:?}");
         case = decode(&encode(&case)).unwrap();
     }
     let size = encode(&case).len();

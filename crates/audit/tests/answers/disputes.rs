@@ -21,42 +21,58 @@ use store::cid::{CHUNK_SIZE, Cid};
 
 use crate::{FAMILIES, alone, model, options, request, support, tokens};
 
-/// What one side has: the digests of its trace, and what it needs to make any step again.
-struct Party<'a> {
-    memory: Memory<'a>,
-    trace: Digests,
+/// What one side has: the digests of its trace, what it needs to make any step again, and its lie.
+pub(crate) struct Party<'a> {
+    pub(crate) memory: Memory<'a>,
+    pub(crate) trace: Digests,
+    lie: Option<Lie>,
 }
 
 /// A change of one bit of one cell.
-#[derive(Clone, Copy)]
-struct Lie {
-    place: Place,
-    byte: usize,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lie {
+    pub(crate) place: Place,
+    pub(crate) byte: usize,
+}
+
+/// How a dispute went.
+pub(crate) struct Outcome {
+    pub(crate) rounds: u32,
+    /// Bytes of the evidence.
+    pub(crate) size: usize,
+    pub(crate) verdict: Verdict,
+    /// The step in dispute.
+    pub(crate) place: Place,
 }
 
 impl<'a> Party<'a> {
     /// Computes the trace; from the lie on, everything follows from it.
-    fn new(model: &'a engine::model::Model, run: Run<'a>, lie: Option<Lie>) -> Party<'a> {
-        let mut memory = Memory::new(model, run).unwrap();
+    pub(crate) fn new(
+        model: &'a engine::model::Model,
+        run: Run<'a>,
+        lie: Option<Lie>,
+    ) -> Party<'a> {
+        let memory = Memory::new(model, run).unwrap();
+        let mut party = Party { memory, trace: Digests::new(Vec::new()), lie };
         let mut digests = Vec::new();
-        for position in 0..memory.shape().positions() {
-            digests.extend(walk(&mut memory, position, lie));
-            memory.leave(position);
+        for position in 0..party.memory.shape().positions() {
+            digests.extend(party.walk(position));
+            party.memory.leave(position);
         }
-        Party { memory, trace: Digests::new(digests) }
+        party.trace = Digests::new(digests);
+        party
     }
 
-    fn result(&mut self, place: Place, lie: Option<Lie>) -> Vec<u8> {
-        walk(&mut self.memory, place.position, lie);
+    fn result(&mut self, place: Place) -> Vec<u8> {
+        self.walk(place.position);
         self.memory.step(place).unwrap().to_vec()
     }
-}
 
-fn walk(memory: &mut Memory<'_>, position: usize, lie: Option<Lie>) -> Vec<merkle::Digest> {
-    let (graph, shape) = (*memory.graph(), *memory.shape());
-    memory
-        .steps_of(position)
-        .map(|index| {
+    /// Makes the steps of a position again.
+    fn walk(&mut self, position: usize) -> Vec<merkle::Digest> {
+        let (memory, lie) = (&mut self.memory, self.lie);
+        let (graph, shape) = (*memory.graph(), *memory.shape());
+        let steps = memory.steps_of(position).map(|index| {
             let place = graph.place_of(&shape, index).unwrap();
             assert_eq!(graph.index_of(&shape, place), Some(index), "{place:?}");
             let computed = memory.compute(place);
@@ -70,28 +86,29 @@ fn walk(memory: &mut Memory<'_>, position: usize, lie: Option<Lie>) -> Vec<merkl
             let leaf = digest(&graph, &shape, place, &result).unwrap();
             memory.put(place, result);
             leaf
-        })
-        .collect()
-}
+        });
+        steps.collect()
+    }
 
-/// The nodes that a side states.
-fn nodes(party: &mut Party<'_>, lie: Option<Lie>, phase: &Phase) -> Vec<merkle::Digest> {
-    let (graph, shape) = (*party.memory.graph(), *party.memory.shape());
-    match phase {
-        Phase::Divide(divide) => match divide.step {
-            None => party.trace.under(divide.level, divide.block).unwrap(),
-            Some(step) => {
-                let place = graph.place_of(&shape, step.index).unwrap();
-                let result = party.result(place, lie);
-                cells(&graph, place, &result).under(divide.level, divide.block).unwrap()
+    /// The nodes that it states.
+    fn nodes(&mut self, phase: &Phase) -> Vec<merkle::Digest> {
+        let (graph, shape) = (*self.memory.graph(), *self.memory.shape());
+        match phase {
+            Phase::Divide(divide) => match divide.step {
+                None => self.trace.under(divide.level, divide.block).unwrap(),
+                Some(step) => {
+                    let place = graph.place_of(&shape, step.index).unwrap();
+                    let result = self.result(place);
+                    cells(&graph, place, &result).under(divide.level, divide.block).unwrap()
+                }
+            },
+            Phase::Open { step, .. } => {
+                let place = graph.place_of(&shape, *step).unwrap();
+                let result = self.result(place);
+                vec![cells(&graph, place, &result).root()]
             }
-        },
-        Phase::Open { step, .. } => {
-            let place = graph.place_of(&shape, *step).unwrap();
-            let result = party.result(place, lie);
-            vec![cells(&graph, place, &result).root()]
+            other => unreachable!("{other:?}"),
         }
-        other => unreachable!("{other:?}"),
     }
 }
 
@@ -119,13 +136,13 @@ fn prove(bytes: &[u8], evidence: &Evidence, model: &engine::model::Model) -> Art
     artifact
 }
 
-/// Runs a dispute to its verdict: rounds, evidence's bytes, verdict.
-fn dispute(
+/// Runs a dispute between a worker and a challenger to its verdict, which the ledger's way of judging,
+/// from pieces, gives as well.
+pub(crate) fn dispute(
     (model, bytes): (&engine::model::Model, &[u8]),
     run: &Run<'_>,
-    lies: [Option<Lie>; 2],
-) -> (u32, usize, Verdict) {
-    let mut parties = lies.map(|lie| Party::new(model, run.clone(), lie));
+    mut parties: [&mut Party<'_>; 2],
+) -> Outcome {
     let (graph, shape) = (*parties[0].memory.graph(), *parties[0].memory.shape());
     let roots = [parties[0].trace.root(), parties[1].trace.root()];
     let mut dispute = Dispute::new(graph.steps(&shape), roots, (10, 5)).unwrap();
@@ -136,8 +153,7 @@ fn dispute(
             break cell;
         }
         for side in sides {
-            let at = side as usize;
-            let nodes = nodes(&mut parties[at], lies[at], &phase);
+            let nodes = parties[side as usize].nodes(&phase);
             match &phase {
                 Phase::Open { step, .. } => {
                     let count = graph.cells(graph.place_of(&shape, *step).unwrap()).0;
@@ -150,15 +166,18 @@ fn dispute(
     assert!(dispute.rounds() <= ROUNDS_MAX);
     let place = graph.place_of(&shape, cell.step.index).unwrap();
     let [worker, _] = &mut parties;
-    walk(&mut worker.memory, place.position, lies[0]);
+    worker.walk(place.position);
     let at = cell.cell as usize;
     let evidence = Evidence::collect(&worker.memory, &worker.trace, place, at).unwrap();
     let artifact = prove(bytes, &evidence, model);
     let case = (&roots, &cell);
     let right = judge(&graph, &shape, case, &evidence, &artifact, run.clone()).unwrap();
     refuses_changes(&(graph, shape), case, &evidence, &artifact, run, &right);
+    let by_pieces = crate::cases::judged(bytes, &shape, case, &evidence, run);
+    assert_eq!(by_pieces, right, "{place:?}: the ledger judges from pieces");
     let rounds = dispute.rounds();
-    (rounds, evidence.size(), dispute.judge(&right, 12).unwrap())
+    let verdict = dispute.judge(&right, 12).unwrap();
+    Outcome { rounds, size: evidence.size(), verdict, place }
 }
 
 /// No change of the evidence gives another cell.
@@ -195,7 +214,7 @@ fn refuses_changes(
     assert_eq!(judged(evidence).as_deref(), Ok(right));
 }
 
-fn answer(
+pub(crate) fn answer(
     family: Family,
     count: u32,
 ) -> (std::sync::Arc<engine::model::Model>, Vec<u8>, Request, Vec<u32>) {
@@ -244,53 +263,6 @@ fn the_trace_ends_in_the_rows_and_tokens_of_the_run() {
     }
 }
 
-/// One step of each kind, in the last layer and at a late position.
-fn one_of_each(graph: &Graph, shape: &Shape) -> Vec<Place> {
-    let mut places = BTreeMap::new();
-    for index in 0..graph.steps(shape) {
-        let place = graph.place_of(shape, index).unwrap();
-        let kind = format!("{:?}", place.what);
-        let kind = kind.split('(').next().unwrap().to_owned();
-        if place.position + 1 < shape.positions() {
-            places.insert(kind, place);
-        }
-    }
-    places.into_values().collect()
-}
-
-/// Convicts whoever is wrong in one cell of a step of each kind, and of nothing else.
-fn check_every_kind(family: Family) {
-    let (model, bytes, request, output) = answer(family, 3);
-    let (prompt, sampling) = (&request.prompt, &request.sampling);
-    let run = Run { prompt, output: &output, said: 0, sampling };
-    let memory = Memory::new(&model, run.clone()).unwrap();
-    let (graph, shape) = (*memory.graph(), *memory.shape());
-    let places = one_of_each(&graph, &shape);
-    assert_eq!(places.len(), 24, "{places:?}");
-    for place in places {
-        // The last cell, whose step may have earlier ones of its own.
-        let byte = graph.size(place) - 4;
-        let lie = Some(Lie { place, byte });
-        let (rounds, size, verdict) = dispute((&model, &bytes), &run, [lie, None]);
-        assert_eq!(verdict, Verdict::WorkerWrong, "{place:?}");
-        assert!(rounds <= 5 && size <= 3 << 19, "{place:?}: {rounds} rounds, {size} bytes");
-        if matches!(place.what, What::Query | What::Sums(_) | What::Sample) {
-            let (.., verdict) = dispute((&model, &bytes), &run, [None, lie]);
-            assert_eq!(verdict, Verdict::ChallengerWrong, "{place:?}");
-        }
-    }
-}
-
-#[test]
-fn whoever_is_wrong_in_one_step_of_any_kind_is_convicted() {
-    check_every_kind(Family::Qwen2);
-}
-
-#[test]
-fn whoever_is_wrong_in_one_step_is_convicted_with_windows_and_post_norms() {
-    check_every_kind(Family::Gemma3);
-}
-
 #[test]
 fn two_liars_are_both_convicted() {
     let (model, bytes, request, output) = answer(Family::Llama, 2);
@@ -298,8 +270,9 @@ fn two_liars_are_both_convicted() {
     let run = Run { prompt, output: &output, said: 0, sampling };
     let place = Place { position: 3, layer: 1, what: What::Gate };
     let lies = [8, 9].map(|byte| Some(Lie { place, byte }));
-    let (.., verdict) = dispute((&model, &bytes), &run, lies);
-    assert_eq!(verdict, Verdict::BothWrong);
+    let [mut worker, mut challenger] = lies.map(|lie| Party::new(&model, run.clone(), lie));
+    let outcome = dispute((&model, &bytes), &run, [&mut worker, &mut challenger]);
+    assert_eq!(outcome.verdict, Verdict::BothWrong);
 }
 
 #[test]
@@ -433,7 +406,7 @@ fn no_values_of_inputs_make_a_step_panic() {
         let prompt = tokens(40, 1);
         let run = Run { prompt: &prompt, output: &[3, 4], said: 0, sampling: &sampling };
         let memory = Memory::new(&model, run).unwrap();
-        let places = one_of_each(memory.graph(), memory.shape());
+        let places = crate::kinds::one_of_each(memory.graph(), memory.shape());
         for word in words {
             let bytes = word.repeat(100_000);
             let inputs = Pattern { memory: &memory, bytes: &bytes };
@@ -463,7 +436,7 @@ fn a_trace_of_another_computation_than_the_committed_one_contradicts_it() {
         let place = Place { position: 24, layer: 3, what: What::HeadInput };
         let index = graph.index_of(party.memory.shape(), place).unwrap();
         let path = party.trace.path(index).unwrap();
-        let row = StepInput { place, result: party.result(place, None), path };
+        let row = StepInput { place, result: party.result(place), path };
         let trace = party.trace.root();
         let opening = committed.open(1).unwrap();
         let leaf = committed.as_slice()[1];

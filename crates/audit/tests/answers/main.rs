@@ -4,10 +4,18 @@
 #[path = "../../../engine/tests/support/mod.rs"]
 mod support;
 
+#[path = "../support/diverse.rs"]
+mod diverse;
+#[path = "../support/longest.rs"]
+mod longest;
+
 mod cases;
 mod commitments;
 mod disputes;
+mod honest;
+mod kinds;
 mod lights;
+mod long;
 mod receipts;
 mod replays;
 mod turns;

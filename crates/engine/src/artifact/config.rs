@@ -21,6 +21,14 @@ pub const HEADS_MAX: u64 = 1_024;
 pub const ENCODER_FRACTION_MAX: u64 = 20;
 /// Positions in a context, at most: bounds the softmax's sums (`docs/spec/int-1.md`, section 7).
 pub const CONTEXT_MAX: u64 = 131_072;
+/// Tokens of a run, at most: 12 bytes for each position that a step's weights read, with all that proves
+/// them, stay below the 1.5 MiB that a message of a dispute has (`docs/spec/audit.md`, section 8.2).
+pub const RUN_MAX: u64 = 130_560;
+/// Rows of the embedding, at most: 4 bytes for each logit that the choice of a token reads stay below
+/// the same.
+pub const VOCABULARY_MAX: u64 = 392_704;
+
+const _: () = assert!(12 * RUN_MAX < (3 << 19) - 4096 && 4 * VOCABULARY_MAX < (3 << 19) - 1984);
 
 /// Which graph the model computes. The numbers are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +142,12 @@ pub struct Config {
 const FIELDS: usize = 16;
 
 impl Config {
+    /// Tokens of the longest run: the context, as far as a lie anywhere in it can be proved.
+    #[must_use]
+    pub fn run_max(&self) -> usize {
+        self.context_max.min(RUN_MAX as usize)
+    }
+
     /// Positions that layer `layer` sees: its window, or `None` for all before.
     #[must_use]
     pub fn layer_window(&self, layer: usize) -> Option<usize> {
@@ -207,7 +221,7 @@ impl Config {
         let config = Config {
             family,
             activation,
-            vocabulary: within("vocabulary", words[2], 1, crate::vocabulary::TOKENS_MAX as u64)?,
+            vocabulary: within("vocabulary", words[2], 1, VOCABULARY_MAX)?,
             layers: within("layers", words[3], 1, LAYERS_MAX)?,
             width: within("width", words[4], 1, COLUMNS_MAX)?,
             hidden: within("hidden", words[5], 1, COLUMNS_MAX)?,

@@ -12,12 +12,13 @@
 )]
 
 use super::activations::{PAIRS, TILE};
+use super::matmul::Epilogue;
 use super::per_isa;
 use crate::artifact::config::Activation;
 use crate::artifact::matrix::{BAND, BLOCK};
 use crate::numeric::{
-    ACTIVATION_MAX, Scale, WEIGHT_MAX, bit_length, exp2_q16, gelu_erf_q16, gelu_q16, round_shift,
-    saturate, silu_q16,
+    ACTIVATION_MAX, EXP2_Q30, Scale, WEIGHT_MAX, bit_length, exp2_q16, gelu_erf_q16, gelu_q16,
+    round_shift, saturate, silu_q16,
 };
 
 per_isa! {
@@ -413,6 +414,95 @@ fn softmax_body(
         total += sum as u64;
     }
     (total, length)
+}
+
+per_isa! {
+    /// Fixed-point values of a row's exact sums, one row scale each (section 5).
+    pub fn scale_sums = scale_sums_body(
+        epilogue: Epilogue,
+        sums: &[i64],
+        scales: &[i32],
+        out: &mut [i32],
+    )
+}
+
+#[inline(always)]
+fn scale_sums_body(epilogue: Epilogue, sums: &[i64], scales: &[i32], out: &mut [i32]) {
+    for ((out, &sum), &scale) in out.iter_mut().zip(sums).zip(scales) {
+        *out = epilogue.apply(sum, scale);
+    }
+}
+
+per_isa! {
+    /// The largest of some logits.
+    pub fn largest = largest_body(logits: &[i64]) -> i64
+}
+
+#[inline(always)]
+fn largest_body(logits: &[i64]) -> i64 {
+    let mut largest = i64::MIN;
+    for &logit in logits {
+        largest = if logit > largest { logit } else { largest };
+    }
+    largest
+}
+
+per_isa! {
+    /// How far logits are below the largest, at most `limit`.
+    pub fn distances = distances_body(logits: &[i64], largest: i64, limit: u32, out: &mut [u32])
+}
+
+#[inline(always)]
+fn distances_body(logits: &[i64], largest: i64, limit: u32, out: &mut [u32]) {
+    for (out, &logit) in out.iter_mut().zip(logits) {
+        // The difference of two numbers with a sign fits one without.
+        let distance = largest.wrapping_sub(logit) as u64;
+        *out = if distance > u64::from(limit) { limit } else { distance as u32 };
+    }
+}
+
+per_isa! {
+    /// Takes the weights of tokens from `first` on that rank after `last`, distance before token, and of
+    /// those that weigh less than `least` / 2^16.
+    pub fn keep = keep_body(
+        distances: &[u32],
+        first: u32,
+        last: u64,
+        least: u64,
+        weights: &mut [u32],
+    )
+}
+
+#[inline(always)]
+fn keep_body(distances: &[u32], first: u32, last: u64, least: u64, weights: &mut [u32]) {
+    let mut token = first;
+    for (weight, &distance) in weights.iter_mut().zip(distances) {
+        let rank = u64::from(distance) << 32 | u64::from(token);
+        let is_kept = rank <= last && u64::from(*weight) << 16 >= least;
+        *weight = if is_kept { *weight } else { 0 };
+        token = token.wrapping_add(1);
+    }
+}
+
+per_isa! {
+    /// The weights 2^-(distance * slope / 2^48) of tokens whose logits are so far below the largest
+    /// (section 9.2), Q30. `distance * slope` is below 2^54.
+    pub fn weigh = weigh_body(distances: &[u32], slope: u64, weights: &mut [u32])
+}
+
+#[inline(always)]
+fn weigh_body(distances: &[u32], slope: u64, weights: &mut [u32]) {
+    for (weight, &distance) in weights.iter_mut().zip(distances) {
+        let exponent = (u64::from(distance) * slope) >> 24;
+        let whole = (exponent >> 24) as u32;
+        let f = ((exponent as u32) & 0xff_ffff) << 6;
+        // Each coefficient is larger than what is taken from it, and both factors are below 2^31.
+        let mut sum = 0u32;
+        for &coefficient in EXP2_Q30.iter().rev() {
+            sum = (coefficient as u32).wrapping_sub(((u64::from(sum) * u64::from(f)) >> 30) as u32);
+        }
+        *weight = sum >> (if whole > 31 { 31 } else { whole });
+    }
 }
 
 per_isa! {

@@ -5,7 +5,8 @@
 //!
 //! Not here: whether what it says is right (`disputes`).
 
-use audit::commitment::{TOKENS_MAX, blind};
+use audit::commitment::blind;
+use audit::graph::RUN_MAX;
 use audit::receipt::{PAYLOAD_SIZE_MAX, Payload, Receipt, SIZE, SignedReceipt, Trust};
 use types::codec::decode;
 use types::id::{Address, Hash};
@@ -160,7 +161,7 @@ fn read(bytes: &[u8]) -> Result<Receipt, Refusal> {
     let tokens = u64::from(receipt.prompt_tokens).saturating_add(receipt.output_tokens.into());
     let is_run = receipt.prompt_tokens > 0
         && receipt.output_tokens > 0
-        && usize::try_from(tokens).is_ok_and(|tokens| tokens <= TOKENS_MAX);
+        && usize::try_from(tokens).is_ok_and(|tokens| tokens <= RUN_MAX);
     let is_priced = receipt.price() == Some(receipt.due);
     if !is_run || !is_priced || !signed.is_signed() {
         return Err(Refusal::BadReceipt);

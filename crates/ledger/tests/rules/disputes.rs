@@ -1,6 +1,6 @@
 //! Disputes from batch to slash, through orders, on a small model.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use audit::case::Shown;
 use audit::commitment::prompt_hash;
@@ -12,7 +12,7 @@ use ledger::event::Event;
 use ledger::refusal::Refusal;
 use types::amount::Amount;
 use types::bounded::{Bytes, List};
-use types::codec::encode;
+use types::codec::{decode, encode};
 use types::id::Hash;
 use types::transaction::*;
 use types::word::Finding;
@@ -26,12 +26,30 @@ const NODDER: &str = AUDITORS[1];
 /// A root that no answer has.
 const BOGUS: Hash = Hash([9; 32]);
 
-/// A step of each kind is in the audit crate's tests; here one that reads weights, one that reads the
-/// run's tokens, and one that reads neither.
+/// A lie in the last cell of a step.
 fn lie(what: What) -> Lie {
-    let place = Place { position: 6, layer: if what == What::Embed { 0 } else { 1 }, what };
+    lie_at(Place { position: 6, layer: if what == What::Embed { 0 } else { 1 }, what })
+}
+
+fn lie_at(place: Place) -> Lie {
     Lie { place, byte: graph().size(place) - 4 }
 }
+
+/// A step of each kind that has a number, at a late position of the first answer.
+fn one_of_each() -> Vec<Place> {
+    let (graph, shape) = (graph(), first().answer.shape());
+    let places = (0..graph.steps(&shape)).map(|index| graph.place_of(&shape, index).unwrap());
+    let numbered = |place: Place| (encode(&place)[NUMBER], place);
+    let of_kind: BTreeMap<u8, Place> = places.map(numbered).collect();
+    let (last, mut next) = (*of_kind.keys().last().unwrap(), encode(&of_kind[&0]));
+    assert!(of_kind.keys().copied().eq(0..=last), "{of_kind:?}");
+    next[NUMBER] = last + 1;
+    assert!(decode::<Place>(&next).is_err(), "there is another kind");
+    of_kind.into_values().collect()
+}
+
+/// Where a place has its kind's number, after its position and its layer.
+const NUMBER: usize = 8;
 
 fn held(story: &Story, name: &str) -> Amount {
     story.world.state.stake(&address(name)).map_or(Amount::ZERO, |stake| stake.held)
@@ -67,19 +85,20 @@ fn cell_dispute(
     assert_eq!(story.stage(), Some(Stage::Disputed));
     let phase = story.divide(CHALLENGER, &mut parties);
     let Phase::Judge(cell) = phase else { unreachable!("{phase:?}") };
+    // As whoever shows it has it, who is honest if anyone is: it knows no path of the other's trace.
+    let shows = usize::from(lies[0].is_some());
+    let name = [WORKER, CHALLENGER][shows];
     let place = graph().place_of(&first().answer.shape(), cell.step.index).unwrap();
     if matches!(place.what, What::Embed | What::Sample) {
-        story.refuse(CHALLENGER, judge(), Refusal::Undecided);
+        story.refuse(name, judge(), Refusal::Undecided);
         let payload = story.open_payload(0);
-        story.act(CHALLENGER, Action::OpenPayload(payload));
+        story.act(name, Action::OpenPayload(payload));
     }
-    // As whoever shows it has it: of the worker's trace it knows no path.
-    let [_, challenger] = &mut parties;
-    for piece in story.evidence(challenger, &cell) {
-        story.act(CHALLENGER, piece);
+    for piece in story.evidence(&mut parties[shows], &cell) {
+        story.act(name, piece);
     }
     story.refuse(PAYER, judge(), Refusal::NotDisputant);
-    let events = story.act(CHALLENGER, judge());
+    let events = story.act(name, judge());
     (events, story)
 }
 
@@ -118,6 +137,21 @@ fn a_worker_that_is_wrong_in_one_cell_loses_the_batch_and_its_stake() {
             story.world.balance(PAYER) > credits_of("-26"),
             "it has its payment back, and more"
         );
+    }
+}
+
+#[test]
+fn whoever_lies_in_any_kind_of_step_loses_by_its_proof() {
+    for place in one_of_each() {
+        let finding = (Finding::NoMatch, first().root);
+        let (events, story) = cell_dispute([Some(lie_at(place)), None], BOGUS, finding);
+        assert_eq!(verdict(&events), Some(Verdict::WorkerWrong), "{place:?}");
+        check_convicted(&story);
+        let finding = (Finding::NoMatch, BOGUS);
+        let (events, story) = cell_dispute([None, Some(lie_at(place))], first().root, finding);
+        assert_eq!(verdict(&events), Some(Verdict::ChallengerWrong), "{place:?}");
+        assert_eq!(held(&story, CHALLENGER), credits("18"), "{place:?}: its bond is lost");
+        assert_eq!(held(&story, WORKER), credits("50"), "{place:?}");
     }
 }
 
