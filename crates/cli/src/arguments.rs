@@ -3,6 +3,7 @@
 //! Not here: what the commands do.
 
 mod audit;
+mod bench;
 mod ledger;
 mod money;
 mod operations;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use audit::{AuditCommand, KeyArguments, LightArguments, OpenArguments};
+pub(crate) use bench::ServersArguments;
 pub(crate) use ledger::{
     DelayArguments, DelegateArguments, DemoArguments, InitArguments, LedgerCommand, LedgerFlags,
     LoadArguments, MemberCommand, NodeCommand, NodeFlag, ProposeArguments, RegisterArguments,
@@ -452,7 +454,7 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BenchArguments {
-    /// Model: a name or an artifact's CID [default: the default model]
+    /// Model: a name or an artifact's CID [default: the default model; with --server, the first listed]
     pub(crate) model: Option<String>,
     /// Instruction sets, comma-separated
     #[arg(long, default_value = "auto")]
@@ -484,6 +486,8 @@ pub(crate) struct BenchArguments {
     /// Measure instead what an answer costs by way of the API and of another machine
     #[arg(long, conflicts_with_all = ["ledger", "peer"])]
     pub(crate) gateway: bool,
+    #[command(flatten)]
+    pub(crate) servers: ServersArguments,
     #[command(flatten)]
     pub(crate) load: LoadArguments,
 }

@@ -3,11 +3,13 @@
 //! Each figure is a median over rounds; with `--peer` a `llama-bench` program runs in turn with the
 //! same number of threads, so that both meet the same noise.
 //!
-//! Not here: the members' ledger (`bench/ledger.rs`), the way to another machine (`bench/gateway.rs`).
+//! Not here: the members' ledger (`bench/ledger.rs`), the way to another machine (`bench/gateway.rs`),
+//! whole servers (`bench/servers.rs`).
 
 mod gateway;
 mod ledger;
 mod load;
+mod servers;
 
 use std::path::Path;
 use std::process::Command;
@@ -40,6 +42,9 @@ pub(crate) fn run(context: &Context, arguments: &BenchArguments) -> anyhow::Resu
     }
     if arguments.gateway {
         return gateway::run(context, arguments);
+    }
+    if !arguments.servers.server.is_empty() {
+        return servers::run(context, arguments);
     }
     let opened = context.opened(arguments.model.as_deref())?;
     let model = opened.model;
@@ -200,4 +205,11 @@ fn median(speeds: &[Speed]) -> Speed {
         decode: middle(&|speed| speed.decode),
         streams: middle(&|speed| speed.streams),
     }
+}
+
+/// Milliseconds that so many of a hundred stay under.
+fn share(seconds: &[f64], percent: usize) -> f64 {
+    let mut sorted = seconds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default() * 1e3
 }

@@ -11,7 +11,7 @@
 //! Not here: threads and clocks around the engine (the node's), text.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -354,8 +354,9 @@ impl Engine {
 
     /// Advances every sequence that fits the step, and says what happened. Does nothing when idle.
     pub fn step(&mut self, observer: &mut Observer<'_>) -> Vec<(SequenceId, Output)> {
-        self.admit(observer.wants_answers().is_some());
-        let parts = self.plan();
+        let shows_answers = observer.wants_answers().is_some();
+        self.admit(shows_answers);
+        let parts = self.plan(shows_answers);
         if parts.is_empty() {
             return Vec::new();
         }
@@ -403,18 +404,9 @@ impl Engine {
                 self.waiting.push_front(sequence);
                 return;
             }
-            if self.options.prefix_cache && !sequence.request.prompt_logprobs {
-                // The last token is always computed, since its logits are needed.
-                let all = sequence.tokens.len() - 1;
-                let shown = sequence.request.prompt.len() - 1 + sequence.shown;
-                let usable = if shows_answers { all.min(shown) } else { all };
-                let (pages, prefix) = self.table.find(&sequence.tokens[..usable]);
-                sequence.computed = pages.len() * PAGE;
-                if !sequence.prompt_reported {
-                    sequence.cached = sequence.computed as u32;
-                }
-                sequence.published = (prefix, pages.len());
-                sequence.pages = pages;
+            sequence.cached = if sequence.prompt_reported { sequence.cached } else { 0 };
+            if self.options.prefix_cache {
+                find(&mut self.table, &mut sequence, shows_answers);
             }
             let at = self.running.partition_point(|other| other.rank() < sequence.rank());
             self.running.insert(at, sequence);
@@ -422,9 +414,11 @@ impl Engine {
     }
 
     /// Chooses the step's rows: one for each sequence past its prompt, then pieces of prompts, the
-    /// most urgent first, and of these the oldest.
-    fn plan(&mut self) -> Vec<Part> {
+    /// most urgent first, and of these the oldest. A page that several prompts need is computed for the
+    /// first of them; the others find it at the next step.
+    fn plan(&mut self, shows_answers: bool) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::new();
+        let mut begun = BTreeSet::new();
         let mut left = self.options.step_rows_max.max(1);
         for generating in [true, false] {
             let mut index = 0;
@@ -432,9 +426,15 @@ impl Engine {
                 if self.is_held(&self.running[index]) {
                     break;
                 }
-                let pending = self.running[index].pending();
-                if (pending == 1) == generating {
-                    let count = pending.min(left);
+                let sequence = &mut self.running[index];
+                let is_asked = (sequence.pending() == 1) == generating;
+                let next = match is_asked && !generating && self.options.prefix_cache {
+                    true => find(&mut self.table, sequence, shows_answers),
+                    false => None,
+                };
+                let is_new = next.is_none_or(|next| begun.insert(next));
+                if is_asked && (is_new || !sequence.computed.is_multiple_of(PAGE)) {
+                    let count = sequence.pending().min(left);
                     if !self.reserve(&mut index, count, &mut parts) {
                         break;
                     }
@@ -676,6 +676,37 @@ fn finish(sequence: &Sequence) -> Option<Finish> {
         return Some(Finish::EndToken);
     }
     (generated >= sequence.request.tokens_max as usize).then_some(Finish::Length)
+}
+
+/// Gives a sequence the pages that go on from those it has and that others have computed. Says which
+/// page it has to compute or to complete next, if that one can be shared.
+fn find(
+    table: &mut PageTable,
+    sequence: &mut Sequence,
+    shows_answers: bool,
+) -> Option<(Prefix, [u32; PAGE])> {
+    if sequence.request.prompt_logprobs {
+        return None;
+    }
+    // The last token is always computed, since its logits are needed.
+    let all = sequence.tokens.len() - 1;
+    let shown = sequence.request.prompt.len() - 1 + sequence.shown;
+    let usable = if shows_answers { all.min(shown) } else { all };
+    let (mut prefix, mut count) = sequence.published;
+    if sequence.computed == count * PAGE && sequence.pages.len() == count {
+        let rest = sequence.tokens.get(sequence.computed..usable)?;
+        let (pages, last) = table.find(prefix, rest);
+        (prefix, count) = (last, count + pages.len());
+        if !sequence.prompt_reported {
+            sequence.cached += (pages.len() * PAGE) as u32;
+        }
+        sequence.computed = count * PAGE;
+        sequence.published = (prefix, count);
+        sequence.pages.extend(pages);
+    }
+    let is_next = sequence.computed < (count + 1) * PAGE;
+    let next = sequence.tokens.get(count * PAGE..usable)?.first_chunk::<PAGE>()?;
+    is_next.then_some((prefix, *next))
 }
 
 /// Makes a sequence's full pages findable.

@@ -89,9 +89,9 @@ impl PageTable {
         }
     }
 
-    /// Finds the cached pages of the longest prefix of `tokens`, whole pages only, and holds them.
-    pub fn find(&mut self, tokens: &[u32]) -> (Vec<u32>, Prefix) {
-        let mut prefix = Prefix::default();
+    /// Finds the cached pages that go on from a prefix with as many of `tokens` as there are, whole pages
+    /// only, and holds them.
+    pub fn find(&mut self, mut prefix: Prefix, tokens: &[u32]) -> (Vec<u32>, Prefix) {
         let mut found = Vec::new();
         for tokens in tokens.as_chunks::<PAGE>().0 {
             let Some(&page) = self.cache.get(&(prefix, *tokens)) else { break };

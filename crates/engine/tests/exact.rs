@@ -266,3 +266,37 @@ fn a_repeated_prompt_is_found_in_the_cache() {
     }
     assert_eq!(cached, [0, 48]);
 }
+
+#[test]
+fn what_several_prompts_begin_with_is_computed_once_though_they_come_together() {
+    let model = support::model(&support::config(Family::Llama), Bits::Four, 3);
+    let prompt = |end: u64| [tokens(200, 1), tokens(20 + end as usize, end)].concat();
+    let requests: Vec<Request> = (2..8).map(|end| request(prompt(end), 1)).collect();
+    let alone: Vec<Vec<u32>> = requests
+        .iter()
+        .map(|it| {
+            let mut engine = Engine::new(model.clone(), Options::default());
+            run(&mut engine, std::slice::from_ref(it), &mut Observer::none()).remove(0)
+        })
+        .collect();
+    for step_rows_max in [7, 16, 64, 256, 4096] {
+        let options = Options { step_rows_max, ..Options::default() };
+        let mut engine = Engine::new(model.clone(), options);
+        for request in &requests {
+            engine.submit(request.clone()).unwrap();
+        }
+        let (mut cached, mut answers) = (vec![], vec![vec![]; requests.len()]);
+        while !engine.is_idle() {
+            for (id, output) in engine.step(&mut Observer::none()) {
+                match output {
+                    Output::Prompt { cached: count, .. } => cached.push(count),
+                    Output::Token { token, .. } => answers[id.0 as usize].push(token),
+                    Output::Finished(_) => {}
+                }
+            }
+        }
+        assert_eq!(answers, alone, "{step_rows_max} rows a step");
+        // 12 pages of 16 are whole.
+        assert_eq!(cached, [0, 192, 192, 192, 192, 192], "{step_rows_max} rows a step");
+    }
+}

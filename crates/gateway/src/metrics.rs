@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backend::Urgency;
+use crate::backend::{Places, Urgency};
 
 /// Upper bounds of the buckets of waiting for an answer's first token, in milliseconds.
 const FIRST_TOKEN_BUCKETS: &[u64] =
@@ -92,13 +92,15 @@ impl Metrics {
         }
     }
 
-    /// The page that Prometheus reads.
+    /// The page that Prometheus reads, with the places of the backend's queue, where it has some, and
+    /// the bytes of request bodies that are held.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub fn render(&self, places: Option<Places>, bodies_size: usize) -> String {
         let mut page = String::new();
         head(&mut page, "build_info", "The program's version, as a label", "gauge");
         line(&mut page, concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1);
         self.render_requests(&mut page);
+        render_held(&mut page, places, bodies_size);
         let counters = [
             ("prompt_tokens", "Prompt tokens of all sequences", &self.prompt_tokens),
             ("cached_tokens", "Prompt tokens found in a cache", &self.cached_tokens),
@@ -189,6 +191,18 @@ impl Histogram {
         line(page, &format!("{name}_sum"), sum);
         line(page, &format!("{name}_count"), total);
     }
+}
+
+fn render_held(page: &mut String, places: Option<Places>, bodies_size: usize) {
+    let name = "request_body_bytes_held";
+    head(page, name, "Bytes of request bodies that are held", "gauge");
+    line(page, name, bodies_size);
+    let Some(Places { count, free }) = places else { return };
+    let held = count.saturating_sub(free);
+    head(page, "sequences_held", "Sequences in the queue, running or waiting", "gauge");
+    line(page, "sequences_held", held);
+    head(page, "sequences_max", "Places of the queue", "gauge");
+    line(page, "sequences_max", count);
 }
 
 // Writing to a string cannot fail.

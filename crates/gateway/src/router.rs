@@ -360,7 +360,9 @@ async fn readyz(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiErro
 }
 
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
-    let mut response = gateway.metrics.render().into_response();
+    let bodies = BODIES_SIZE_MAX.saturating_sub(gateway.bodies.available_permits());
+    let page = gateway.metrics.render(gateway.backend.places(), bodies);
+    let mut response = page.into_response();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

@@ -24,6 +24,7 @@ use node::opened::Opened;
 use serde_json::{Value, json};
 
 use super::ledger::Folder;
+use super::share;
 use crate::arguments::BenchArguments;
 use crate::client::Client;
 use crate::context::{Context, isa};
@@ -230,13 +231,6 @@ fn show(threads: usize, ways: [Times; 3]) {
             it[3] - alone[3],
         );
     }
-}
-
-/// Milliseconds that so many of a hundred stay under.
-fn share(seconds: &[f64], percent: usize) -> f64 {
-    let mut sorted = seconds.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default() * 1e3
 }
 
 /// A gateway that computes nothing, and a worker that joined it.

@@ -15,6 +15,8 @@ mod codes;
 mod copies;
 mod demo;
 #[cfg(unix)]
+mod golden;
+#[cfg(unix)]
 mod keys;
 mod kill;
 #[cfg(unix)]
@@ -43,6 +45,8 @@ mod roles;
 mod routing;
 #[cfg(unix)]
 mod snapshots;
+#[cfg(target_os = "linux")]
+mod soak;
 #[cfg(unix)]
 mod store;
 #[cfg(unix)]

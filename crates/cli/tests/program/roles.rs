@@ -100,8 +100,10 @@ fn whoever_is_killed_at_any_moment_of_an_epoch_loses_no_more_than_the_unfinished
     let vouched = sum(&market.worker, "/node/earned", "vouched");
     let owed = sum(&market.worker, "/node/earned", "owed");
     println!("granted {granted}, vouched {vouched}, owed {owed}, {lost} requests lost");
-    // What was vouched for has come, and the worker has not worked for much that was not.
-    assert_eq!(granted, vouched);
+    // The voucher for the last answer of a channel is lost where one of the two is killed just then; any
+    // other comes with the next. And the worker has not worked for much that was not vouched for.
+    let channels = market.gateway.get("/node/spent")["channels"].as_array().unwrap().len();
+    assert!(granted - vouched <= most * channels as u64, "{granted} and {vouched}");
     assert!(owed - vouched <= most * (lost + kills), "{owed} and {vouched}");
     assert_eq!([&worker, &auditor].map(|it| held(market.stake(it))), before, "nobody is slashed");
     let standing = market.stake(&auditor)["standing"].as_u64().unwrap();

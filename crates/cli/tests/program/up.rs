@@ -23,12 +23,22 @@ impl Node {
         let mut command = world.command(&["up", "--listen", "127.0.0.1:0", "--model", "random"]);
         command.args(["--threads", "1", "--kv-mib", "16"]).args(flags);
         command.envs(variables.iter().copied());
+        Node::spawn(&mut command)
+    }
+
+    /// The node that a command starts.
+    pub(crate) fn spawn(command: &mut Command) -> Node {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let ready = lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("ready: "));
         let ready = ready.expect("the node ends before it is ready");
         let address = ready.trim_start_matches("ready: http://").trim_end_matches("/v1").to_owned();
         Node { child, lines, address }
+    }
+
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks the node to end, and returns its code and what it said since it was ready.

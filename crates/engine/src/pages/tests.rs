@@ -15,7 +15,7 @@ impl Random {
 
 /// Publishes a sequence's pages and returns them.
 fn store(table: &mut PageTable, tokens: &[u32]) -> Option<Vec<u32>> {
-    let (mut held, mut prefix) = table.find(tokens);
+    let (mut held, mut prefix) = table.find(Prefix::default(), tokens);
     for tokens in tokens.as_chunks::<PAGE>().0.iter().skip(held.len()) {
         let Some(page) = table.take() else {
             held.into_iter().for_each(|page| table.release(page));
@@ -39,8 +39,8 @@ fn a_prefix_is_found_again_and_shared() {
     assert_eq!(first[..], second[..3]);
     assert_eq!(table.available(), 4);
     first.into_iter().chain(second).for_each(|page| table.release(page));
-    assert_eq!(table.find(&chain(1, 4)).0.len(), 4);
-    assert_eq!(table.find(&chain(2, 4)).0.len(), 0);
+    assert_eq!(table.find(Prefix::default(), &chain(1, 4)).0.len(), 4);
+    assert_eq!(table.find(Prefix::default(), &chain(2, 4)).0.len(), 0);
 }
 
 #[test]
@@ -51,8 +51,8 @@ fn the_longest_unused_leaf_goes_first() {
         held.into_iter().for_each(|page| table.release(page));
     }
     let taken = table.take().unwrap();
-    assert_eq!(table.find(&chain(1, 2)).0.len(), 1);
-    assert_eq!(table.find(&chain(2, 2)).0.len(), 2);
+    assert_eq!(table.find(Prefix::default(), &chain(1, 2)).0.len(), 1);
+    assert_eq!(table.find(Prefix::default(), &chain(2, 2)).0.len(), 2);
     table.release(taken);
 }
 

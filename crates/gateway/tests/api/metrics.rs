@@ -40,6 +40,9 @@ fn metrics_count_what_happened() {
         mashaa_http_requests_total{endpoint="chat_completions",status="429"} 1
         mashaa_http_requests_total{endpoint="chat_completions",status="502"} 1
         mashaa_http_requests_total{endpoint="livez",status="200"} 1
+        # HELP mashaa_request_body_bytes_held Bytes of request bodies that are held.
+        # TYPE mashaa_request_body_bytes_held gauge
+        mashaa_request_body_bytes_held 0
         # HELP mashaa_prompt_tokens_total Prompt tokens of all sequences.
         # TYPE mashaa_prompt_tokens_total counter
         mashaa_prompt_tokens_total 21
