@@ -21,7 +21,8 @@ mod shelf;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use audit::receipt::Receipt;
 use engine::request::Request;
@@ -72,6 +73,27 @@ record! {
     }
 }
 
+/// What an answer in progress may earn, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Promised {
+    all: Arc<AtomicU64>,
+    most: u64,
+}
+
+impl Promised {
+    fn of(all: &Arc<AtomicU64>, most: Amount) -> Promised {
+        let most = most.millionths();
+        all.fetch_add(most, Ordering::Relaxed);
+        Promised { all: Arc::clone(all), most }
+    }
+}
+
+impl Drop for Promised {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.most, Ordering::Relaxed);
+    }
+}
+
 /// What was earned, and on which terms more is.
 #[derive(Debug)]
 pub struct Earned {
@@ -80,6 +102,8 @@ pub struct Earned {
     price: Amount,
     /// What a channel may owe beyond its voucher before work is refused.
     unpaid_max: Amount,
+    /// Millionths that answers in progress may earn.
+    in_progress: Arc<AtomicU64>,
     shelf: Mutex<Shelf>,
     tallies: Mutex<BTreeMap<u64, Tally>>,
     ledger: OnceLock<Ledger>,
@@ -105,7 +129,8 @@ impl Earned {
             }
         }
         let (shelf, tallies, ledger) = (Mutex::new(shelf), Mutex::new(tallies), OnceLock::new());
-        Ok(Earned { file, price, unpaid_max, shelf, tallies, ledger })
+        let in_progress = Arc::default();
+        Ok(Earned { file, price, unpaid_max, in_progress, shelf, tallies, ledger })
     }
 
     /// The ledger that says which channels there are; said once.
@@ -128,7 +153,7 @@ impl Earned {
         payment: Option<&Payment>,
         (node, model): (Hash, Option<Cid>),
         request: &Request,
-    ) -> Result<Option<Deal>, (Cause, String)> {
+    ) -> Result<Option<(Deal, Promised)>, (Cause, String)> {
         let unpaid = |why: String| (Cause::Unpaid, why);
         let spent = |why: String| (Cause::Spent, why);
         let Some(payment) = payment else {
@@ -172,11 +197,12 @@ impl Earned {
         }
         let most = most(request, self.price);
         tally.admits(channel.deposit, self.unpaid_max, most).map_err(spent)?;
-        if !is_covered(state, &channel.payee, &tallies, most.unwrap_or_default()) {
+        let promised = Promised::of(&self.in_progress, most.unwrap_or_default());
+        if !is_covered(state, &channel.payee, &tallies, &promised) {
             let why = "what is at stake here covers no more work until some of it is settled";
             return Err((Cause::Busy, why.to_owned()));
         }
-        Ok(Some(Deal::of(payment, channel)))
+        Ok(Some((Deal::of(payment, channel), promised)))
     }
 
     /// Makes a receipt with the channel's next sequence, and counts it if it is made.
@@ -315,13 +341,14 @@ impl Tally {
     }
 }
 
-/// Whether what a worker has at stake would cover what it could redeem now and an answer more. One
-/// answer is always worked for, so that who has nothing at stake learns that it is not redeemed.
+/// Whether what a worker has at stake would cover what it could redeem now, with all answers in progress
+/// and the one that is promised. One answer is always worked for, so that who has nothing at stake
+/// learns that it is not redeemed.
 fn is_covered(
     state: &State,
     worker: &Address,
     tallies: &BTreeMap<u64, Tally>,
-    most: Amount,
+    promised: &Promised,
 ) -> bool {
     let pending = |it: &Tally| {
         let channel = state.channel(it.channel).filter(|channel| channel.payee == *worker)?;
@@ -329,8 +356,11 @@ fn is_covered(
     };
     let pending = tallies.values().filter_map(pending).fold(Amount::ZERO, sum);
     let free = state.stake(worker).map_or(Amount::ZERO, Stake::free);
-    let bond = batches::bond(state, sum(pending, most));
-    pending == Amount::ZERO || bond.is_some_and(|bond| bond <= free)
+    let in_progress = promised.all.load(Ordering::Relaxed);
+    let all = Amount::new(in_progress).and_then(|it| it.checked_add(pending));
+    let bond = all.and_then(|all| batches::bond(state, all));
+    let is_only = pending == Amount::ZERO && in_progress == promised.most;
+    is_only || bond.is_some_and(|bond| bond <= free)
 }
 
 /// Whether the ledger would pay a voucher now, but for one that was redeemed before.

@@ -236,6 +236,24 @@ fn a_channel_that_owes_too_much_is_left_for_another() {
 }
 
 #[test]
+fn a_worker_takes_no_more_work_at_once_than_its_stake_covers() {
+    let (gateway, worker, account) = market();
+    until("an answer", || ask(&gateway).is_some());
+    // 0.8 at stake covers 0.4 credits, and an answer may cost a quarter of one: with what waits to be
+    // redeemed no second one.
+    let asked: Vec<_> = (0..6).map(|_| asking(&gateway, 12)).collect();
+    let answered = asked.into_iter().filter_map(|it| it.join().unwrap()).count();
+    assert_eq!(answered, 0, "of answers that could not all be redeemed");
+    let before = balance(&worker, &account);
+    until("the first can be redeemed", || {
+        worker.get("/node/earned")["channels"][0]["redeemable"].is_object()
+    });
+    assert!(!worker.done(&["earn", "redeem"]).contains("nothing is pending"));
+    until("it is settled", || balance(&worker, &account) > before);
+    until("there is work again", || ask(&gateway).is_some());
+}
+
+#[test]
 fn what_cannot_be_redeemed_is_kept_and_its_owner_is_told_why() {
     let (gateway, mut worker, account) = market();
     worker.done(&["stake", "take", "0.8"]);

@@ -30,6 +30,7 @@ use super::{HELLO_TIME_MAX, Peers, now};
 use crate::audits::payloads;
 use crate::deal::Deal;
 use crate::earn::Earned;
+use crate::earn::Promised;
 use crate::receipts::Asker;
 use crate::remote::Stated;
 use crate::remote::serving::{self, Begin, Refusal};
@@ -93,8 +94,8 @@ pub(super) fn receive(
         async move {
             let worker = supervisor.as_ref().map(|it| it.worker().as_ref());
             let traffic = supervisor.as_ref().map(|it| it.traffic()).unwrap_or_default();
-            let (deal, peers) = (OnceLock::new(), &*peers);
-            let guest = Guest { peers, worker, node, deal };
+            let (deal, promised, peers) = (OnceLock::new(), OnceLock::new(), &*peers);
+            let guest = Guest { peers, worker, node, deal, promised };
             serving::serve(traffic.counted(stream), &guest).await;
         }
     })
@@ -175,6 +176,8 @@ pub(crate) struct Guest<'a> {
     node: Hash,
     /// What it pays, once it is admitted.
     deal: OnceLock<Deal>,
+    /// What that may earn, until it is vouched for.
+    promised: OnceLock<Promised>,
 }
 
 impl<'a> Guest<'a> {
@@ -190,7 +193,7 @@ impl<'a> Guest<'a> {
         if worker.served().cid != ask.model.as_str() {
             return Err((Cause::Model, format!("this node runs {}", worker.served().cid)));
         }
-        let deal = match self.earned() {
+        let (deal, promised) = match self.earned() {
             Some(earned) => {
                 let me = (self.peers.me(), Cid::parse(ask.model.as_str()));
                 earned.admit(ask.payment.as_ref(), me, request)
@@ -199,13 +202,15 @@ impl<'a> Guest<'a> {
                 Err((Cause::Unpaid, "this node works for nothing".to_owned()))
             }
             None => Ok(None),
-        }?;
+        }?
+        .unzip();
         // It would be worked for and never paid.
         if deal.is_some() && request.grammar.is_some() {
             let why = "an answer under a grammar has no receipt to be paid for";
             return Err((Cause::Unpaid, why.to_owned()));
         }
         deal.iter().for_each(|deal| drop(self.deal.set(deal.clone())));
+        promised.into_iter().for_each(|it| drop(self.promised.set(it)));
         let seat = worker.place(Class::Others, request).map_err(refusal)?;
         let asker = Asker { gateway: self.node, deal };
         Ok(Box::new(move |wanted| worker.submit_from(seat, asker, wanted).map_err(refusal)))
