@@ -512,9 +512,10 @@ impl State {
         fresh.into_iter().filter_map(|it| it.announcement.clone()).collect()
     }
 
-    /// How many nodes have announced themselves.
+    /// How many nodes have announced where they are reached.
     pub fn announced(&self) -> usize {
-        self.nodes.values().filter(|it| it.announcement.is_some()).count()
+        let announcements = self.nodes.values().filter_map(|it| it.announcement.as_ref());
+        announcements.filter(|it| !it.announcement().addresses.as_slice().is_empty()).count()
     }
 
     /// Announcements to find nodes again by, whether or not they count now.
