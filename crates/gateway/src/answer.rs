@@ -254,6 +254,13 @@ fn most(request: &Request, price: u64) -> u64 {
     u64::try_from((tokens * u128::from(price)).div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
+/// Says in a response which machine took the answer.
+pub(crate) fn name_worker(response: &mut Response, worker: Option<HeaderValue>) {
+    if let Some(worker) = worker {
+        response.headers_mut().insert("x-mashaa-worker", worker);
+    }
+}
+
 impl Choice {
     /// Tokens that an output stands for: those of the prompt, once it is computed, and each of the answer.
     fn tokens_of(&self, output: &Output) -> u64 {

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, name_worker};
 use crate::caller::Caller;
 use crate::error::{ApiError, Code, json_response, quote};
 use crate::events;
@@ -52,9 +52,7 @@ pub(crate) async fn create(
             json_response(StatusCode::OK, &written.message())
         }
     };
-    if let Some(worker) = worker {
-        response.headers_mut().insert("x-mashaa-worker", worker);
-    }
+    name_worker(&mut response, worker);
     Ok(response)
 }
 

@@ -23,7 +23,7 @@ use axum::response::Response;
 use futures_util::stream::once;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, name_worker};
 use crate::body::Id;
 use crate::caller::Caller;
 use crate::error::{ApiError, Code, json_response, quote};
@@ -66,9 +66,7 @@ pub(crate) async fn create(
             json_response(StatusCode::OK, &made.writer.response())
         }
     };
-    if let Some(worker) = worker {
-        response.headers_mut().insert("x-mashaa-worker", worker);
-    }
+    name_worker(&mut response, worker);
     Ok(response)
 }
 

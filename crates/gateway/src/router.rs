@@ -17,7 +17,7 @@ use axum::routing::{MethodRouter, get, post};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, name_worker};
 use crate::archive::Archive;
 use crate::auth::ring::Ring;
 use crate::auth::{Keys, authenticate};
@@ -336,9 +336,7 @@ pub(crate) async fn answer(
         Some(options) => stream::respond(answer, shape, options, id, keeper),
         None => answer.whole(&shape, keeper).await?,
     };
-    if let Some(worker) = worker {
-        response.headers_mut().insert("x-mashaa-worker", worker);
-    }
+    name_worker(&mut response, worker);
     Ok(response)
 }
 

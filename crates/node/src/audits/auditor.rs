@@ -51,11 +51,22 @@ impl Audits {
             ((Finding::Inconclusive, NONE), None)
         };
         let salt = random().map_err(|error| error.to_string())?;
-        let ((finding, root), (batch, index)) = (found, due.key);
+        let verdict = self.keep(due.key, found, salt, given)?;
+        self.send(verdict.commit(&self.me.account)).await
+    }
+
+    /// Keeps what was found, before anyone is told of it.
+    fn keep(
+        &self,
+        (batch, index): Key,
+        (finding, root): (Finding, Hash),
+        salt: Hash,
+        given: Option<OpenPayload>,
+    ) -> Result<Verdict, String> {
         let verdict = Verdict { batch, index, finding, root, salt, given };
         self.kept.put(&verdict).map_err(|error| format!("the verdict cannot be kept: {error}"))?;
         tracing::info!(batch, index, finding = finding.word(), "an answer was computed again");
-        self.send(verdict.commit(&self.me.account)).await
+        Ok(verdict)
     }
 
     /// Reveals what was committed to.
@@ -104,12 +115,9 @@ impl Audits {
             payload: Bytes::new(encode(&payload)).map_err(|error| error.to_string())?,
         };
         self.wait_for_idle(due.until).await;
-        let (finding, root) = self.find(key, batch, payload).await?;
-        let ((batch, index), salt, given) = (key, NONE, Some(given));
-        let verdict = Verdict { batch, index, finding, root, salt, given };
-        self.kept.put(&verdict).map_err(|error| format!("the verdict cannot be kept: {error}"))?;
-        tracing::info!(batch, index, finding = finding.word(), "an own answer was computed again");
-        Ok(verdict)
+        let found = self.find(key, batch, payload).await?;
+        // Nothing is committed to, so that there is nothing to hide.
+        self.keep(key, found, NONE, Some(given))
     }
 
     /// Disputes a receipt, once it is sure that it is wrong.
