@@ -281,9 +281,10 @@ impl Server {
     }
 }
 
+/// Each request has a connection of its own: some servers close those that wait, just when they are used again.
 fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder().proxy(None).http_status_as_error(false);
-    config.timeout_global(Some(TIME_MAX)).build().into()
+    config.timeout_global(Some(TIME_MAX)).max_idle_connections(0).build().into()
 }
 
 /// Asks for a stream, and reads it to its end.
