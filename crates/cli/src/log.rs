@@ -10,11 +10,14 @@
 //! Not here: what a command tells the person who gave it (`say`).
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use node::config::{Config, ConfigError};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::traces::{self, Layered, Sending, Spans};
 
 /// Libraries whose warnings are about strangers' connections, and say nothing to a person; the last one
 /// has an error for each vote that nobody else hears, of which a network of one has thousands.
@@ -43,11 +46,11 @@ impl Write for Lines {
     }
 }
 
-/// Begins the log as the settings say.
+/// Begins the log as the settings say, and the spans that are made of it, which it gives to the end.
 ///
 /// # Errors
-/// When the setting is not what it takes.
-pub(crate) fn start(config: &Config) -> Result<(), ConfigError> {
+/// When a setting is not what it takes.
+pub(crate) fn start(config: &Config) -> Result<Option<Sending>, ConfigError> {
     let said = config.text("log");
     // A word alone is a level; `Targets` would take any other for a part, and tell all of it.
     let is_clear = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
@@ -56,12 +59,15 @@ pub(crate) fn start(config: &Config) -> Result<(), ConfigError> {
     let shown = Targets::new().with_targets(CHATTY).with_targets(said.iter());
     let shown = shown.with_default(said.default_level().unwrap_or(LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Lines);
-    let log = tracing_subscriber::registry().with(shown);
-    // It fails only where a log has begun already, and one is enough.
-    let _ = match config.text("log_format") {
-        "text" => log.with(lines).try_init(),
-        "json" => log.with(lines.json().flatten_event(true)).try_init(),
+    let lines = match config.text("log_format") {
+        "text" => lines.boxed(),
+        "json" => lines.json().flatten_event(true).boxed(),
         _ => return Err(config.wrong("log_format", "text or json")),
     };
-    Ok(())
+    let spans = Spans::of(config)?.map(Arc::new);
+    let told = Targets::new().with_target(traces::TARGET, LevelFilter::INFO);
+    let layer = spans.clone().map(|spans| Layered(spans).with_filter(told));
+    // It fails only where a log has begun already, and one is enough.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(shown)).with(layer).try_init();
+    Ok(spans.as_ref().map(Sending::of))
 }

@@ -43,6 +43,7 @@ mod service;
 mod store;
 mod sync;
 mod testnet;
+mod traces;
 mod up;
 mod verify;
 mod wallet;
@@ -89,7 +90,8 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         _ => {}
     }
     let mut context = Context::open(arguments.home.as_deref(), arguments.json)?;
-    log::start(&context.config)?;
+    // Until the command has ended.
+    let _sending = log::start(&context.config)?;
     match arguments.command.unwrap_or(Command::Up(Box::default())) {
         Command::Up(up) => {
             context.set_flags(&up.flags())?;

@@ -102,6 +102,11 @@ pub const SETTINGS: &[Setting] = &[
         help: "whether the log holds what is asked, at the level info: yes or no",
     },
     Setting {
+        key: "traces",
+        default: "",
+        help: "a collector of OpenTelemetry that gets a span of each answer, as http://127.0.0.1:4318",
+    },
+    Setting {
         key: "store_pledge_mib",
         default: "0",
         help: "space for copies of other members' content, MiB; 0: none",

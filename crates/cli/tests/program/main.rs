@@ -54,6 +54,7 @@ mod store_kills;
 #[cfg(unix)]
 mod story;
 #[cfg(unix)]
+mod traces;
 mod up;
 #[cfg(unix)]
 mod verify;
