@@ -10,7 +10,6 @@
 
 use alloc::vec::Vec;
 
-use crate::guide::allows;
 use crate::kernels::{Isa, element};
 use crate::numeric::{exp2_q30, round_shift};
 use crate::request::Logprobs;
@@ -25,6 +24,9 @@ const MASKED: i64 = i64::MIN;
 
 /// Logits that are looked at together: what is made of them stays in the first-level cache.
 const BLOCK: usize = 1024;
+
+// What a guide allows is read in words, so that no word is of two blocks.
+const _: () = assert!(BLOCK.is_multiple_of(32));
 
 // A distance of which the weight is not 0 is below 2^28, and fits a candidate.
 const _: () = assert!((31 << 48) / (LOG2_E_Q48 / TEMPERATURE_MAX as u64) < 1 << 28);
@@ -280,18 +282,25 @@ impl Shaped<'_> {
             out[token - from] = logit;
         }
         if let Some(allowed) = self.allowed {
-            for (at, logit) in out.iter_mut().enumerate() {
-                if !allows(allowed, (from + at) as u32) {
-                    *logit = MASKED;
-                }
-            }
+            let words = allowed.iter().skip(from / 32).copied().chain(core::iter::repeat(0));
+            out.chunks_mut(32).zip(words).for_each(|(logits, word)| mask(logits, word));
         }
+    }
+
+    /// Whether a token of the block that begins with one may come. Under a grammar most blocks have
+    /// none, and need not be read.
+    fn has_any(&self, from: usize) -> bool {
+        let words = |allowed: &[u32]| {
+            let end = allowed.len().min((from + BLOCK) / 32);
+            allowed.get(from / 32..end).is_some_and(|words| words.iter().any(|word| *word != 0))
+        };
+        self.allowed.is_none_or(words)
     }
 
     /// The largest logit's token, ties by lowest id.
     fn best(&self, block: &mut Block) -> (u32, i64) {
         let mut best = (0, MASKED);
-        for from in self.blocks() {
+        for from in self.blocks().filter(|from| self.has_any(*from)) {
             self.read(from, &mut block.logits);
             let largest = element::largest(Isa::best(), &block.logits);
             if largest > best.1 {
@@ -316,6 +325,14 @@ impl Weighing {
     /// Q30.
     fn weigh(&self, shaped: &Shaped<'_>, from: usize, block: &mut Block) {
         let Block { logits, distances, weights } = block;
+        if !shaped.has_any(from) {
+            let count = shaped.logits.len().min(from + BLOCK) - from;
+            distances.clear();
+            distances.resize(count, self.limit);
+            weights.clear();
+            weights.resize(count, 0);
+            return;
+        }
         shaped.read(from, logits);
         distances.resize(logits.len(), 0);
         weights.resize(logits.len(), 0);
@@ -333,6 +350,21 @@ impl Weighing {
         let Block { distances, weights, .. } = block;
         // Tokens have 32 bits.
         element::keep(Isa::best(), distances, from as u32, self.last, self.least, weights);
+    }
+}
+
+/// Takes out of 32 logits those whose bits are not set.
+fn mask(logits: &mut [i64], word: u32) {
+    match word {
+        u32::MAX => {}
+        0 => logits.fill(MASKED),
+        _ => {
+            for (bit, logit) in logits.iter_mut().enumerate() {
+                if word >> bit & 1 == 0 {
+                    *logit = MASKED;
+                }
+            }
+        }
     }
 }
 

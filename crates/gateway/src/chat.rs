@@ -71,6 +71,7 @@ pub(crate) fn plan_of(
     let tokens = tokens(&common.model, &ask.messages, told.as_ref(), input)?;
     let path = if ask.format.is_some() { format } else { "tools" };
     let grammar = ask.tools.grammar(syntax, ask.format);
+    let grammar = grammar.map_err(|reason| tools::refused(path, &reason))?;
     let grammar = grammar.map(|text| grammar_of(&common.model, text, path)).transpose()?;
     let plan = Plan {
         surface: Surface::Chat,

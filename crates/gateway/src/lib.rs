@@ -46,6 +46,7 @@ mod plan;
 mod quote;
 mod responses;
 mod sampling;
+mod schema;
 mod shape;
 mod stored;
 mod stream;

@@ -9,17 +9,18 @@
 //!
 //! Not here: finding the calls in what the model says (`calls`).
 
+use std::fmt;
+
 use serde_json::{Map, Value, json};
 use text::template::{Message, Template};
 
 use crate::error::{ApiError, Code, quote};
 use crate::limits::TOOLS_MAX;
 use crate::parameters::{Fields, array, boolean, invalid, kind, string, unsupported, wrong_type};
+use crate::schema::{self, SPELLING};
 
 /// Characters of a tool's name, at most, as in the OpenAI API.
 const NAME_SIZE_MAX: usize = 64;
-/// How JSON is written under a grammar: as models write it, in one line.
-const SPELLING: &str = "x-guidance";
 
 /// The tools that a model may call.
 #[derive(Clone, Debug, Default)]
@@ -175,8 +176,13 @@ impl Tools {
         )
     }
 
-    /// The grammar of an answer that must call a tool, or follow a schema; none if it need not.
-    pub(crate) fn grammar(&self, syntax: Syntax, format: Option<Value>) -> Option<String> {
+    /// The grammar of an answer that must call a tool, or follow a schema; none if it need not. Otherwise
+    /// why a schema cannot be followed.
+    pub(crate) fn grammar(
+        &self,
+        syntax: Syntax,
+        format: Option<Value>,
+    ) -> Result<Option<String>, String> {
         let calls = match &self.choice {
             Choice::Required => Some(None),
             Choice::Named(name) => Some(Some(name)),
@@ -185,22 +191,22 @@ impl Tools {
         };
         let is_forced = matches!(self.choice, Choice::Required | Choice::Named(_));
         let start = match (&calls, &format) {
-            (None, None) => return None,
+            (None, None) => return Ok(None),
             (None, Some(_)) => "format",
             (Some(_), Some(_)) if !is_forced => "calls | format",
             (Some(_), _) => "calls",
         };
         let mut grammar = format!("start: {start}\n");
         if let Some(format) = format.filter(|_| !is_forced) {
-            grammar += &format!("format: %json {}\n", spelled(format));
+            grammar += &format!("format: %json {}\n", schema::followed(format)?);
         }
         if let Some(only) = calls {
-            grammar += &self.calls(syntax, only);
+            grammar += &self.calls(syntax, only)?;
         }
-        Some(grammar)
+        Ok(Some(grammar))
     }
 
-    fn calls(&self, syntax: Syntax, only: Option<&String>) -> String {
+    fn calls(&self, syntax: Syntax, only: Option<&String>) -> Result<String, String> {
         let (before, after) = match syntax {
             Syntax::Tagged => ("<tool_call>\n", "\n</tool_call>"),
             Syntax::Bare => ("", ""),
@@ -218,9 +224,9 @@ impl Tools {
             let head = format!("{before}{{\"name\": \"{name}\", \"{}\": ", syntax.arguments());
             let (head, tail) = (json!(head), json!(format!("}}{after}")));
             calls.push(format!("{head} arguments_{index} {tail}"));
-            rules += &format!("arguments_{index}: %json {}\n", spelled(schema.clone()));
+            rules += &format!("arguments_{index}: %json {}\n", schema::followed(schema.clone())?);
         }
-        format!("{rules}call: {}\n", calls.join(" | "))
+        Ok(format!("{rules}call: {}\n", calls.join(" | ")))
     }
 }
 
@@ -298,17 +304,6 @@ fn message(role: &str, content: String) -> Message {
     Message { role: role.to_owned(), content, extra: Map::new() }
 }
 
-/// A schema with the one way in which it is written: in one line, so that no answer gets lost in blanks.
-fn spelled(mut schema: Value) -> Value {
-    if let Some(fields) = schema.as_object_mut() {
-        let spelling = json!({
-            "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": ",
-        });
-        fields.insert(SPELLING.to_owned(), spelling);
-    }
-    schema
-}
-
 fn choice(path: &str, value: Value) -> Result<Choice, ApiError> {
     if let Value::String(word) = &value {
         return match word.as_str() {
@@ -370,6 +365,6 @@ fn object(path: &str, value: Value) -> Result<Value, ApiError> {
 }
 
 /// The error for a grammar that a request's schemas do not make.
-pub(crate) fn refused(path: &str, error: &text::grammar::GrammarError) -> ApiError {
+pub(crate) fn refused(path: &str, error: &dyn fmt::Display) -> ApiError {
     ApiError::new(Code::InvalidValue, format!("`{path}` cannot be followed: {error}")).at(path)
 }

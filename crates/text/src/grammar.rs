@@ -10,8 +10,10 @@
 //!
 //! Not here: which grammar a request asks for (`gateway`), the choice among tokens (`engine`).
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use engine::guide::{Guide, allows};
 use llguidance::api::TopLevelGrammar;
@@ -26,6 +28,13 @@ pub const GRAMMAR_SIZE_MAX: usize = 64 << 10;
 const LEXER_STATES_MAX: usize = 25_000;
 /// Symbols of a grammar, at most: some megabytes.
 const SYMBOLS_MAX: usize = 200_000;
+
+/// Bytes of the stack on which a grammar is made. Making one goes as deep as its rules, properties or
+/// definitions lead to each other, and 64 KiB hold thousands of them; what is not used costs nothing.
+const STACK_SIZE: usize = 512 << 20;
+/// Grammars that are kept after they were made: one that is asked for is needed at least twice, by
+/// whoever checks the answer and by whoever computes it, and clients ask for the same again.
+const KEPT_MAX: usize = 16;
 
 /// Why a grammar was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,10 +61,11 @@ pub(crate) struct Grammars {
     factory: ParserFactory,
     /// The tokens that end an answer, as bits.
     ends: Vec<u32>,
+    /// The last ones that were made, the latest last, as they were before any token.
+    kept: Mutex<VecDeque<(Box<str>, Matcher)>>,
 }
 
 /// Follows one answer.
-#[derive(Clone)]
 pub struct TextGuide {
     matcher: Matcher,
     ends: Vec<u32>,
@@ -83,7 +93,7 @@ impl Grammars {
         for &end in tokenizer.ends() {
             ends.get_mut(end as usize / 32).into_iter().for_each(|it| *it |= 1 << (end % 32));
         }
-        Ok(Grammars { factory, ends })
+        Ok(Grammars { factory, ends, kept: Mutex::default() })
     }
 
     /// A guide through one answer.
@@ -91,14 +101,53 @@ impl Grammars {
         if grammar.len() > GRAMMAR_SIZE_MAX {
             return Err(GrammarError::TooLarge { size: grammar.len() });
         }
-        let grammar = TopLevelGrammar::from_lark(grammar.to_owned());
-        let mut matcher = Matcher::new(self.factory.create_parser(grammar));
-        if let Some(message) = matcher.get_error() {
-            return Err(refused(&message));
-        }
-        // What cannot even begin is told before anything is computed.
-        matcher.compute_mask_or_eos().map_err(|it| refused(&it))?;
+        let matcher = match self.kept(grammar) {
+            Some(matcher) => matcher,
+            None => {
+                let matcher = self.make(grammar)?;
+                self.keep(grammar, &matcher);
+                matcher
+            }
+        };
         Ok(TextGuide { matcher, ends: self.ends.clone(), mask: Vec::new(), has_ended: false })
+    }
+
+    /// A copy of one that was made before, and its place behind the others.
+    fn kept(&self, grammar: &str) -> Option<Matcher> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = kept.iter().position(|(text, _)| &**text == grammar)?;
+        let found = kept.remove(index)?;
+        let matcher = found.1.deep_clone();
+        kept.push_back(found);
+        Some(matcher)
+    }
+
+    fn keep(&self, grammar: &str, matcher: &Matcher) {
+        let made = (grammar.into(), matcher.deep_clone());
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == KEPT_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(made);
+    }
+
+    /// Makes a grammar, on a stack that is deep enough for any.
+    fn make(&self, grammar: &str) -> Result<Matcher, GrammarError> {
+        let make = || {
+            let grammar = TopLevelGrammar::from_lark(grammar.to_owned());
+            let mut matcher = Matcher::new(self.factory.create_parser(grammar));
+            if let Some(message) = matcher.get_error() {
+                return Err(refused(&message));
+            }
+            // What cannot even begin is told before anything is computed.
+            matcher.compute_mask_or_eos().map_err(|it| refused(&it))?;
+            Ok(matcher)
+        };
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name("grammar".to_owned()).stack_size(STACK_SIZE);
+            let made = thread.spawn_scoped(scope, make).map_err(|it| refused(&it))?;
+            made.join().unwrap_or_else(|_| Err(refused(&"it cannot be made")))
+        })
     }
 }
 
@@ -125,6 +174,18 @@ impl Guide for TextGuide {
                 is_whole && !self.matcher.is_error()
             }
             false => self.matcher.try_consume_tokens(&[token]).is_ok_and(|count| count == 1),
+        }
+    }
+}
+
+/// A copy shares nothing with what it is a copy of: what a grammar may use up is each answer's own.
+impl Clone for TextGuide {
+    fn clone(&self) -> TextGuide {
+        TextGuide {
+            matcher: self.matcher.deep_clone(),
+            ends: self.ends.clone(),
+            mask: self.mask.clone(),
+            has_ended: self.has_ended,
         }
     }
 }

@@ -2,6 +2,7 @@ use alloc::collections::BTreeSet;
 use core::cmp::Reverse;
 
 use super::*;
+use crate::guide::allows;
 use crate::sampling::Seed;
 
 const NONE: Context<'_> = Context { prompt: &[], generated: &[] };
@@ -234,7 +235,17 @@ fn every_choice_is_that_of_the_rules_as_they_are_written() {
         let (prompt, generated): (Vec<u32>, Vec<u32>) = (tokens(), tokens());
         let context = Context { prompt: &prompt, generated: &generated };
         let words: Vec<u32> = (0..count / 40).map(|_| numbers.below(1 << 31) as u32).collect();
-        for allowed in [None, Some(&words[..])] {
+        // Long runs of none and of all, as grammars have them; a run can be longer than a block.
+        let mut run = 0;
+        let runs: Vec<u32> = (0..count.div_ceil(32))
+            .map(|_| {
+                if numbers.below(20) == 0 {
+                    run = numbers.one_of(&[0, 0, u32::MAX, 1 << 31, 5]);
+                }
+                run
+            })
+            .collect();
+        for allowed in [None, Some(&words[..]), Some(&runs[..])] {
             let found = sampler.choose_among(&logits, allowed, &sampling, context);
             let right = by_the_rules(&logits, allowed, &sampling, context);
             assert_eq!(found, right, "seed {seed}: {count} tokens, {sampling:?}");

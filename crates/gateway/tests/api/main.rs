@@ -16,6 +16,7 @@ mod properties;
 mod refusals;
 mod requests;
 mod responses;
+mod schemas;
 mod sockets;
 mod stored;
 mod streams;

@@ -106,3 +106,42 @@ fn what_is_no_grammar_is_refused_in_one_line() {
     let endless = crate::small::tokenizer(&endless);
     assert_eq!(endless.guide("start: \"a\"").unwrap_err(), GrammarError::NoEnd);
 }
+
+#[test]
+fn what_leads_a_thousand_times_to_the_next_is_made() {
+    let tokenizer = vocabulary();
+    let next = |index: usize| format!("\"a{index}\":{{\"$ref\":\"#/$defs/a{}\"}},", index + 1);
+    let definitions: String = (0..1_500).map(next).collect();
+    let schema =
+        format!("\"$ref\":\"#/$defs/a0\",\"$defs\":{{{definitions}\"a1500\":{{\"const\":\"b\"}}}}");
+    let rules: String =
+        (0..3_000).map(|index| format!("R{index}: \"b\" R{}?\n", index + 1)).collect();
+    for (grammar, text) in [
+        (format!("start: %json {{{schema}}}"), "\"b\""),
+        (format!("start: R0\n{rules}R3000: \"a\""), "bbb"),
+    ] {
+        let mut guide = tokenizer.guide(&grammar).unwrap();
+        let tokens = tokenizer.encode(text, SpecialTokens::Plain);
+        assert!(tokens.iter().all(|token| guide.take(*token)) && guide.take(END), "{text}");
+    }
+}
+
+#[test]
+fn a_kept_grammar_is_as_one_that_was_just_made() {
+    let tokenizer = vocabulary();
+    let grammar = |index: usize| format!("start: /[ab]{{2,3}}/ \"{}\"", "r".repeat(index + 1));
+    let follow = |grammar: &str| {
+        let mut guide = tokenizer.guide(grammar).unwrap();
+        let tokens = tokenizer.encode("abr", SpecialTokens::Plain);
+        let masks = tokens.into_iter().map(|token| {
+            let allowed = guide.allowed().to_vec();
+            (allowed, guide.take(token))
+        });
+        masks.collect::<Vec<_>>()
+    };
+    let first: Vec<_> = (0..=super::KEPT_MAX).map(|index| follow(&grammar(index))).collect();
+    // The first one had to make room for the last; the others are there.
+    for (index, masks) in first.iter().enumerate().rev() {
+        assert_eq!(&follow(&grammar(index)), masks, "{index}");
+    }
+}
