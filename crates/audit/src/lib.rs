@@ -13,6 +13,7 @@ pub mod commitment;
 mod digest;
 pub mod dispute;
 pub mod draw;
+mod formulas;
 pub mod graph;
 pub mod light;
 #[cfg(feature = "std")]

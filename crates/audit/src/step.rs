@@ -9,31 +9,23 @@
 //!
 //! Not here: where inputs come from, and who stands behind them.
 
-use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use engine::artifact::Kind;
 use engine::artifact::matrix::{BLOCK, Bits, GROUP, Layout};
 use engine::artifact::vector::{NORM_WEIGHT_MAX, Vector, steps_from_bytes};
-use engine::forward::{FRACTION, POST_NORM_FRACTION};
-use engine::kernels::Isa;
-use engine::kernels::activations::{Unit, row_scale};
-use engine::kernels::attention::{HeadNorm, inverse, norm_head, root_mean_square};
 use engine::kernels::element::{self, SoftmaxRow};
-use engine::kernels::matmul::Epilogue;
 use engine::model::shape;
-use engine::numeric::{KEY_MAX, Scale, VALUE_MAX, cos_sin_q30, saturate};
+use engine::numeric::{KEY_MAX, Scale, VALUE_MAX, cos_sin_q30};
 use engine::sampler::{Context, Sampler};
 
+use crate::formulas::{self, isa};
 use crate::graph::{Graph, Place, RUN, Shape, What};
 use crate::replay::Run;
 
 /// Bytes of a matrix section's head, before its row scales.
 const HEAD: usize = 64;
-/// Rows of a product whose values are made together: what is read for them stays in the first-level
-/// cache.
-const ROWS_AT_ONCE: usize = 1024;
 
 /// Where a step's inputs come from. Each gives nothing where it is not there or not proven.
 pub trait Inputs {
@@ -48,12 +40,6 @@ pub trait Inputs {
 
     /// The run's tokens and its sampling.
     fn run(&self) -> Option<Run<'_>>;
-
-    /// The turns of the position's heads in a layer, where they are known already.
-    fn turns(&self, is_windowed: bool) -> Option<&Turns> {
-        let _ = is_windowed;
-        None
-    }
 
     /// The sums of a group of sixteen rows of a matrix over an input, a quantised row's bytes.
     fn sums(
@@ -72,12 +58,12 @@ pub trait Inputs {
 /// The cosines and sines by which a position's heads are rotated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turns {
-    cos: Vec<i32>,
-    sin: Vec<i32>,
+    pub(crate) cos: Vec<i32>,
+    pub(crate) sin: Vec<i32>,
 }
 
 /// A quantised row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quantised {
     /// The values.
     pub x: Vec<i16>,
@@ -152,18 +138,6 @@ pub fn whole(graph: &Graph, inputs: &impl Inputs, place: Place) -> Option<Vec<u8
     Some(out)
 }
 
-/// The whole result of a product whose sums are known.
-#[must_use]
-pub fn product_of(
-    graph: &Graph,
-    inputs: &impl Inputs,
-    place: Place,
-    sums: &[i64],
-) -> Option<Vec<u8>> {
-    let result = Step { graph, inputs, place }.values(0..sums.len(), sums)?;
-    (result.len() == graph.size(place)).then_some(result)
-}
-
 /// One cell of a result, each but the last of `size` bytes.
 #[must_use]
 pub fn piece(result: &[u8], size: usize, cell: usize) -> Option<&[u8]> {
@@ -200,10 +174,6 @@ impl<I: Inputs> Inputs for Own<'_, I> {
         self.inputs.run()
     }
 
-    fn turns(&self, is_windowed: bool) -> Option<&Turns> {
-        self.inputs.turns(is_windowed)
-    }
-
     fn sums(
         &self,
         matrix: (Kind, usize),
@@ -226,21 +196,49 @@ pub fn group_sums(layout: &Layout, group: &[u8], x: &[i16]) -> Option<[i64; GROU
     }
     let mut sums = [0i64; GROUP];
     for (block, x) in x.chunks(BLOCK).enumerate() {
-        let quants = &quants[block * bits.quant_size()..][..bits.quant_size()];
+        let mut row = [0; BLOCK];
+        row[..x.len()].copy_from_slice(x);
+        let dots = dots(bits, &quants[block * bits.quant_size()..][..bits.quant_size()], &row);
         let total: i64 = x.iter().map(|&x| i64::from(x)).sum();
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            let dot: i64 = x
-                .iter()
-                .enumerate()
-                .map(|(at, &x)| i64::from(quant(bits, quants, lane, at)) * i64::from(x))
-                .sum();
-            *sum += i64::from(scales[block * GROUP + lane]) * dot;
+        for (lane, (sum, dot)) in sums.iter_mut().zip(dots).enumerate() {
+            *sum += i64::from(scales[block * GROUP + lane]) * i64::from(dot);
             if bits == Bits::Four {
                 *sum += i64::from(offset(offsets, block, lane)) * total;
             }
         }
     }
     Some(sums)
+}
+
+/// Each lane's products of a block's quants and a row, which are below 2^27 together: the bytes in their
+/// order, so that the lanes are computed side by side.
+fn dots(bits: Bits, quants: &[u8], x: &[i16; BLOCK]) -> [i32; GROUP] {
+    let mut dots = [0i32; GROUP];
+    let (low, high) = x.split_at(BLOCK / 2);
+    let columns = low.as_chunks::<4>().0.iter().zip(high.as_chunks::<4>().0);
+    let fours = x.as_chunks::<4>().0;
+    match bits {
+        Bits::Four => {
+            for (quants, (low, high)) in quants.as_chunks::<64>().0.iter().zip(columns) {
+                for (dot, bytes) in dots.iter_mut().zip(quants.as_chunks::<4>().0) {
+                    for ((&byte, &low), &high) in bytes.iter().zip(low).zip(high) {
+                        *dot += i32::from(byte & 15) * i32::from(low);
+                        *dot += i32::from(byte >> 4) * i32::from(high);
+                    }
+                }
+            }
+        }
+        Bits::Eight => {
+            for (quants, x) in quants.as_chunks::<64>().0.iter().zip(fours) {
+                for (dot, bytes) in dots.iter_mut().zip(quants.as_chunks::<4>().0) {
+                    for (&byte, &x) in bytes.iter().zip(x) {
+                        *dot += (i32::from(byte) - 128) * i32::from(x);
+                    }
+                }
+            }
+        }
+    }
+    dots
 }
 
 /// A block's quant of a lane and column.
@@ -330,26 +328,17 @@ impl<I: Inputs> Step<'_, I> {
         let range = from..from + layout.group_size();
         let group = self.inputs.section(Kind::Embedding, 0, range)?;
         let weights = lane_weights(&layout, group, row % GROUP)?;
-        let shift = (exponent + 24 - config.residual_fraction as i32).clamp(1, 126) as u32;
         let scale = *self.row_scales(Kind::Embedding, 0, row..row + 1)?.first()?;
-        let scale = i128::from(scale) * i128::from(config.embedding_multiplier);
-        let element = |weight: i32| {
-            let value = (i128::from(weight) * scale + (1i128 << (shift - 1))) >> shift;
-            saturate(value.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
-        };
-        Some(bytes32(&weights.into_iter().map(element).collect::<Vec<i32>>()))
+        Some(bytes32(&formulas::embedded(config, &weights, exponent, scale)))
     }
 
     fn normed(&self, from: Place, kind: Kind, layer: usize) -> Option<Vec<u8>> {
         let config = &self.graph.config;
         let row = self.row(from, config.width)?;
         let norm = self.vector(kind, layer, config.width, NORM_WEIGHT_MAX)?;
-        let mut terms = alloc::vec![0; row.len()];
-        let sum = element::norm_terms(isa(), &row, &norm.elements, &mut terms);
-        let fraction = config.residual_fraction;
-        let rms = root_mean_square(sum, row.len(), fraction, config.epsilon);
-        let exponent = fraction as i32 + norm.exponent - 28;
-        Some(quantise(&terms, Unit { rms, exponent }).bytes())
+        let mut out = Quantised::default();
+        formulas::normed(config, &norm, &row, &mut Vec::new(), &mut out);
+        Some(out.bytes())
     }
 
     fn product(&self, cell: usize) -> Option<Vec<u8>> {
@@ -365,60 +354,25 @@ impl<I: Inputs> Step<'_, I> {
         let ((kind, layer), from) = factors(self.graph, self.place)?;
         let (layout, exponent) = self.matrix(kind, layer)?;
         let scale = Quantised::read_scale(self.inputs.step(from)?, layout.columns)?;
-        let fraction = match self.place.what {
-            What::AttentionOutput | What::Down if config.family.has_post_norms() => {
-                POST_NORM_FRACTION
-            }
-            What::AttentionOutput | What::Down => config.residual_fraction,
-            _ => FRACTION,
-        };
-        let product_shift = layout.product_shift();
-        let shift = i64::from(exponent) + i64::from(scale.exponent)
-            - i64::from(product_shift + fraction + 31);
-        let (mantissa, shift) = (scale.mantissa, shift.clamp(1, 62) as u32);
-        let epilogue = Epilogue { product_shift, mantissa, shift };
-        let scales = self.section_words(kind, layer, rows.clone())?;
-        let bias = match self.place.what {
-            What::Query => Some(Kind::QueryBias),
-            What::Key => Some(Kind::KeyBias),
-            What::Value => Some(Kind::ValueBias),
-            _ => None,
-        };
-        let bias = bias.filter(|_| config.family.has_biases());
-        let bias = match bias {
-            Some(bias) => Some(self.section_words(bias, layer, rows.clone())?),
-            None => None,
-        };
-        let mut out = alloc::vec![0; 4 * rows.len()];
-        let (mut row_scales, mut values, mut biases) =
-            ([0; ROWS_AT_ONCE], [0; ROWS_AT_ONCE], [0; ROWS_AT_ONCE]);
-        let parts = out.chunks_mut(4 * ROWS_AT_ONCE).zip(sums.chunks(ROWS_AT_ONCE)).enumerate();
-        for (part, (out, sums)) in parts {
-            let at = 4 * ROWS_AT_ONCE * part..4 * ROWS_AT_ONCE * part + out.len();
-            let (values, scales_here) = (&mut values[..sums.len()], scales.get(at.clone())?);
-            let row_scales = read_words(scales_here, &mut row_scales);
-            if row_scales.iter().fold(0i32, |bits, scale| bits | *scale) < 0 {
-                return None;
-            }
-            element::scale_sums(isa(), epilogue, sums, row_scales, values);
-            if let Some(bias) = bias {
-                element::add(isa(), values, read_words(bias.get(at)?, &mut biases));
-            }
-            let words = out.as_chunks_mut().0.iter_mut().zip(values.iter());
-            words.for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+        let epilogue = formulas::epilogue(config, self.place.what, (&layout, exponent), scale);
+        let scales = self.section_words(kind, layer, rows.clone())?.as_chunks::<4>().0;
+        if scales.iter().any(|scale| i32::from_le_bytes(*scale) < 0) {
+            return None;
         }
-        Some(out)
+        let mut values = alloc::vec![0; rows.len()];
+        element::scale_sums(isa(), epilogue, sums, scales, &mut values);
+        if let Some(bias) = bias_of(self.graph, self.place.what) {
+            element::add(isa(), &mut values, &i32s(self.section_words(bias, layer, rows)?)?);
+        }
+        Some(bytes32(&values))
     }
 
     /// The turns of the layer's heads.
-    fn turns(&self) -> Option<Cow<'_, Turns>> {
+    fn turns(&self) -> Option<Turns> {
         let is_windowed = self.graph.config.layer_window(self.place.layer).is_some();
-        if let Some(turns) = self.inputs.turns(is_windowed) {
-            return Some(Cow::Borrowed(turns));
-        }
         let range = 0..HEAD + 8 * (self.graph.config.head_size / 2);
         let steps = self.inputs.section(rope(is_windowed), 0, range)?;
-        turns_of(self.graph, steps, self.place.position).map(Cow::Owned)
+        turns_of(self.graph, steps, self.place.position)
     }
 
     /// Norms, rotates and quantises a query or key head.
@@ -429,16 +383,11 @@ impl<I: Inputs> Step<'_, I> {
             _ => (What::Key, Kind::KeyNorm),
         };
         let mut head = self.head_of(from, cell)?;
-        if config.family.has_head_norms() {
-            let norm = self.vector(norm, self.place.layer, config.head_size, NORM_WEIGHT_MAX)?;
-            let norm = HeadNorm {
-                weights: &norm.elements,
-                exponent: norm.exponent,
-                epsilon: config.epsilon,
-            };
-            norm_head(isa(), norm, &mut Vec::new(), &mut head);
-        }
-        element::rotate(isa(), &mut head, &turns.cos, &turns.sin);
+        let norm = match config.family.has_head_norms() {
+            true => Some(self.vector(norm, self.place.layer, config.head_size, NORM_WEIGHT_MAX)?),
+            false => None,
+        };
+        formulas::turn(config, norm.as_ref(), turns, &mut Vec::new(), &mut head);
         Some(quantised_head(&head, KEY_MAX, 11))
     }
 
@@ -553,23 +502,22 @@ impl<I: Inputs> Step<'_, I> {
 
     fn attention_input(&self) -> Option<Vec<u8>> {
         let config = &self.graph.config;
-        let mut terms = Vec::with_capacity(config.query_width());
+        let mut results = Vec::with_capacity(config.query_width());
         for head in 0..config.heads as u16 {
-            let row = self.row(self.at(What::Result(head)), config.head_size)?;
-            terms.extend(row.into_iter().map(i64::from));
+            results.extend(self.row(self.at(What::Result(head)), config.head_size)?);
         }
-        let unit = Unit { rms: 1, exponent: FRACTION as i32 };
-        Some(quantise(&terms, unit).bytes())
+        let mut out = Quantised::default();
+        formulas::joined(&results, &mut Vec::new(), &mut out);
+        Some(out.bytes())
     }
 
     fn gated(&self) -> Option<Vec<u8>> {
         let config = &self.graph.config;
         let gate = self.row(self.at(What::Gate), config.hidden)?;
         let up = self.row(self.at(What::Up), config.hidden)?;
-        let mut terms = alloc::vec![0; gate.len()];
-        element::gated(isa(), config.activation, &gate, &up, &mut terms);
-        let unit = Unit { rms: 1, exponent: 2 * FRACTION as i32 };
-        Some(quantise(&terms, unit).bytes())
+        let mut out = Quantised::default();
+        formulas::gated(config, [&gate, &up], &mut Vec::new(), &mut out);
+        Some(out.bytes())
     }
 
     /// The residual row and a block's output, normed first where the family does so.
@@ -577,15 +525,11 @@ impl<I: Inputs> Step<'_, I> {
         let config = &self.graph.config;
         let mut row = self.row(residual, config.width)?;
         let mut output = self.row(self.at(output), config.width)?;
-        if config.family.has_post_norms() {
-            let norm = self.vector(norm, self.place.layer, config.width, NORM_WEIGHT_MAX)?;
-            let mut terms = alloc::vec![0; row.len()];
-            let sum = element::norm_terms(isa(), &output, &norm.elements, &mut terms);
-            let rms = root_mean_square(sum, row.len(), POST_NORM_FRACTION, config.epsilon);
-            let exponent = norm.exponent + (POST_NORM_FRACTION - config.residual_fraction) as i32;
-            element::rescale(isa(), &terms, inverse(rms), exponent, &mut output);
-        }
-        element::add(isa(), &mut row, &output);
+        let norm = match config.family.has_post_norms() {
+            true => Some(self.vector(norm, self.place.layer, config.width, NORM_WEIGHT_MAX)?),
+            false => None,
+        };
+        formulas::add(config, norm.as_ref(), &mut output, &mut Vec::new(), &mut row);
         Some(bytes32(&row))
     }
 
@@ -629,6 +573,17 @@ impl Quantised {
             x.iter().fold(0u16, |max, x| max.max(x.unsigned_abs())) <= most && mantissa >= 0;
         is_sound.then_some(Quantised { x, scale: Scale { mantissa, exponent } })
     }
+}
+
+/// The section whose numbers are added to a product; none for most.
+pub(crate) fn bias_of(graph: &Graph, what: What) -> Option<Kind> {
+    let bias = match what {
+        What::Query => Kind::QueryBias,
+        What::Key => Kind::KeyBias,
+        What::Value => Kind::ValueBias,
+        _ => return None,
+    };
+    graph.config.family.has_biases().then_some(bias)
 }
 
 /// The section with the rotary steps of layers with a window, or of those without.
@@ -678,17 +633,6 @@ pub fn matrix_head(graph: &Graph, kind: Kind, head: &[u8]) -> Option<(Layout, i3
     is_sound.then_some((Layout { rows, columns, bits }, exponent))
 }
 
-/// Every instruction set gives the same integers.
-fn isa() -> Isa {
-    Isa::best()
-}
-
-fn quantise(terms: &[i64], unit: Unit) -> Quantised {
-    let mut x = alloc::vec![0; terms.len()];
-    let (largest, shift) = element::quantise(isa(), terms, &mut x);
-    Quantised { x, scale: row_scale(largest, shift, unit) }
-}
-
 fn quantised_head(head: &[i32], limit: i32, bits: u32) -> Vec<u8> {
     let mut out = alloc::vec![0; head.len()];
     let largest = element::quantise_head(isa(), head, limit, bits, &mut out);
@@ -725,14 +669,6 @@ pub(crate) fn bytes32(values: &[i32]) -> Vec<u8> {
 fn i16s(bytes: &[u8]) -> Option<Vec<i16>> {
     let (values, rest) = bytes.as_chunks::<2>();
     rest.is_empty().then(|| values.iter().map(|bytes| i16::from_le_bytes(*bytes)).collect())
-}
-
-/// Reads as many numbers as there are.
-fn read_words<'a>(bytes: &[u8], out: &'a mut [i32]) -> &'a [i32] {
-    let words = bytes.as_chunks::<4>().0;
-    let out = &mut out[..words.len()];
-    out.iter_mut().zip(words).for_each(|(out, bytes)| *out = i32::from_le_bytes(*bytes));
-    out
 }
 
 pub(crate) fn i32s(bytes: &[u8]) -> Option<Vec<i32>> {

@@ -10,7 +10,7 @@ use std::path::Path;
 use ::audit::commitment::{blind, prompt_hash};
 use ::audit::graph::Shape;
 use ::audit::light::bytes::{KEY_SIZE_MAX, NamedKey, OPENING_SIZE_MAX, Opened};
-use ::audit::light::{Committed, Key, Opening, check};
+use ::audit::light::{Committed, Key, Opening, Sums, check};
 use ::audit::receipt::{Payload, SignedReceipt, Trust};
 use ::audit::replay::Run;
 use ::audit::verify::{Known, verify};
@@ -219,7 +219,7 @@ fn judge(signed: &SignedReceipt, payload: &Payload, named: &NamedKey, opened: &O
         return wrong("position", &error.to_string());
     }
     let products = opened.opening.sums.len();
-    let sums: usize = opened.opening.sums.iter().map(Vec::len).sum();
+    let sums: usize = opened.opening.sums.iter().map(Sums::count).sum();
     let mut right = vec![
         ("receipt", "signature, seed and amount; it is about this payload".to_owned()),
         ("products", format!("{products} products with {sums} sums are those of the weights")),

@@ -24,6 +24,10 @@ const MASKED: i64 = i64::MIN;
 
 /// Logits that are looked at together: what is made of them stays in the first-level cache.
 const BLOCK: usize = 1024;
+/// Candidates that are weighed one by one, instead of the vocabulary block by block.
+const FEW: usize = 256;
+/// Marks of tokens that are passed over together where none is set.
+const MARKS: usize = 64;
 
 // What a guide allows is read in words, so that no word is of two blocks.
 const _: () = assert!(BLOCK.is_multiple_of(32));
@@ -128,14 +132,47 @@ impl Sampler {
             return best;
         }
         let mut weighing = Weighing::new(sampling, max);
+        let position = (context.prompt.len() + context.generated.len()) as u64;
+        let random = sampling.seed.draw(position);
         if sampling.top_k > 0 || sampling.top_p < ONE {
-            self.gather(shaped, &weighing);
-            self.keep_top_k(sampling.top_k as usize);
+            match sampling.top_k as usize {
+                k @ 1..=FEW => self.gather_top_k(shaped, &weighing, k),
+                k => {
+                    self.gather(shaped, &weighing);
+                    self.keep_top_k(k);
+                }
+            }
             self.keep_top_p(sampling.top_p, &weighing);
+            if self.candidates.len() <= FEW {
+                return self.draw_candidate(&weighing, random).unwrap_or(best);
+            }
             weighing.last = self.candidates.iter().copied().max().unwrap_or(0);
         }
-        let position = (context.prompt.len() + context.generated.len()) as u64;
-        self.draw(shaped, &weighing, sampling.seed.draw(position)).unwrap_or(best)
+        self.draw(shaped, &weighing, random).unwrap_or(best)
+    }
+
+    /// Gathers the `k` likeliest tokens, ties by lowest id, but those whose weight rounds to 0.
+    fn gather_top_k(&mut self, shaped: &Shaped<'_>, weighing: &Weighing, k: usize) {
+        self.candidates.clear();
+        // No token is looked at that is as far away as the last of `k` nearer ones: it comes after it.
+        let mut nearer_than = weighing.limit;
+        for from in shaped.blocks() {
+            weighing.measure(shaped, from, &mut self.block);
+            let distances = &self.block.distances;
+            if element::smallest(Isa::best(), distances) >= nearer_than {
+                continue;
+            }
+            let near = distances.iter().enumerate().filter(|(_, it)| **it < nearer_than);
+            self.candidates.extend(near.map(|(at, distance)| rank(*distance, from + at)));
+            if self.candidates.len() >= k {
+                self.keep_top_k(k);
+                let last = self.candidates.iter().max().map_or(0, |last| (last >> 32) as u32);
+                nearer_than = nearer_than.min(last);
+            }
+        }
+        // The further, the lighter.
+        let slope = weighing.slope;
+        self.candidates.retain(|candidate| weight((candidate >> 32) as i64, slope) > 0);
     }
 
     /// Gathers the tokens whose weight does not round to 0.
@@ -194,6 +231,21 @@ impl Sampler {
         total
     }
 
+    /// The candidate under a random fraction of the total weight, in order of ids.
+    fn draw_candidate(&mut self, weighing: &Weighing, random: u64) -> Option<u32> {
+        // A candidate's lower half is its token.
+        self.candidates.sort_unstable_by_key(|candidate| *candidate as u32);
+        let weigh = |candidate: &u64| {
+            let weight = weight((candidate >> 32) as i64, weighing.slope);
+            if weight << 16 >= weighing.least { weight } else { 0 }
+        };
+        let total: u64 = self.candidates.iter().map(weigh).sum();
+        let mut left = ((u128::from(random) * u128::from(total)) >> 64) as u64;
+        let chosen =
+            self.candidates.iter().find(|candidate| is_under(&mut left, weigh(*candidate)));
+        chosen.map(|candidate| *candidate as u32)
+    }
+
     /// The token under a random fraction of the total weight, in order of ids.
     fn draw(&mut self, shaped: &Shaped<'_>, weighing: &Weighing, random: u64) -> Option<u32> {
         self.sums.clear();
@@ -235,10 +287,17 @@ impl Moved {
             context.generated.iter().for_each(|&token| mark(token, |count| count + 1));
         }
         sampling.logit_bias.iter().for_each(|it| mark(it.0, |count| count | IS_BIASED));
-        let marked = (0..).zip(logits).zip(&self.counts).filter(|(_, count)| **count != 0);
-        let moved =
-            marked.map(|((token, logit), count)| (token, penalised(*logit, *count, sampling)));
-        self.logits.extend(moved);
+        for (from, counts) in (0..).step_by(MARKS).zip(self.counts.chunks(MARKS)) {
+            if counts.iter().fold(0, |any, count| any | count) == 0 {
+                continue;
+            }
+            let marked = (from..).zip(counts).filter(|(_, count)| **count != 0);
+            let moved = marked.filter_map(|(token, count)| {
+                let logit = logits.get(token as usize)?;
+                Some((token, penalised(*logit, *count, sampling)))
+            });
+            self.logits.extend(moved);
+        }
         for &(token, bias) in &sampling.logit_bias {
             if let Ok(at) = self.logits.binary_search_by_key(&token, |it| it.0) {
                 self.logits[at].1 += i64::from(bias);
@@ -324,20 +383,23 @@ impl Weighing {
     /// Gives every token of a block its weight 2^-(distance to the largest * log2(e) / temperature),
     /// Q30.
     fn weigh(&self, shaped: &Shaped<'_>, from: usize, block: &mut Block) {
-        let Block { logits, distances, weights } = block;
+        self.measure(shaped, from, block);
+        let Block { distances, weights, .. } = block;
+        weights.resize(distances.len(), 0);
+        element::weigh(Isa::best(), distances, self.slope, weights);
+    }
+
+    /// How far every token of a block is below the largest logit, at most `limit`.
+    fn measure(&self, shaped: &Shaped<'_>, from: usize, block: &mut Block) {
+        let Block { logits, distances, .. } = block;
         if !shaped.has_any(from) {
-            let count = shaped.logits.len().min(from + BLOCK) - from;
             distances.clear();
-            distances.resize(count, self.limit);
-            weights.clear();
-            weights.resize(count, 0);
+            distances.resize(shaped.logits.len().min(from + BLOCK) - from, self.limit);
             return;
         }
         shaped.read(from, logits);
         distances.resize(logits.len(), 0);
-        weights.resize(logits.len(), 0);
         element::distances(Isa::best(), logits, self.max, self.limit, distances);
-        element::weigh(Isa::best(), distances, self.slope, weights);
     }
 
     /// The same, and 0 for tokens that are not kept: those after the last candidate, and those with

@@ -13,10 +13,11 @@ use alloc::vec::Vec;
 
 use engine::artifact::Kind;
 use engine::artifact::config::Config;
-use engine::model::{LAYER_MATRICES, shape};
 use merkle::{Digest, PATH_MAX};
 
-use super::{HEAD, Key, MatrixId, Opening, field};
+use super::key::{Factor, HEAD, Key, MatrixId, matrices, norms};
+use super::sums::{Held, Sums};
+use super::{Opening, field};
 use crate::commitment::{self, TOKENS_MAX};
 use crate::graph::Graph;
 use crate::step::matrix_head;
@@ -81,7 +82,7 @@ impl NamedKey {
     /// The bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let Key { graph, beacon, sections, rows, embedding, .. } = &self.key;
+        let Key { graph, beacon, sections, factors, embedding, .. } = &self.key;
         let mut out = [KEY_TAG, &self.artifact, beacon].concat();
         // At most 2^20 tokens and 2^14 sections.
         write(graph.head as u32, &mut out);
@@ -93,7 +94,7 @@ impl NamedKey {
             write_bytes(bytes, &mut out);
         }
         out.extend_from_slice(embedding);
-        let columns = rows.values().flat_map(|[_, columns]| columns);
+        let columns = factors.values().flat_map(|it| &it.columns);
         columns.for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
         out
     }
@@ -120,13 +121,14 @@ impl NamedKey {
         }
         let graph = Graph { config, head, vocabulary };
         let embedding = reader.array()?;
-        let rows = rows(&mut reader, &graph, &sections, &beacon)?;
+        let factors = factors(&mut reader, &graph, &sections, &beacon)?;
+        let norms = norms(&graph, &sections).ok_or(Unreadable::Field { field: "norms" })?;
         reader.finish()?;
         let table = sections.get(&(Kind::Embedding, 0));
         let layout = table.and_then(|it| matrix_head(&graph, Kind::Embedding, it));
         let groups = layout.ok_or(Unreadable::Field { field: "embedding" })?.0;
         let groups = (groups.rows_padded() / engine::artifact::matrix::GROUP) as u64;
-        let key = Key { graph, beacon, sections, rows, embedding, groups };
+        let key = Key { graph, beacon, sections, factors, norms, embedding, groups };
         Ok(NamedKey { artifact, key })
     }
 }
@@ -147,25 +149,26 @@ fn sections(reader: &mut Reader<'_>) -> Result<BTreeMap<MatrixId, Vec<u8>>, Unre
     Ok(sections)
 }
 
-/// r and v of every matrix, ascending.
-fn rows(
+/// Every matrix that multiplies, ascending.
+fn factors(
     reader: &mut Reader<'_>,
     graph: &Graph,
     sections: &BTreeMap<MatrixId, Vec<u8>>,
     beacon: &Digest,
-) -> Result<BTreeMap<MatrixId, [Vec<u64>; 2]>, Unreadable> {
+) -> Result<BTreeMap<MatrixId, Factor>, Unreadable> {
     const WRONG: Unreadable = Unreadable::Field { field: "matrices" };
-    let layered =
-        (0..graph.config.layers).flat_map(|layer| LAYER_MATRICES.map(|kind| (kind, layer)));
-    let mut ids: Vec<MatrixId> = layered.chain([(graph.head, 0)]).collect();
+    let mut ids = matrices(graph);
     ids.sort_unstable();
-    let mut rows = BTreeMap::new();
+    let mut factors = BTreeMap::new();
     for id in ids {
         let section = sections.get(&id).ok_or(WRONG)?;
-        let layout = matrix_head(graph, id.0, section).ok_or(WRONG)?.0;
+        let (layout, exponent) = matrix_head(graph, id.0, section).ok_or(WRONG)?;
         // So that no more random numbers are made than the bytes have scales.
-        if shape(&graph.config, id.0).is_none() || section.len() != HEAD + 4 * layout.rows_padded()
-        {
+        if section.len() != HEAD + 4 * layout.rows_padded() {
+            return Err(WRONG);
+        }
+        let scales = section[HEAD..].as_chunks::<4>().0;
+        if scales.iter().fold(0, |bits, scale| bits | i32::from_le_bytes(*scale)) < 0 {
             return Err(WRONG);
         }
         let bytes = reader.bytes(8 * layout.columns)?.as_chunks::<8>().0;
@@ -173,9 +176,10 @@ fn rows(
         if columns.iter().any(|number| *number >= field::PRIME) {
             return Err(WRONG);
         }
-        rows.insert(id, [field::random_rows(beacon, id, layout.rows), columns]);
+        let random = field::random_rows(beacon, id, layout.rows);
+        factors.insert(id, Factor { layout, exponent, random, columns });
     }
-    Ok(rows)
+    Ok(factors)
 }
 
 impl Opened {
@@ -198,7 +202,8 @@ impl Opened {
         past.iter().for_each(|heads| write_bytes(heads, &mut out));
         write(sums.len() as u32, &mut out);
         for sums in sums {
-            let width = width(sums);
+            let sums = sums.to_vec();
+            let width = width(&sums);
             write(sums.len() as u32, &mut out);
             out.push(width as u8);
             sums.iter().for_each(|sum| out.extend_from_slice(&sum.to_le_bytes()[..width]));
@@ -235,9 +240,29 @@ impl Opened {
 }
 
 /// The fewest bytes, at least one, in which every sum of a product fits with its sign.
-fn width(sums: &[i64]) -> usize {
-    let bits = |sum: &i64| 65 - (sum ^ (sum >> 63)).leading_zeros() as usize;
-    sums.iter().map(bits).max().unwrap_or(1).div_ceil(8)
+fn width<T: Copy + Into<i64>>(sums: &[T]) -> usize {
+    // What a number and its complement have in common but for the sign.
+    let any = sums.iter().fold(0, |any, &sum| any | (sum.into() ^ (sum.into() >> 63)));
+    (65 - any.leading_zeros() as usize).div_ceil(8)
+}
+
+/// Sums of at most 4 bytes each.
+fn short<const SIZE: usize>(bytes: &[u8]) -> Sums {
+    let unused = 32 - 8 * SIZE as u32;
+    let sum = |bytes: &[u8; SIZE]| {
+        let mut all = [0; 4];
+        all[..SIZE].copy_from_slice(bytes);
+        (i32::from_le_bytes(all) << unused) >> unused
+    };
+    Sums(Held::Short(bytes.as_chunks::<SIZE>().0.iter().map(sum).collect()))
+}
+
+/// A sum of at most 8 bytes.
+fn wide(bytes: &[u8]) -> i64 {
+    let mut all = [0; 8];
+    all[..bytes.len()].copy_from_slice(bytes);
+    let unused = 64 - 8 * bytes.len();
+    (i64::from_le_bytes(all) << unused) >> unused
 }
 
 fn write(value: u32, out: &mut Vec<u8>) {
@@ -301,23 +326,24 @@ impl<'a> Reader<'a> {
         (0..count).map(|_| self.array()).collect()
     }
 
-    fn sums(&mut self) -> Result<Vec<i64>, Unreadable> {
+    fn sums(&mut self) -> Result<Sums, Unreadable> {
         let count = self.word()? as usize;
         let [size] = self.array()?;
         let size = usize::from(size);
-        if !(1..=8).contains(&size) {
-            return Err(Unreadable::Field { field: "width of sums" });
-        }
         let bytes = self.bytes(count.checked_mul(size).ok_or(Unreadable::Short)?)?;
-        let unused = 64 - 8 * size;
-        let sums = bytes.chunks_exact(size).map(|bytes| {
-            let mut all = [0; 8];
-            all[..size].copy_from_slice(bytes);
-            (i64::from_le_bytes(all) << unused) >> unused
-        });
-        let sums: Vec<i64> = sums.collect();
-        let is_least = width(&sums) == size;
-        is_least.then_some(sums).ok_or(Unreadable::Field { field: "width of sums" })
+        let sums = match size {
+            1 => short::<1>(bytes),
+            2 => short::<2>(bytes),
+            3 => short::<3>(bytes),
+            4 => short::<4>(bytes),
+            5..=8 => bytes.chunks_exact(size).map(wide).collect::<Vec<i64>>().into(),
+            _ => return Err(Unreadable::Field { field: "width of sums" }),
+        };
+        let least = match &sums.0 {
+            Held::Short(sums) => width(sums),
+            Held::Wide(sums) => width(sums),
+        };
+        (least == size).then_some(sums).ok_or(Unreadable::Field { field: "width of sums" })
     }
 
     fn finish(self) -> Result<(), Unreadable> {

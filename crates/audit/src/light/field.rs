@@ -48,6 +48,17 @@ pub(super) fn combined(layout: &Layout, bytes: &[u8], random: &[u64]) -> Option<
     Some(columns.into_iter().map(reduce).collect())
 }
 
+/// The sum of numbers below the prime times sums of 32 bits, modulo the prime.
+pub(super) fn dot_short(numbers: &[u64], sums: &[i32]) -> u64 {
+    let isa = Isa::best();
+    let mut total = 0i128;
+    for (numbers, sums) in numbers.chunks(field::SHORT_MAX).zip(sums.chunks(field::SHORT_MAX)) {
+        let [high, middle, low] = field::short(isa, numbers, sums).map(i128::from);
+        total += (high << 40) + (middle << 20) + low;
+    }
+    reduce(total)
+}
+
 /// The sum of numbers below the prime times sums, modulo the prime. None where a sum is not below
 /// `SUM_MAX` in magnitude.
 pub(super) fn dot_sums(numbers: &[u64], sums: &[i64]) -> Option<u64> {
@@ -66,9 +77,9 @@ pub(super) fn dot_sums(numbers: &[u64], sums: &[i64]) -> Option<u64> {
 
 /// The sum of numbers below the prime times a quantised row, modulo the prime.
 pub(super) fn dot_row(numbers: &[u64], x: &[i16]) -> u64 {
-    let mut total = 0i128;
+    let (isa, mut total) = (Isa::best(), 0i128);
     for (numbers, x) in numbers.chunks(field::NARROW_MAX).zip(x.chunks(field::NARROW_MAX)) {
-        let [above, below] = field::narrow(Isa::best(), numbers, x).map(i128::from);
+        let [above, below] = field::narrow(isa, numbers, x).map(i128::from);
         total += (above << 31) + below;
     }
     reduce(total)
@@ -109,6 +120,9 @@ mod tests {
             assert_eq!(dot_sums(&numbers, &sums), Some(slow(&numbers, &sums)));
             let wide: Vec<i64> = x.iter().map(|&x| i64::from(x)).collect();
             assert_eq!(dot_row(&numbers, &x), slow(&numbers, &wide));
+            let mut short: Vec<i32> = sums.iter().map(|&sum| sum as i32).collect();
+            let wide: Vec<i64> = short.iter().map(|&sum| i64::from(sum)).collect();
+            assert_eq!(dot_short(&numbers, &short), slow(&numbers, &wide));
             for sum in [SUM_MAX as i64, -(SUM_MAX as i64), i64::MIN, i64::MAX] {
                 let mut sums = sums.clone();
                 sums[length / 2] = sum;
@@ -122,6 +136,11 @@ mod tests {
                     x.fill(value);
                     let wide = alloc::vec![i64::from(value); length];
                     assert_eq!(dot_row(&numbers, &x), slow(&numbers, &wide));
+                }
+                for value in [i32::MIN, i32::MAX] {
+                    short.fill(value);
+                    let wide = alloc::vec![i64::from(value); length];
+                    assert_eq!(dot_short(&numbers, &short), slow(&numbers, &wide));
                 }
             }
         }

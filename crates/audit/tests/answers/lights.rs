@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use audit::commitment::prompt_hash;
 use audit::light::bytes::{NamedKey, Opened, Unreadable};
-use audit::light::{Committed, Found, Key, Opening, SUM_MAX, check};
+use audit::light::{Committed, Found, Key, Opening, SUM_MAX, Sums, check};
 use audit::replay::Run;
 use audit::trace::Memory;
 use data_encoding::HEXLOWER;
@@ -97,20 +97,29 @@ fn every_change_of_a_single_sum_is_caught() {
     let mut random = Random(1);
     for tamper in 0..asked("AUDIT_TAMPERS", TAMPERS) {
         let product = random.next() as usize % opening.sums.len();
-        let row = random.next() as usize % opening.sums[product].len();
+        let right = opening.sums[product].clone();
+        let mut sums = right.to_vec();
+        let row = random.next() as usize % right.count();
         let change = match random.within(0, 3) {
             0 => 1,
             1 => -1,
             2 => 1 << random.within(0, 45),
             _ => random.within(-(1 << 44), 1 << 44) | 1,
         };
-        let right = opening.sums[product][row];
-        opening.sums[product][row] = right.wrapping_add(change);
+        sums[row] = sums[row].wrapping_add(change);
+        opening.sums[product] = sums.into();
         let found = check(&key, &opening, &run, None);
         assert!(matches!(found, Err(Found::Product { .. })), "{tamper}: {product} {row} {change}");
-        opening.sums[product][row] = right;
+        opening.sums[product] = right;
     }
     assert_eq!(check(&key, &opening, &run, None), Ok(()));
+}
+
+/// Changes the sums of an opening's first product.
+fn change(opening: &mut Opening, change: impl Fn(&mut Vec<i64>)) {
+    let mut sums = opening.sums[0].to_vec();
+    change(&mut sums);
+    opening.sums[0] = Sums::from(sums);
 }
 
 #[test]
@@ -133,15 +142,16 @@ fn openings_of_another_form_are_refused() {
     assert_eq!(found(|it| it.past[0].truncate(3)), Found::Form);
     assert_eq!(found(|it| it.past.push(vec![])), Found::Form);
     assert_eq!(found(|it| it.sums.truncate(3)), Found::Form);
-    assert_eq!(found(|it| it.sums.push(vec![])), Found::Form);
+    assert_eq!(found(|it| it.sums.push(vec![].into())), Found::Form);
     assert_eq!(found(|it| it.embedding[0] ^= 1), Found::Embedding);
     assert_eq!(found(|it| it.embedding_path.clear()), Found::Embedding);
-    assert!(matches!(found(|it| it.sums[0].truncate(3)), Found::Product { .. }));
+    assert!(matches!(found(|it| change(it, |sums| sums.truncate(3))), Found::Product { .. }));
     // A sum that is right modulo the prime alone.
-    let wraps = |it: &mut Opening| it.sums[0][0] += audit::light::PRIME as i64;
+    let wraps = |it: &mut Opening| change(it, |sums| sums[0] += audit::light::PRIME as i64);
     assert!(matches!(found(wraps), Found::Product { .. }));
-    assert!(matches!(found(|it| it.sums[0][0] = i64::MIN), Found::Product { .. }));
-    assert_eq!(found(|it| it.sums[0][0] = SUM_MAX as i64), found(|it| it.sums[0][0] = i64::MAX));
+    assert!(matches!(found(|it| change(it, |sums| sums[0] = i64::MIN)), Found::Product { .. }));
+    let large = found(|it| change(it, |sums| sums[0] = SUM_MAX as i64));
+    assert_eq!(large, found(|it| change(it, |sums| sums[0] = i64::MAX)));
     // Hostile scales of the past, which the softmax reads.
     assert_eq!(found(|it| it.past.iter_mut().for_each(|it| it.fill(0xff))), Found::Form);
     let mut output = output.clone();

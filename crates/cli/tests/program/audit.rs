@@ -111,7 +111,9 @@ fn an_honest_position_passes_and_one_altered_element_is_refused() {
     assert_eq!(opened.encode(), honest);
     for product in 0..opened.opening.sums.len() {
         let mut altered = opened.clone();
-        *altered.opening.sums[product].last_mut().unwrap() += 1;
+        let mut sums = altered.opening.sums[product].to_vec();
+        *sums.last_mut().unwrap() += 1;
+        altered.opening.sums[product] = sums.into();
         fs::write(&files.opening, altered.encode()).unwrap();
         let (part, what) = wrong(&world, &files);
         assert!(part == "position" && what.starts_with("a product of layer"), "{part}: {what}");

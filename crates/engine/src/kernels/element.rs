@@ -417,19 +417,36 @@ fn softmax_body(
 }
 
 per_isa! {
-    /// Fixed-point values of a row's exact sums, one row scale each (section 5).
+    /// Fixed-point values of a row's exact sums, one row scale each, little endian (section 5).
     pub fn scale_sums = scale_sums_body(
         epilogue: Epilogue,
         sums: &[i64],
-        scales: &[i32],
+        scales: &[[u8; 4]],
         out: &mut [i32],
     )
 }
 
 #[inline(always)]
-fn scale_sums_body(epilogue: Epilogue, sums: &[i64], scales: &[i32], out: &mut [i32]) {
-    for ((out, &sum), &scale) in out.iter_mut().zip(sums).zip(scales) {
-        *out = epilogue.apply(sum, scale);
+fn scale_sums_body(epilogue: Epilogue, sums: &[i64], scales: &[[u8; 4]], out: &mut [i32]) {
+    for ((out, &sum), scale) in out.iter_mut().zip(sums).zip(scales) {
+        *out = epilogue.apply(sum, i32::from_le_bytes(*scale));
+    }
+}
+
+per_isa! {
+    /// The same of sums of 32 bits.
+    pub fn scale_short_sums = scale_short_sums_body(
+        epilogue: Epilogue,
+        sums: &[i32],
+        scales: &[[u8; 4]],
+        out: &mut [i32],
+    )
+}
+
+#[inline(always)]
+fn scale_short_sums_body(epilogue: Epilogue, sums: &[i32], scales: &[[u8; 4]], out: &mut [i32]) {
+    for ((out, &sum), scale) in out.iter_mut().zip(sums).zip(scales) {
+        *out = epilogue.apply(i64::from(sum), i32::from_le_bytes(*scale));
     }
 }
 
@@ -459,6 +476,20 @@ fn distances_body(logits: &[i64], largest: i64, limit: u32, out: &mut [u32]) {
         let distance = largest.wrapping_sub(logit) as u64;
         *out = if distance > u64::from(limit) { limit } else { distance as u32 };
     }
+}
+
+per_isa! {
+    /// The smallest of some distances; the largest number where there are none.
+    pub fn smallest = smallest_body(distances: &[u32]) -> u32
+}
+
+#[inline(always)]
+fn smallest_body(distances: &[u32]) -> u32 {
+    let mut smallest = u32::MAX;
+    for &distance in distances {
+        smallest = if distance < smallest { distance } else { smallest };
+    }
+    smallest
 }
 
 per_isa! {
@@ -506,6 +537,50 @@ fn weigh_body(distances: &[u32], slope: u64, weights: &mut [u32]) {
 }
 
 per_isa! {
+    /// Scores of a quantised query with keys that stand one after the other (section 7.1).
+    pub fn scores = scores_body(query: &[i16], keys: &[i16], out: &mut [i32])
+}
+
+#[inline(always)]
+fn scores_body(query: &[i16], keys: &[i16], out: &mut [i32]) {
+    for (out, key) in out.iter_mut().zip(keys.chunks_exact(query.len().max(1))) {
+        // At most 512 products of numbers up to 2,047.
+        let mut sum = 0;
+        for (&query, &key) in query.iter().zip(key) {
+            sum += i32::from(query) * i32::from(key);
+        }
+        *out = sum;
+    }
+}
+
+/// Positions whose weighted values fit 32 bits: 32,767 * 127 * 512 < 2^31.
+const RUN: usize = 512;
+
+per_isa! {
+    /// Sums of values that stand one after the other, each times its position's weight (section 7.3).
+    pub fn weighted = weighted_body(weights: &[i16], values: &[i16], sums: &mut [i64])
+}
+
+#[inline(always)]
+fn weighted_body(weights: &[i16], values: &[i16], sums: &mut [i64]) {
+    let size = sums.len().max(1);
+    let mut run = [0i32; 32];
+    for (part, sums) in sums.chunks_mut(run.len()).enumerate() {
+        let from = part * run.len();
+        sums.fill(0);
+        for (weights, values) in weights.chunks(RUN).zip(values.chunks(RUN * size)) {
+            run.fill(0);
+            for (&weight, values) in weights.iter().zip(values.chunks_exact(size)) {
+                for (run, &value) in run.iter_mut().zip(&values[from..]) {
+                    *run += i32::from(weight) * i32::from(value);
+                }
+            }
+            sums.iter_mut().zip(&run).for_each(|(sum, run)| *sum += i64::from(*run));
+        }
+    }
+}
+
+per_isa! {
     /// Divides a head's weighted sums by the sum of weights (section 7.3), Q16.
     pub fn finish_head = finish_head_body(sums: &[i64], total: u64, length: u32, out: &mut [i32])
 }
@@ -521,3 +596,6 @@ fn finish_head_body(sums: &[i64], total: u64, length: u32, out: &mut [i32]) {
         *out = saturate((sum * reciprocal + half) >> shift);
     }
 }
+
+#[cfg(test)]
+mod tests;

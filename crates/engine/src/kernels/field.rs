@@ -19,10 +19,13 @@ use super::per_isa;
 
 /// Wide products in one sum, at most: each part of one is below 2^54 in magnitude.
 pub const WIDE_MAX: usize = 512;
+/// Short products in one sum, at most: each part of one is below 2^52 in magnitude.
+pub const SHORT_MAX: usize = 1 << 10;
 /// Narrow products in one sum, at most: each part of one is below 2^46 in magnitude.
 pub const NARROW_MAX: usize = 1 << 16;
 
 const LOW_31: u64 = (1 << 31) - 1;
+const LOW_20: u64 = (1 << 20) - 1;
 const LOW_23: i64 = (1 << 23) - 1;
 
 per_isa! {
@@ -61,6 +64,24 @@ fn wide_body(numbers: &[u64], values: &[i64]) -> [i64; 4] {
 }
 
 per_isa! {
+    /// The sums of products of numbers below 2^61 and values of 32 bits, in three parts: times 2^40, 2^20
+    /// and 1.
+    pub fn short = short_body(numbers: &[u64], values: &[i32]) -> [i64; 3]
+}
+
+#[inline(always)]
+fn short_body(numbers: &[u64], values: &[i32]) -> [i64; 3] {
+    let (mut high, mut middle, mut low) = (0i64, 0i64, 0i64);
+    for (&number, &value) in numbers.iter().zip(values) {
+        let value = i64::from(value);
+        high += i64::from((number >> 40) as i32) * value;
+        middle += i64::from((number >> 20 & LOW_20) as i32) * value;
+        low += i64::from((number & LOW_20) as i32) * value;
+    }
+    [high, middle, low]
+}
+
+per_isa! {
     /// The sums of products of numbers below 2^61 and values of 16 bits, in two parts: times 2^31 and 1.
     pub fn narrow = narrow_body(numbers: &[u64], values: &[i16]) -> [i64; 2]
 }
@@ -75,3 +96,6 @@ fn narrow_body(numbers: &[u64], values: &[i16]) -> [i64; 2] {
     }
     [above, below]
 }
+
+#[cfg(test)]
+mod tests;
