@@ -1,8 +1,9 @@
 //! Many sequences in one engine: continuous batching, chunked prefill and a shared prefix cache.
 //!
-//! Each step advances every sequence that is past its prompt by one token, and fills the rest of the
-//! step with pieces of prompts. Because the computation is exact, none of this changes a bit: a
-//! sequence may even lose its pages to others and be computed again, unseen.
+//! Each step advances every sequence that is past its prompt by one token, or by some where drafts
+//! were right (`drafts`), and fills the rest of the step with pieces of prompts. Because the
+//! computation is exact, none of this changes a bit: a sequence may even lose its pages to others and
+//! be computed again, unseen.
 //!
 //! Invariants:
 //! - What a sequence answers depends on its request alone.
@@ -26,6 +27,10 @@ use crate::request::{Finish, Logprobs, Output, Request, SequenceId, TOP_LOGPROBS
 use crate::sampler::{Context, Sampler, logprobs};
 use crate::sampling::SamplingError;
 use crate::trace::{Answered, Observer, RowId};
+use drafts::Drafter;
+
+pub use drafts::Drafts;
+mod drafts;
 
 /// Rows whose logits are computed at once for a prompt's log-probabilities: bounds the memory of a
 /// large vocabulary's rows to some tens of megabytes.
@@ -46,6 +51,8 @@ pub struct Options {
     pub sequences_max: usize,
     /// Whether prefixes are kept and found again.
     pub prefix_cache: bool,
+    /// Whether tokens that may follow are computed beside a sequence's next one; no bit depends on it.
+    pub drafts: bool,
 }
 
 impl Default for Options {
@@ -57,6 +64,7 @@ impl Default for Options {
             step_rows_max: 256,
             sequences_max: 256,
             prefix_cache: true,
+            drafts: true,
         }
     }
 }
@@ -126,6 +134,7 @@ pub struct Engine {
     next_id: u64,
     rows: Vec<i32>,
     logits: Vec<i32>,
+    drafts: Drafts,
 }
 
 #[derive(Debug)]
@@ -147,6 +156,7 @@ struct Sequence {
     prompt_logprobs: Vec<Logprobs>,
     /// Says which tokens may come next, if not every one may.
     guide: Option<Box<dyn Guide>>,
+    drafter: Drafter,
 }
 
 impl Sequence {
@@ -164,11 +174,27 @@ impl Sequence {
     }
 }
 
-/// A part of a step: rows of one running sequence.
+/// A part of a step: rows of one running sequence, and then of its drafts.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     sequence: usize,
     count: usize,
+    drafted: usize,
+}
+
+impl Part {
+    fn rows(&self) -> usize {
+        self.count + self.drafted
+    }
+}
+
+/// A row of a step after which a token is to be chosen.
+#[derive(Clone, Copy, Debug)]
+struct Ready {
+    sequence: usize,
+    row: usize,
+    /// The row's own token, if it is a draft: the row counts only if that one was chosen.
+    draft: Option<(usize, u32)>,
 }
 
 impl Engine {
@@ -194,6 +220,7 @@ impl Engine {
             next_id: 0,
             rows: Vec::new(),
             logits: Vec::new(),
+            drafts: Drafts::default(),
         }
     }
 
@@ -299,6 +326,7 @@ impl Engine {
             prompt_reported: false,
             prompt_logprobs: Vec::new(),
             guide,
+            drafter: Drafter::default(),
         });
         Ok(id)
     }
@@ -356,9 +384,12 @@ impl Engine {
     pub fn step(&mut self, observer: &mut Observer<'_>) -> Vec<(SequenceId, Output)> {
         let shows_answers = observer.wants_answers().is_some();
         self.admit(shows_answers);
-        let parts = self.plan(shows_answers);
+        let mut parts = self.plan(shows_answers);
         if parts.is_empty() {
             return Vec::new();
+        }
+        if self.options.drafts && !observer.wants_every_logit() {
+            self.draft(&mut parts);
         }
         self.compute(&parts, observer);
         let mut outputs = Vec::new();
@@ -367,13 +398,15 @@ impl Engine {
         for part in &parts {
             let to = from + part.count;
             if self.advance(*part, from..to, observer, &mut outputs) {
-                ready.push((part.sequence, to - 1));
+                ready.push(Ready { sequence: part.sequence, row: to - 1, draft: None });
+                ready.extend(self.drafted(part, to));
             }
-            from = to;
+            from = to + part.drafted;
         }
         for ready in ready.chunks(LOGIT_ROWS_MAX) {
             self.choose(ready, observer, &mut outputs);
         }
+        self.settle(&parts);
         self.retire(&mut outputs);
         outputs
     }
@@ -438,7 +471,7 @@ impl Engine {
                     if !self.reserve(&mut index, count, &mut parts) {
                         break;
                     }
-                    parts.push(Part { sequence: index, count });
+                    parts.push(Part { sequence: index, count, drafted: 0 });
                     left -= count;
                 }
                 index += 1;
@@ -488,15 +521,17 @@ impl Engine {
         let mut from = 0;
         for part in parts {
             let sequence = &self.running[part.sequence];
-            let positions = sequence.computed..sequence.computed + part.count;
-            self.forward.embed(&sequence.tokens[positions.clone()], &mut self.rows);
+            let positions = sequence.computed..sequence.computed + part.rows();
+            let tokens = sequence.computed..sequence.computed + part.count;
+            self.forward.embed(&sequence.tokens[tokens], &mut self.rows);
+            self.forward.embed(sequence.drafter.draft(), &mut self.rows);
             if observer.is_some() {
                 let id = sequence.id;
                 names.extend(positions.map(|position| RowId { sequence: id, position }));
             }
-            let rows = from..from + part.count;
+            let rows = from..from + part.rows();
+            from = rows.end;
             segments.push(Segment { pages: &sequence.pages, position: sequence.computed, rows });
-            from += part.count;
         }
         observer.step(&names);
         let layers = 0..self.forward.model().config().layers;
@@ -607,10 +642,10 @@ impl Engine {
         }
     }
 
-    /// Chooses the next tokens of sequences, given as (sequence, row).
+    /// Chooses the next tokens of sequences, after each row that counts.
     fn choose(
         &mut self,
-        ready: &[(usize, usize)],
+        ready: &[Ready],
         observer: &mut Observer<'_>,
         outputs: &mut Vec<(SequenceId, Output)>,
     ) {
@@ -618,14 +653,17 @@ impl Engine {
         let stride = self.forward.logits_stride();
         // Rows of the embedding past the vocabulary are no tokens and are never chosen.
         let tokens = self.forward.model().vocabulary_size();
-        let rows = ready.iter().flat_map(|&(_, row)| &self.rows[row * width..][..width]);
+        let rows = ready.iter().flat_map(|it| &self.rows[it.row * width..][..width]);
         let last_rows: Vec<i32> = rows.copied().collect();
         self.forward.logits(&last_rows, &mut self.logits);
         let shows = observer.wants_answers().is_some();
         let rows = ready.iter().zip(self.logits.chunks_exact(stride));
-        for (row, (&(index, _), logits)) in rows.enumerate() {
+        for (row, (it, logits)) in rows.enumerate() {
             let logits = &logits[..tokens];
-            let sequence = &mut self.running[index];
+            let sequence = &mut self.running[it.sequence];
+            if !sequence.takes(it.draft) {
+                continue;
+            }
             let (prompt, generated) = sequence.tokens.split_at(sequence.request.prompt.len());
             let context = Context { prompt, generated };
             let sampling = &sequence.request.sampling;

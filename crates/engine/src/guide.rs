@@ -10,6 +10,7 @@
 //!
 //! Not here: grammars (`text`).
 
+use alloc::vec::Vec;
 use core::fmt::Debug;
 
 /// Follows one answer.
@@ -20,6 +21,12 @@ pub trait Guide: Debug + Send {
 
     /// The answer goes on with this token. False if it was not allowed.
     fn take(&mut self, token: u32) -> bool;
+
+    /// Tokens with which the answer may well go on, because the grammar leaves little choice. Nothing
+    /// but time depends on them: what is allowed is what it would be without having been asked.
+    fn foresee(&mut self) -> Vec<u32> {
+        Vec::new()
+    }
 }
 
 /// Whether a token is among those that a guide allows.

@@ -61,7 +61,8 @@ pub trait Observe {
         let _ = answered;
     }
 
-    /// A step begins with these rows.
+    /// A step begins with these rows. Unless every logit is asked for, there may be rows among them of
+    /// tokens that are not chosen in the end.
     fn step(&mut self, rows: &[RowId]) {
         let _ = rows;
     }

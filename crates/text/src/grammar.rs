@@ -69,7 +69,8 @@ pub(crate) struct Grammars {
 pub struct TextGuide {
     matcher: Matcher,
     ends: Vec<u32>,
-    mask: Vec<u32>,
+    /// What is allowed now, once that was asked.
+    mask: Option<Vec<u32>>,
     has_ended: bool,
 }
 
@@ -109,7 +110,7 @@ impl Grammars {
                 matcher
             }
         };
-        Ok(TextGuide { matcher, ends: self.ends.clone(), mask: Vec::new(), has_ended: false })
+        Ok(TextGuide { matcher, ends: self.ends.clone(), mask: None, has_ended: false })
     }
 
     /// A copy of one that was made before, and its place behind the others.
@@ -153,17 +154,20 @@ impl Grammars {
 
 impl Guide for TextGuide {
     fn allowed(&mut self) -> &[u32] {
-        let mask = self.matcher.compute_mask_or_eos().ok();
-        let mask = mask.as_ref().map_or(&[][..], |mask| mask.as_slice());
-        self.mask.clear();
-        self.mask.extend(mask.iter().zip(&self.ends).map(|(word, _)| word));
-        if self.mask.iter().all(|word| *word == 0) {
-            self.mask.clone_from(&self.ends);
-        }
-        &self.mask
+        let (matcher, ends) = (&mut self.matcher, &self.ends);
+        self.mask.get_or_insert_with(|| {
+            let mask = matcher.compute_mask_or_eos().ok();
+            let mask = mask.as_ref().map_or(&[][..], |mask| mask.as_slice());
+            let mask: Vec<u32> = mask.iter().zip(ends).map(|(word, _)| *word).collect();
+            match mask.iter().all(|word| *word == 0) {
+                true => ends.clone(),
+                false => mask,
+            }
+        })
     }
 
     fn take(&mut self, token: u32) -> bool {
+        self.mask = None;
         if std::mem::replace(&mut self.has_ended, allows(&self.ends, token)) {
             return false;
         }
@@ -175,6 +179,18 @@ impl Guide for TextGuide {
             }
             false => self.matcher.try_consume_tokens(&[token]).is_ok_and(|count| count == 1),
         }
+    }
+
+    fn foresee(&mut self) -> Vec<u32> {
+        let Ok(environment) = self.matcher.tok_env() else { return Vec::new() };
+        let trie = environment.tok_trie();
+        if !begin_alike(self.allowed(), trie) {
+            return Vec::new();
+        }
+        // What is forced becomes part of a matcher's state, so that a copy is asked, of which nothing
+        // is shared.
+        let bytes = self.matcher.deep_clone().compute_ff_bytes();
+        trie.greedy_tokenize(&bytes)
     }
 }
 
@@ -215,6 +231,16 @@ fn word(tokenizer: &Tokenizer, id: u32) -> Vec<u8> {
             [&[TokTrie::SPECIAL_TOKEN_MARKER], name.as_bytes()].concat()
         }
     }
+}
+
+/// Whether all allowed tokens begin with one byte: elsewhere none is forced.
+fn begin_alike(allowed: &[u32], trie: &TokTrie) -> bool {
+    let words = allowed.iter().zip((0u32..).step_by(32)).filter(|(word, _)| **word != 0);
+    let mut bits = words.flat_map(|(word, from)| {
+        (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| from + bit)
+    });
+    let Some(first) = bits.next().and_then(|token| trie.token(token).first()) else { return false };
+    bits.all(|token| trie.token(token).first() == Some(first))
 }
 
 /// The first line says what is wrong; the rest would repeat the grammar.

@@ -25,7 +25,10 @@ fn batches_chunks_caches_threads_and_kernels_leave_the_root() {
             .collect();
         let reference: Vec<_> = requests
             .iter()
-            .map(|it| alone(&model, it, Options { prefix_cache: false, ..options(Isa::Scalar, 1) }))
+            .map(|it| {
+                let plain = options(Isa::Scalar, 1);
+                alone(&model, it, Options { prefix_cache: false, drafts: false, ..plain })
+            })
             .collect();
         let best = options(Isa::best(), 2);
         // Room for one context only: sequences take each other's pages and are computed again.

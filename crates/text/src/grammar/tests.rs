@@ -90,6 +90,37 @@ fn two_guides_allow_the_same() {
 }
 
 #[test]
+fn what_a_guide_foresees_comes_and_does_not_change_what_is_allowed() {
+    let tokenizer = vocabulary();
+    let schema = r#"start: "<" %json {"type":"object","properties":{"abtr":{"enum":["tr","trab"]},
+        "n":{"type":"integer","minimum":0,"maximum":99}},"required":["abtr","n"],
+        "additionalProperties":false,"x-guidance":{"whitespace_flexible":false,
+        "item_separator":", ","key_separator":": "}}"#;
+    for seed in 0..50 {
+        let mut random = Random(seed);
+        let (mut asked, mut unasked) =
+            (tokenizer.guide(schema).unwrap(), tokenizer.guide(schema).unwrap());
+        let (mut ids, mut ended, mut foreseen) = (Vec::new(), false, Vec::new());
+        while !ended {
+            foreseen.push((ids.len(), asked.foresee()));
+            let allowed = unasked.allowed().to_vec();
+            assert_eq!(asked.allowed(), allowed, "seed {seed}");
+            let may: Vec<u32> =
+                (0..tokenizer.len() as u32).filter(|&id| allows(&allowed, id)).collect();
+            let token = may[random.below(may.len())];
+            assert!(asked.take(token) && unasked.take(token), "seed {seed}: it is allowed");
+            ended = token == END;
+            ids.push(token);
+        }
+        for (at, foreseen) in &foreseen {
+            let (rest, foreseen) = (tokenizer.decode(&ids[*at..]), tokenizer.decode(foreseen));
+            assert!(rest.starts_with(&foreseen), "seed {seed}: {rest} after {foreseen}");
+        }
+        assert!(tokenizer.decode(&foreseen[0].1).starts_with(r#"<{"abtr": "tr"#), "seed {seed}");
+    }
+}
+
+#[test]
 fn what_is_no_grammar_is_refused_in_one_line() {
     let tokenizer = vocabulary();
     let too_large = "x".repeat(GRAMMAR_SIZE_MAX + 1);
