@@ -241,8 +241,7 @@ impl Sampler {
         };
         let total: u64 = self.candidates.iter().map(weigh).sum();
         let mut left = ((u128::from(random) * u128::from(total)) >> 64) as u64;
-        let chosen =
-            self.candidates.iter().find(|candidate| is_under(&mut left, weigh(*candidate)));
+        let chosen = self.candidates.iter().find(|candidate| is_under(&mut left, weigh(candidate)));
         chosen.map(|candidate| *candidate as u32)
     }
 

@@ -4,7 +4,6 @@
 //! does not; both have to say the same. The time is that after the first token. Prints the table of
 //! `docs/benchmarks.md`.
 #![expect(clippy::print_stdout, reason = "a program for people")]
-#![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::error::Error;
 use std::sync::Arc;

@@ -6,7 +6,6 @@
 //! `fixtures/clients/schemas` leaves them. Each is followed `ROUNDS` times, once by default, each time under a
 //! grammar made anew.
 #![expect(clippy::print_stdout, reason = "the measurement is the program's output")]
-#![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::error::Error;
 use std::sync::Arc;

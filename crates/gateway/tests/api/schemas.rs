@@ -23,7 +23,8 @@ fn allowed<'a>(schema: &Value, texts: &[&'a str]) -> Vec<&'a str> {
     let script = Arc::new(Script::new(&[&[Line::Prompt(0), Line::Full]]));
     let gateway = Gateway::new(Arc::clone(&script) as _, &Options::default());
     let response = run(router(gateway).oneshot(post(CHAT, &body(schema)))).unwrap();
-    assert_eq!(response.status(), StatusCode::OK, "{schema}");
+    let status = response.status();
+    assert_eq!(status, StatusCode::OK, "{schema}: {}", run(read(response)).2);
     let grammar = script.requests.lock().unwrap()[0].grammar.clone().unwrap();
     let tokenizer = &script.models[0].tokenizer;
     let is_allowed = |text: &&&str| {
@@ -112,6 +113,9 @@ fn what_would_be_followed_wrongly_or_not_in_time_is_refused() {
         (json!({"items": {"minProperties": 4, "required": ["a", "b"]}}), "`minProperties` of more"),
         (json!({"type": "integer", "multipleOf": 99_999_989}), "`multipleOf` with more than 4"),
         (json!({"properties": {"a": {"multipleOf": 1.0001}}}), "`multipleOf` with more than 4"),
+        (json!({"multipleOf": 1e9}), "or 6 with its zeros"),
+        (json!({"multipleOf": 1e-9}), "or 6 with its zeros"),
+        (json!({"multipleOf": -5}), "`multipleOf`"),
     ] {
         let script = Script::new(&[]);
         let gateway = Gateway::new(Arc::new(script), &Options::default());
@@ -121,7 +125,7 @@ fn what_would_be_followed_wrongly_or_not_in_time_is_refused() {
         assert!(answer.contains(reason) && answer.contains("\"response_format\""), "{answer}");
     }
     for schema in
-        [json!({"multipleOf": 1e9}), json!({"multipleOf": 0.01}), json!({"multipleOf": 128})]
+        [json!({"multipleOf": 1e3}), json!({"multipleOf": 0.01}), json!({"multipleOf": 128})]
     {
         assert_eq!(
             allowed(&schema, &["128000000000", "1"]).first(),

@@ -15,7 +15,9 @@ impl Numbers {
         let mut number = |at| match at % 7 {
             3 => most,
             5 => -most,
-            _ => self.next() as i64 % (most + 1) * if self.next() % 2 == 0 { 1 } else { -1 },
+            _ => {
+                self.next() as i64 % (most + 1) * if self.next().is_multiple_of(2) { 1 } else { -1 }
+            }
         };
         (0..count).map(&mut number).collect()
     }
