@@ -25,7 +25,7 @@ use crate::graph::{Graph, Place, RUN, Shape, What};
 use crate::replay::Run;
 
 /// Bytes of a matrix section's head, before its row scales.
-const HEAD: usize = 64;
+pub(crate) const HEAD: usize = 64;
 
 /// Where a step's inputs come from. Each gives nothing where it is not there or not proven.
 pub trait Inputs {

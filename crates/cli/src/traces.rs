@@ -121,9 +121,6 @@ impl Drop for Sending {
 
 impl<S: Subscriber> Layer<S> for Layered {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() != TARGET {
-            return;
-        }
         let mut fields = Fields::default();
         event.record(&mut fields);
         if let Some(span) = fields.span(SystemTime::now(), &self.0.scope) {

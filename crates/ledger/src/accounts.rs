@@ -247,6 +247,9 @@ pub(crate) fn charge(
     size: u64,
     is_free: bool,
 ) -> Result<Amount, Refusal> {
+    if is_free {
+        return Ok(Amount::ZERO);
+    }
     let is_member = state.member(&address).is_some_and(Member::is_active);
     let epoch = state.meta().epoch;
     let mut account = state.account(&address);
@@ -257,9 +260,6 @@ pub(crate) fn charge(
     if is_member && used <= state.parameter(Parameter::QuotaBytes) {
         account.quota_used = used;
         state.accounts.put(address, account);
-        return Ok(Amount::ZERO);
-    }
-    if is_free {
         return Ok(Amount::ZERO);
     }
     let fee = state.parameter_amount(Parameter::FeeFlat);

@@ -202,8 +202,10 @@ fn order(state: &mut State, verified: &Verified) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether an order costs no fee whatever its account's quota: an application that a member vouches
-/// for, and what the cashier and the guardian do in their office.
+/// Whether an order costs no fee, nor any of its account's free bytes: an application that a member
+/// vouches for, what the cashier and the guardian do in their office, and what an audit or a dispute
+/// waits for. Of those last each is accepted once, and who is silent loses: nobody may have to be
+/// silent for want of a fee.
 fn is_free(state: &State, account: &Address, action: &Action) -> bool {
     match action {
         Action::Apply(_) => members::is_invited(state, account),
@@ -211,6 +213,18 @@ fn is_free(state: &State, account: &Address, action: &Action) -> bool {
             state.meta().cashier == Some(*account)
         }
         Action::Delay(_) => state.meta().guardian == Some(*account),
+        Action::CommitVerdict(_)
+        | Action::AskPayload(_)
+        | Action::OpenPayload(_)
+        | Action::OpenReceipt(_)
+        | Action::RevealVerdict(_)
+        | Action::Challenge(_)
+        | Action::AnswerChallenge(_)
+        | Action::DivideTrace(_)
+        | Action::OpenStep(_)
+        | Action::ShowEvidence(_)
+        | Action::JudgeDispute(_)
+        | Action::ShowModel(_) => true,
         _ => false,
     }
 }

@@ -15,12 +15,12 @@ use engine::artifact::Kind;
 use engine::artifact::config::Config;
 use merkle::{Digest, PATH_MAX};
 
-use super::key::{Factor, HEAD, Key, MatrixId, matrices, norms};
+use super::key::{Factor, Key, MatrixId, matrices, norms};
 use super::sums::{Held, Sums};
 use super::{Opening, field};
 use crate::commitment::{self, TOKENS_MAX};
 use crate::graph::Graph;
-use crate::step::matrix_head;
+use crate::step::{HEAD, matrix_head};
 
 /// Bytes of a key, at most: 8 for each column of each matrix, and scales; a model of 512 layers has
 /// a tenth of it.

@@ -18,11 +18,9 @@ use super::sums::{Held, Sums};
 use super::{embedding_leaves, field};
 use crate::digest::tagged;
 use crate::graph::Graph;
-use crate::step::matrix_head;
+use crate::step::{HEAD, matrix_head};
 
 const KEY_TAG: &str = "mashaa/audit/key/v1";
-/// Bytes of a section's head.
-pub(super) const HEAD: usize = 64;
 
 pub(super) type MatrixId = (Kind, usize);
 

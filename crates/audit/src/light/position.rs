@@ -17,14 +17,14 @@ use engine::numeric::{KEY_MAX, VALUE_MAX};
 use engine::sampler::{Context, Sampler};
 
 use super::attention::{Attention, Heads};
-use super::key::{HEAD, Key};
+use super::key::Key;
 use super::sums::{Held, Sums};
 use super::{Committed, Found, Opening};
 use crate::commitment::Position;
 use crate::formulas::{self, isa};
 use crate::graph::{Place, Shape, What};
 use crate::replay::Run;
-use crate::step::{self, Quantised, Turns, bias_of, lane_weights, matrix_head};
+use crate::step::{self, HEAD, Quantised, Turns, bias_of, lane_weights, matrix_head};
 
 /// A position that is checked.
 #[derive(Debug)]

@@ -62,7 +62,7 @@ pub(crate) fn show_evidence(
     }
 }
 
-/// A side's case about a cell, and a piece more.
+/// A side's case about a cell, and a piece more that it did not have.
 fn grown(
     state: &State,
     key: Key,
@@ -72,13 +72,14 @@ fn grown(
 ) -> Result<Case, Refusal> {
     let shown = decode::<Shown>(piece).map_err(|_| Refusal::BadEvidence)?;
     let mut case = state.cases.get(&(key, number(side))).cloned().unwrap_or_default();
+    let before = case.size();
     with_case(state, key, audit, cell, |about, _| {
         case.add(about, shown).map_err(|undecided| match undecided {
             Undecided::TooMuch => Refusal::EvidenceFull,
             _ => Refusal::BadEvidence,
         })
     })?;
-    Ok(case)
+    if case.size() == before { Err(Refusal::AlreadyStated) } else { Ok(case) }
 }
 
 /// Whether a piece of evidence about a cell counts, and its side has not shown it before.
@@ -90,9 +91,7 @@ pub fn adds(state: &State, side: Side, it: &ShowEvidence) -> bool {
     else {
         return false;
     };
-    let before = state.cases.get(&(key, number(side))).cloned().unwrap_or_default();
-    let after = grown(state, key, audit, (side, cell), it.piece.as_slice());
-    after.is_ok_and(|after| after != before)
+    grown(state, key, audit, (side, cell), it.piece.as_slice()).is_ok()
 }
 
 /// Judges a leaf of the answer by the row of the agreed trace, or a token by its sample step.

@@ -13,9 +13,11 @@ use ledger::audits::Stage;
 use ledger::event::Event;
 use ledger::refusal::Refusal;
 use ledger::state::State;
+use types::amount::Amount;
 use types::bounded::Bytes;
 use types::codec::encode;
 use types::id::Hash;
+use types::measure::Parameter;
 use types::transaction::*;
 use types::word::{Finding, Lack};
 
@@ -55,6 +57,40 @@ fn a_right_receipt_pays_its_auditors_and_then_its_worker() {
     story.blocks(30);
     assert!(story.world.balance(WORKER) > worker, "the batch is settled");
     assert!(fund(&story) > 0);
+}
+
+#[test]
+fn a_worker_that_can_pay_no_fee_shows_what_was_drawn() {
+    let mut story = Story::new(vec![honest(0)]);
+    story.act(PAYER, transfer(WORKER, "51"));
+    story.act(WORKER, Action::Leave(Leave {}));
+    let fee = story.world.state.parameter_amount(Parameter::FeeFlat);
+    let rest = story.world.balance(WORKER) - i128::from(fee.millionths());
+    let amount = Amount::new(u64::try_from(rest).unwrap()).unwrap();
+    story.act(WORKER, Action::Transfer(Transfer { to: address(PAYER), amount, note: text("") }));
+    story.refuse(WORKER, transfer(PAYER, "0.000001"), Refusal::NotEnough);
+    story.act(AUDITORS[0], ask(0));
+    let payload = story.open_payload(0);
+    story.act(WORKER, Action::OpenPayload(payload));
+    story.reveal_all(0, [right(), right()]);
+    assert_eq!(story.stage(), None, "the audit is over");
+    assert_eq!(story.world.balance(WORKER), 0);
+}
+
+#[test]
+fn what_an_audit_waits_for_takes_none_of_the_free_bytes() {
+    let mut story = Story::new(vec![honest(0)]);
+    let names = [WORKER, AUDITORS[0], AUDITORS[1]];
+    let used =
+        |story: &Story| names.map(|name| story.world.state.account(&address(name)).quota_used);
+    let treasury = story.world.state.account(&TREASURY).balance;
+    let before = used(&story);
+    story.act(AUDITORS[0], ask(0));
+    let payload = story.open_payload(0);
+    story.act(WORKER, Action::OpenPayload(payload));
+    story.reveal_all(0, [right(), right()]);
+    assert_eq!(used(&story), before);
+    assert_eq!(story.world.state.account(&TREASURY).balance, treasury);
 }
 
 fn fund(story: &Story) -> i128 {

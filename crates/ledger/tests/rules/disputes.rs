@@ -95,7 +95,8 @@ fn cell_dispute(
         story.act(name, Action::OpenPayload(payload));
     }
     for piece in story.evidence(&mut parties[shows], &cell) {
-        story.act(name, piece);
+        story.act(name, piece.clone());
+        story.refuse(name, piece, Refusal::AlreadyStated);
     }
     story.refuse(PAYER, judge(), Refusal::NotDisputant);
     let events = story.act(name, judge());
@@ -389,7 +390,7 @@ pub(crate) fn refusals(seen: &mut BTreeSet<Refusal>) {
         show(&Shown::Chunk { parts, piece: chunk(0).unwrap() })
     };
     story.act(WORKER, chunk(0));
-    story.act(WORKER, chunk(0));
+    no(&mut story, WORKER, chunk(0), Refusal::AlreadyStated);
     story.act(WORKER, chunk(32));
     no(&mut story, WORKER, chunk(64), Refusal::EvidenceFull);
 }
