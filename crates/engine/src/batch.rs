@@ -517,7 +517,7 @@ impl Engine {
     fn compute(&mut self, parts: &[Part], observer: &mut Observer<'_>) {
         self.rows.clear();
         let mut segments = Vec::with_capacity(parts.len());
-        let mut names = Vec::new();
+        let (mut names, mut read) = (Vec::new(), Vec::with_capacity(parts.len()));
         let mut from = 0;
         for part in parts {
             let sequence = &self.running[part.sequence];
@@ -531,11 +531,26 @@ impl Engine {
             }
             let rows = from..from + part.rows();
             from = rows.end;
+            read.push(rows.start + self.first_read(part, observer)..rows.end);
             segments.push(Segment { pages: &sequence.pages, position: sequence.computed, rows });
         }
         observer.step(&names);
-        let layers = 0..self.forward.model().config().layers;
-        self.forward.layers(layers, &mut self.rows, &segments, &mut self.kv, observer);
+        self.forward.layers_read(&mut self.rows, &segments, &read, &mut self.kv, observer);
+    }
+
+    /// Rows of a part before the first that is read: after which a token is chosen, or which is scored
+    /// or shown.
+    fn first_read(&self, part: &Part, observer: &Observer<'_>) -> usize {
+        let sequence = &self.running[part.sequence];
+        let scores_prompt = sequence.request.prompt_logprobs && !sequence.prompt_reported;
+        if scores_prompt || observer.wants_every_logit() {
+            return 0;
+        }
+        let is_complete = sequence.pending() == part.count;
+        let chosen = part.count - usize::from(is_complete);
+        let said = sequence.request.prompt.len() - 1 + sequence.shown;
+        let said = observer.wants_answers().map(|_| said.saturating_sub(sequence.computed));
+        chosen.min(said.unwrap_or(chosen))
     }
 
     /// Books a part's rows and reports a finished prompt. True when the sequence's next token is to be

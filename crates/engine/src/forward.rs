@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::artifact::Kind;
+use crate::artifact::config::Config;
 use crate::artifact::vector::Vector;
 use crate::kernels::activations::{Activations, Unit};
 use crate::kernels::attention::{
@@ -57,6 +58,8 @@ struct Buffers {
     output: Vec<i32>,
     gate: Vec<i32>,
     up: Vec<i32>,
+    /// Residual rows that go through the last layer's end.
+    kept: Vec<i32>,
     /// Cosines and sines for layers that see everything, and for windowed ones.
     rotations: [(Vec<i32>, Vec<i32>); 2],
 }
@@ -151,18 +154,63 @@ impl Forward {
         observer: &mut Observer<'_>,
     ) {
         let width = self.model.config().width;
-        let count = rows.len() / width;
+        self.begin(rows.len() / width, segments);
+        for layer in range {
+            self.attention(layer, rows, segments, kv);
+            self.project(layer, rows);
+            self.mlp(layer, rows);
+            observer.layer(layer, rows, width);
+        }
+    }
+
+    /// Runs rows through every layer, in place, where only those in `read` are read in the end: ranges
+    /// of rows, in order. The others leave their keys and values, and are not computed further.
+    ///
+    /// # Panics
+    /// As `layers`, and when a range is not inside the rows.
+    pub fn layers_read(
+        &mut self,
+        rows: &mut [i32],
+        segments: &[Segment<'_>],
+        read: &[Range<usize>],
+        kv: &mut KvPages,
+        observer: &mut Observer<'_>,
+    ) {
+        let Config { width, layers, .. } = *self.model.config();
+        let last = layers - 1;
+        self.layers(0..last, rows, segments, kv, observer);
+        self.begin(rows.len() / width, segments);
+        self.attention(last, rows, segments, kv);
+        let heads = self.model.config().query_width();
+        let mut kept = core::mem::take(&mut self.buffers.kept);
+        kept.clear();
+        for Range { start, end } in read.iter().cloned() {
+            let to = kept.len() / width * heads;
+            self.buffers.attended.copy_within(start * heads..end * heads, to);
+            kept.extend_from_slice(&rows[start * width..end * width]);
+        }
+        if !kept.is_empty() {
+            self.project(last, &mut kept);
+            self.mlp(last, &mut kept);
+        }
+        let mut left = &kept[..];
+        for Range { start, end } in read.iter().cloned() {
+            let (these, rest) = left.split_at((end - start) * width);
+            rows[start * width..end * width].copy_from_slice(these);
+            left = rest;
+        }
+        self.buffers.kept = kept;
+        observer.layer(last, rows, width);
+    }
+
+    /// Makes ready for rows, whose segments cover them.
+    fn begin(&mut self, count: usize, segments: &[Segment<'_>]) {
         assert!(
             segments.last().map_or(0, |last| last.rows.end) == count,
             "segments cover the rows"
         );
         self.resize(count);
         self.rotations(segments);
-        for layer in range {
-            self.attention(layer, rows, segments, kv);
-            self.mlp(layer, rows);
-            observer.layer(layer, rows, width);
-        }
     }
 
     /// Logits, Q16, of rows that have passed every layer: `[rows][vocabulary padded to 32]`.
@@ -290,9 +338,16 @@ impl Forward {
             segments,
             projected,
         );
+        self.buffers = buffers;
+    }
+
+    /// Adds what rows have attended to, projected.
+    fn project(&mut self, layer: usize, rows: &mut [i32]) {
+        let config = *self.model.config();
+        let buffers = core::mem::take(&mut self.buffers);
         let (width, attended, isa) = (config.query_width(), &buffers.attended, self.isa);
         let unit = Unit { rms: 1, exponent: FRACTION as i32 };
-        self.fill((count, width), |token, terms| {
+        self.fill((rows.len() / config.width, width), |token, terms| {
             element::widen(isa, &attended[token * width..][..width], terms);
             unit
         });

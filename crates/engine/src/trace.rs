@@ -67,7 +67,8 @@ pub trait Observe {
         let _ = rows;
     }
 
-    /// The step's rows after layer `layer`: `[rows][width]`, in the order that `step` gave.
+    /// The step's rows after layer `layer`: `[rows][width]`, in the order that `step` gave. Unless every
+    /// logit is asked for, rows from which nothing follows are not computed to the last layer's end.
     fn layer(&mut self, layer: usize, rows: &[i32], width: usize) {
         let _ = (layer, rows, width);
     }
