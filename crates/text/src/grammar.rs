@@ -28,6 +28,10 @@ pub const GRAMMAR_SIZE_MAX: usize = 64 << 10;
 const LEXER_STATES_MAX: usize = 25_000;
 /// Symbols of a grammar, at most: some megabytes.
 const SYMBOLS_MAX: usize = 200_000;
+/// Ways in which a text can go on at one place, and all that a token's mask looks at. A schema has two for
+/// each property that may come next, and a grammar's bytes leave room for some ten thousand.
+const ITEMS_MAX: usize = 30_000;
+const STEP_ITEMS_MAX: usize = 1_000_000;
 
 /// Bytes of the stack on which a grammar is made. Making one goes as deep as its rules, properties or
 /// definitions lead to each other, and 64 KiB hold thousands of them; what is not used costs nothing.
@@ -89,6 +93,8 @@ impl Grammars {
         let limits = factory.limits_mut();
         limits.max_lexer_states = LEXER_STATES_MAX;
         limits.max_grammar_size = SYMBOLS_MAX;
+        limits.max_items_in_row = ITEMS_MAX;
+        limits.step_max_items = STEP_ITEMS_MAX;
         limits.verbose_errors = false;
         let mut ends = vec![0; (count as usize).div_ceil(32)];
         for &end in tokenizer.ends() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use engine::guide::Guide as _;
 use gateway::router::{Gateway, Options, router};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use text::tokenizer::SpecialTokens;
 use tower::ServiceExt;
 
@@ -116,6 +116,7 @@ fn what_would_be_followed_wrongly_or_not_in_time_is_refused() {
         (json!({"multipleOf": 1e9}), "or 6 with its zeros"),
         (json!({"multipleOf": 1e-9}), "or 6 with its zeros"),
         (json!({"multipleOf": -5}), "`multipleOf`"),
+        (json!({"items": {"properties": properties(1001)}}), "more than 1000 are not `required`"),
     ] {
         let script = Script::new(&[]);
         let gateway = Gateway::new(Arc::new(script), &Options::default());
@@ -133,6 +134,13 @@ fn what_would_be_followed_wrongly_or_not_in_time_is_refused() {
             "{schema}"
         );
     }
+    let many = json!({"type": "object", "properties": properties(1000)});
+    let text = "{\"a1\": 1, \"a999\": 2}";
+    assert_eq!(allowed(&many, &[text, "{\"a2\": 1, \"a1\": 2}"]), [text]);
     let one = json!({"minProperties": 1, "type": "object"});
     assert_eq!(allowed(&one, &["{}", "{\"a\": 1}"]), ["{\"a\": 1}"]);
+}
+
+fn properties(count: usize) -> Value {
+    (0..count).map(|index| (format!("a{index}"), json!({}))).collect::<Map<_, _>>().into()
 }
