@@ -65,11 +65,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     run(&mut engine, &request, false)?;
     for round in 0..rounds {
         for with in [round % 2 == 0, round % 2 == 1] {
-            let (tokens, taken, committing) = run(&mut engine, &request, with)?;
-            times[usize::from(with)].push(taken);
+            let (tokens, [prompt, answer, committing]) = run(&mut engine, &request, with)?;
+            times[usize::from(with)].push([prompt, answer]);
             output = tokens;
             if with {
-                inside.push(committing / (taken[0] + taken[1]));
+                inside.push(committing / (prompt + answer));
             }
         }
         let started = Instant::now();
@@ -98,7 +98,7 @@ fn run(
     engine: &mut Engine,
     request: &Request,
     commits: bool,
-) -> Result<(Vec<u32>, [f64; 2], f64), Box<dyn Error>> {
+) -> Result<(Vec<u32>, [f64; 3]), Box<dyn Error>> {
     let mut timed = Timed::default();
     let id = engine.submit(request.clone())?;
     timed.committer.follow(id);
@@ -116,7 +116,7 @@ fn run(
     let first = first.unwrap_or_default();
     let found = timed.committer.take(id).map_or(0, |leaves| leaves.as_slice().len());
     assert!(!commits || found == tokens.len(), "every token has its leaf");
-    Ok((tokens, [first, whole - first], timed.taken.as_secs_f64()))
+    Ok((tokens, [first, whole - first, timed.taken.as_secs_f64()]))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

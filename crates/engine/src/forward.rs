@@ -153,14 +153,8 @@ impl Forward {
         kv: &mut KvPages,
         observer: &mut Observer<'_>,
     ) {
-        let width = self.model.config().width;
-        self.begin(rows.len() / width, segments);
-        for layer in range {
-            self.attention(layer, rows, segments, kv);
-            self.project(layer, rows);
-            self.mlp(layer, rows);
-            observer.layer(layer, rows, width);
-        }
+        self.begin(rows, segments);
+        self.pass(range, rows, segments, kv, observer);
     }
 
     /// Runs rows through every layer, in place, where only those in `read` are read in the end: ranges
@@ -178,8 +172,8 @@ impl Forward {
     ) {
         let Config { width, layers, .. } = *self.model.config();
         let last = layers - 1;
-        self.layers(0..last, rows, segments, kv, observer);
-        self.begin(rows.len() / width, segments);
+        self.begin(rows, segments);
+        self.pass(0..last, rows, segments, kv, observer);
         self.attention(last, rows, segments, kv);
         let heads = self.model.config().query_width();
         let mut kept = core::mem::take(&mut self.buffers.kept);
@@ -204,13 +198,32 @@ impl Forward {
     }
 
     /// Makes ready for rows, whose segments cover them.
-    fn begin(&mut self, count: usize, segments: &[Segment<'_>]) {
+    fn begin(&mut self, rows: &[i32], segments: &[Segment<'_>]) {
+        let count = rows.len() / self.model.config().width;
         assert!(
             segments.last().map_or(0, |last| last.rows.end) == count,
             "segments cover the rows"
         );
         self.resize(count);
         self.rotations(segments);
+    }
+
+    /// Runs all rows through layers.
+    fn pass(
+        &mut self,
+        range: Range<usize>,
+        rows: &mut [i32],
+        segments: &[Segment<'_>],
+        kv: &mut KvPages,
+        observer: &mut Observer<'_>,
+    ) {
+        let width = self.model.config().width;
+        for layer in range {
+            self.attention(layer, rows, segments, kv);
+            self.project(layer, rows);
+            self.mlp(layer, rows);
+            observer.layer(layer, rows, width);
+        }
     }
 
     /// Logits, Q16, of rows that have passed every layer: `[rows][vocabulary padded to 32]`.

@@ -23,6 +23,8 @@ pub(crate) struct Call {
     pub(crate) name: String,
     /// JSON, as the API has it: in a string.
     pub(crate) arguments: String,
+    /// Whether the answer was full before the call was whole: then its arguments are the beginning of JSON.
+    pub(crate) is_cut: bool,
 }
 
 /// Follows one choice.
@@ -58,7 +60,7 @@ impl CallReader {
             Syntax::Tagged => State::Text(matcher(OPEN)),
             Syntax::Bare => State::Start,
         };
-        let count_max = if tools.parallel { usize::MAX } else { 1 };
+        let count_max = if tools.may_repeat() { usize::MAX } else { 1 };
         CallReader { names: tools.names.clone(), count_max, count: 0, state, blanks: String::new() }
     }
 
@@ -72,8 +74,8 @@ impl CallReader {
                 break;
             }
         }
-        if piece.finish.is_some() {
-            self.finish(&mut text, &mut piece.calls);
+        if let Some(reason) = piece.finish {
+            self.finish(reason, &mut text, &mut piece.calls);
         }
         if self.count > 0 && piece.finish == Some(Reason::Stop) {
             piece.finish = Some(Reason::ToolCalls);
@@ -106,21 +108,26 @@ impl CallReader {
                 if released.stopped {
                     let body = std::mem::take(body);
                     self.state = State::Text(matcher(OPEN));
-                    self.call(&body, &format!("{OPEN}{body}{CLOSE}"), text, calls);
+                    let raw = format!("{OPEN}{body}{CLOSE}");
+                    self.call(parse(&body), &raw, text, calls);
                 }
             }
         }
     }
 
-    fn finish(&mut self, text: &mut String, calls: &mut Vec<Call>) {
+    fn finish(&mut self, reason: Reason, text: &mut String, calls: &mut Vec<Call>) {
+        let found = |body: &str| {
+            let cut = || (reason == Reason::Length).then(|| begun(body)).flatten();
+            parse(body).or_else(cut)
+        };
         match std::mem::replace(&mut self.state, State::Plain) {
             State::Text(mut tag) => self.say(&tag.finish(), text),
             // A model may end without the closing tag.
             State::Call(mut tag, body) => {
                 let body = body + &tag.finish();
-                self.call(&body, &format!("{OPEN}{body}"), text, calls);
+                self.call(found(&body), &format!("{OPEN}{body}"), text, calls);
             }
-            State::Bare(body) => self.call(&body, &body, text, calls),
+            State::Bare(body) => self.call(found(&body), &body, text, calls),
             State::Start | State::Plain => {}
         }
         if self.count == 0 {
@@ -138,11 +145,12 @@ impl CallReader {
         self.blanks.push_str(said.get(body.len()..).unwrap_or_default());
     }
 
-    fn call(&mut self, body: &str, raw: &str, text: &mut String, calls: &mut Vec<Call>) {
-        match parse(body).filter(|(name, _)| self.names.contains(name)) {
-            Some((name, arguments)) => {
+    /// Passes on what was found in a text, if it is a call of a tool, and else the text.
+    fn call(&mut self, found: Option<Call>, raw: &str, text: &mut String, calls: &mut Vec<Call>) {
+        match found.filter(|call| self.names.contains(&call.name)) {
+            Some(call) => {
                 self.blanks.clear();
-                calls.push(Call { index: self.count, name, arguments });
+                calls.push(Call { index: self.count, ..call });
                 self.count += 1;
             }
             None => self.say(raw, text),
@@ -154,7 +162,7 @@ fn matcher(tag: &str) -> StopMatcher {
     StopMatcher::new(&[tag.to_owned()])
 }
 
-fn parse(body: &str) -> Option<(String, String)> {
+fn parse(body: &str) -> Option<Call> {
     let call: Value = serde_json::from_str(body.trim()).ok()?;
     let name = call.get("name")?.as_str()?.to_owned();
     let arguments = match call.get("arguments").or_else(|| call.get("parameters")) {
@@ -162,7 +170,24 @@ fn parse(body: &str) -> Option<(String, String)> {
         Some(Value::String(text)) => text.clone(),
         Some(value) => value.to_string(),
     };
-    Some((name, arguments))
+    Some(Call { index: 0, name, arguments, is_cut: false })
+}
+
+/// What follows a token of JSON, without the blanks around it.
+fn after<'a>(text: &'a str, token: &str) -> Option<&'a str> {
+    text.trim_start().strip_prefix(token).map(str::trim_start)
+}
+
+/// A call that was cut behind its name, with as much as there is of its arguments.
+fn begun(body: &str) -> Option<Call> {
+    let rest =
+        after(body, "{").and_then(|it| after(it, "\"name\"")).and_then(|it| after(it, ":"))?;
+    let (name, rest) = rest.strip_prefix('"')?.split_once('"')?;
+    let rest = after(rest, ",").unwrap_or_default();
+    let key = ["\"arguments\"", "\"parameters\""].into_iter().find_map(|key| after(rest, key));
+    let arguments = key.and_then(|it| after(it, ":")).unwrap_or_default();
+    let (name, arguments) = (name.to_owned(), arguments.to_owned());
+    Some(Call { index: 0, name, arguments, is_cut: true })
 }
 
 #[cfg(test)]

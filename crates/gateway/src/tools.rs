@@ -140,6 +140,11 @@ impl Tools {
         Ok(())
     }
 
+    /// Whether an answer may have more than one call: a tool that is asked for by its name is called once.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.parallel && !matches!(self.choice, Choice::Named(_))
+    }
+
     /// Whether the model may call any.
     pub(crate) fn are_offered(&self) -> bool {
         !self.names.is_empty() && self.choice != Choice::None
@@ -212,7 +217,7 @@ impl Tools {
             Syntax::Bare => ("", ""),
         };
         let again = match syntax {
-            Syntax::Tagged if self.parallel => " (\"\\n\" call)*",
+            Syntax::Tagged if self.may_repeat() => " (\"\\n\" call)*",
             _ => "",
         };
         let mut rules = format!("calls: call{again}\n");
@@ -236,7 +241,10 @@ pub(crate) fn format(path: &str, value: Value) -> Result<Option<Value>, ApiError
     let kind = fields.require("type", string)?;
     let schema = match kind.as_str() {
         "text" => None,
-        "json_object" => Some(json!({"type": "object"})),
+        // A schema beside it is how llama.cpp's server and others are given one.
+        "json_object" => {
+            Some(fields.take("schema", object)?.unwrap_or_else(|| json!({"type": "object"})))
+        }
         "json_schema" => Some(
             fields.require("json_schema", |path, value| schema(Fields::object(path, value)?))?,
         ),

@@ -1,5 +1,5 @@
 use super::{Call, CallReader, Piece, Reason};
-use crate::tools::{Syntax, Tools};
+use crate::tools::{Choice, Syntax, Tools};
 
 /// What is read of pieces of a text: the text, the calls, the reason.
 fn read(syntax: Syntax, parallel: bool, pieces: &[&str]) -> (String, Vec<Call>, Option<Reason>) {
@@ -30,6 +30,7 @@ fn check(syntax: Syntax, text: &str, said: &str, calls: &[(&str, &str)]) {
         index,
         name: (*name).to_owned(),
         arguments: (*arguments).to_owned(),
+        is_cut: false,
     });
     let calls: Vec<Call> = calls.collect();
     let reason = if calls.is_empty() { Reason::Stop } else { Reason::ToolCalls };
@@ -76,6 +77,47 @@ fn bare_call_is_the_whole_answer() {
     let call = "\n{\"name\": \"f\", \"parameters\": {\"x\": \"\u{645}\"}} ";
     check(Syntax::Bare, call, "", &[("f", "{\"x\":\"\u{645}\"}")]);
     check(Syntax::Bare, "{\"name\":\"f\",\"arguments\":\"{}\"}", "", &[("f", "{}")]);
+}
+
+#[test]
+fn a_call_that_was_cut_behind_its_name_is_the_beginning_of_one() {
+    let tools = Tools { names: vec!["f".to_owned()], ..Tools::default() };
+    let cut = |syntax, text: &str| {
+        let mut reader = CallReader::new(syntax, &tools);
+        let finish = Some(Reason::Length);
+        let mut piece = Piece { text: text.to_owned(), finish, ..Piece::default() };
+        reader.read(&mut piece);
+        assert_eq!(piece.finish, Some(Reason::Length));
+        let call = piece.calls.pop().map(|call| (call.name, call.arguments, call.is_cut));
+        (piece.text, call)
+    };
+    for (text, arguments, is_cut) in [
+        ("{\"name\": \"f\"", "", true),
+        ("{\"name\": \"f\", \"argu", "", true),
+        ("{\"name\": \"f\", \"arguments\": ", "", true),
+        ("{ \"name\" :\"f\",\n\"parameters\":{\"x\": [1, ", "{\"x\": [1, ", true),
+        ("{\"name\": \"f\", \"arguments\": {\"x\": 1}", "{\"x\": 1}", true),
+        ("{\"name\": \"f\", \"arguments\": {\"x\": 1}}", "{\"x\":1}", false),
+    ] {
+        let call = Some(("f".to_owned(), arguments.to_owned(), is_cut));
+        assert_eq!(cut(Syntax::Bare, text), (String::new(), call.clone()), "{text}");
+        let tagged = format!("<tool_call>\n{text}");
+        assert_eq!(cut(Syntax::Tagged, &tagged), (String::new(), call), "{text}");
+    }
+    for text in ["{\"name\": \"f", "{\"na", "{\"name\": \"h\", \"arguments\": {", "{\"x\": \"f\""] {
+        assert_eq!(cut(Syntax::Bare, text), (text.to_owned(), None));
+    }
+}
+
+#[test]
+fn a_tool_that_is_asked_for_by_its_name_is_called_once() {
+    let choice = Choice::Named("f".to_owned());
+    let tools = Tools { names: vec!["f".to_owned()], choice, parallel: true, ..Tools::default() };
+    let mut reader = CallReader::new(Syntax::Tagged, &tools);
+    let call = "<tool_call>{\"name\":\"f\"}</tool_call>";
+    let mut piece = Piece { text: call.repeat(2), ..Piece::default() };
+    reader.read(&mut piece);
+    assert_eq!((piece.calls.len(), piece.finish), (1, Some(Reason::ToolCalls)));
 }
 
 #[test]

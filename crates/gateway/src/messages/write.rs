@@ -84,11 +84,18 @@ impl Writer {
         let id = format!("toolu_{}_{}", self.name, call.index);
         let block = json!({"type": "tool_use", "id": id, "name": call.name, "input": {}});
         self.begin(block);
-        // A model may call with arguments that are no object, which an input must be.
+        // A model may call with arguments that are no object, which an input must be. Of a call that was cut
+        // a stream has the beginning.
         let input: Option<Value> = serde_json::from_str(&call.arguments).ok();
         let input = input.filter(Value::is_object);
-        let input = input.unwrap_or_else(|| json!({"arguments": call.arguments}));
-        self.delta(json!({"type": "input_json_delta", "partial_json": input.to_string()}));
+        let (input, told) = match input {
+            None if call.is_cut => (json!({}), call.arguments.clone()),
+            input => {
+                let input = input.unwrap_or_else(|| json!({"arguments": call.arguments}));
+                (input.clone(), input.to_string())
+            }
+        };
+        self.delta(json!({"type": "input_json_delta", "partial_json": told}));
         if let Some(block) = self.content.last_mut() {
             block["input"] = input;
         }

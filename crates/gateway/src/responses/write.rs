@@ -189,7 +189,8 @@ impl Writer {
                 let index =
                     text(&item["call_id"]).rsplit('_').next().and_then(|it| it.parse().ok());
                 let (name, arguments) = (text(&item["name"]), text(&item["arguments"]));
-                writer.call(&Call { index: index.unwrap_or(0), name, arguments });
+                let (index, is_cut) = (index.unwrap_or(0), item["status"] == "incomplete");
+                writer.call(&Call { index, name, arguments, is_cut });
             } else {
                 writer.begin_message();
                 writer.say(&text(&item["content"][0]["text"]));
@@ -272,7 +273,7 @@ impl Writer {
             "output_index": index, "delta": call.arguments}));
         self.tell(json!({"type": "response.function_call_arguments.done", "item_id": id,
             "output_index": index, "name": call.name, "arguments": call.arguments}));
-        item["status"] = json!("completed");
+        item["status"] = json!(if call.is_cut { "incomplete" } else { "completed" });
         item["arguments"] = json!(call.arguments);
         self.tell(
             json!({"type": "response.output_item.done", "output_index": index, "item": item}),

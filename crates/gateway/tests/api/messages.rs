@@ -117,6 +117,21 @@ fn tools_are_called_and_their_results_are_told() {
 }
 
 #[test]
+fn a_call_for_which_there_was_no_room_has_begun() {
+    let begun = "<tool_call>{\"name\": \"weather\", \"arguments\": {\"city";
+    let lines = [Line::Prompt(0), Line::Text(begun), Line::Full];
+    let mut body = with("tools", weather());
+    let (message, _) = answer(&body, &lines);
+    let used = &message["content"][0];
+    assert_eq!((&message["stop_reason"], &used["name"]), (&json!("max_tokens"), &json!("weather")));
+    assert_eq!(used["input"], json!({}));
+    body["stream"] = json!(true);
+    let router = router(Gateway::new(Arc::new(script(&[&lines])), &Options::default()));
+    let (_, _, text) = run(ask(&router, "/v1/messages", &body));
+    assert!(text.contains("\"partial_json\":\"{\\\"city\""), "{text}");
+}
+
+#[test]
 fn a_stream_has_its_events_in_order() {
     let call = "on it <tool_call>{\"name\": \"weather\", \"arguments\": {}}</tool_call>";
     let mut body = with("tools", weather());

@@ -282,6 +282,19 @@ fn full_and_broken_responses_do_not_look_complete() {
 }
 
 #[test]
+fn a_call_for_which_there_was_no_room_is_incomplete() {
+    let begun = "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\"";
+    let (_, router) = served(&[&[Line::Prompt(0), Line::Text(begun), Line::Full]]);
+    let response = create(&router, &json!({"tools": tools()}));
+    let call = &response["output"][0];
+    assert_eq!(
+        (&response["status"], &call["status"]),
+        (&json!("incomplete"), &json!("incomplete"))
+    );
+    assert_eq!((&call["name"], &call["arguments"]), (&json!("f"), &json!("{\"x\"")));
+}
+
+#[test]
 fn wrong_requests_are_told_what_is_wrong() {
     let (_, router) = served(&[]);
     let cases = [

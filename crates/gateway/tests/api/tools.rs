@@ -92,6 +92,19 @@ fn calls_come_at_once() {
 }
 
 #[test]
+fn a_call_for_which_there_was_no_room_is_given_as_far_as_it_goes() {
+    let begun = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\"";
+    let lines = [Line::Prompt(0), Line::Text(begun), Line::Full];
+    let forced = body(&json!({"tool_choice": "required"}));
+    let (status, answer) = ask(script(TAGGED, &[&lines]), &forced);
+    let choice = &answer["choices"][0];
+    let function = &choice["message"]["tool_calls"][0]["function"];
+    assert_eq!((status, &choice["finish_reason"]), (200, &json!("length")));
+    assert_eq!(function, &json!({"name": "f", "arguments": "{\"x\""}));
+    assert_eq!(choice["message"]["content"], Value::Null);
+}
+
+#[test]
 fn calls_in_a_stream_are_numbered_from_zero() {
     let lines = [Line::Prompt(0), Line::Text(CALL), Line::Text("\n"), Line::Text(CALL), Line::End];
     let gateway = Gateway::new(Arc::new(script(TAGGED, &[&lines])), &Options::default());
@@ -171,7 +184,7 @@ fn forced_calls_and_formats_become_grammars() {
     "#]],
     );
     let named = json!({"type": "function", "function": {"name": "f"}});
-    let alone = json!({"tool_choice": named, "parallel_tool_calls": false});
+    let alone = json!({"tool_choice": named});
     grammar(
         PLAIN,
         &alone,
@@ -201,6 +214,15 @@ fn forced_calls_and_formats_become_grammars() {
         calls: call ("\n" call)*
         arguments_0: %json {"type":"object","properties":{"x":{"type":"integer"}},"required":["x"],"additionalProperties":false,"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
         call: "<tool_call>\n{\"name\": \"f\", \"arguments\": " arguments_0 "}\n</tool_call>"
+    "#]],
+    );
+    let beside = json!({"type": "json_object", "schema": {"type": "object", "required": ["b"]}});
+    grammar(
+        PLAIN,
+        &json!({"tools": null, "response_format": beside}),
+        &expect![[r#"
+        start: format
+        format: %json {"type":"object","required":["b"],"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
     "#]],
     );
     let object = json!({"tools": null, "response_format": {"type": "json_object"}});
