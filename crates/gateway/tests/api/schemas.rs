@@ -82,6 +82,27 @@ fn dates_are_of_the_calendar_and_minutes_have_sixty_seconds() {
 }
 
 #[test]
+fn whole_numbers_end_where_readers_lose_digits() {
+    let texts = ["9007199254740991", "-9007199254740991", "0", "-12"];
+    let none = ["9007199254740992", "-9007199254740992", "20000000000000000000", "1.5", "01"];
+    let all = [&texts[..], &none[..]].concat();
+    for schema in [
+        json!({"type": "integer"}),
+        json!({"type": ["integer", "null"]}),
+        json!({"$defs": {"n": {"type": "integer"}}, "$ref": "#/$defs/n"}),
+    ] {
+        assert_eq!(allowed(&schema, &all), texts, "{schema}");
+    }
+    // Where the schema says more, it is followed.
+    let large = json!({"type": "integer", "minimum": 0, "maximum": 1e18});
+    assert_eq!(allowed(&large, &["9007199254740993", "-1"]), ["9007199254740993"]);
+    let one = json!({"type": "integer", "const": 9_007_199_254_740_992_u64});
+    assert_eq!(allowed(&one, &all), ["9007199254740992"]);
+    let numbers = json!({"type": ["integer", "number"]});
+    assert_eq!(allowed(&numbers, &["9007199254740993.5"]), ["9007199254740993.5"]);
+}
+
+#[test]
 fn what_only_looks_like_a_format_stays_as_it_is() {
     let schema = json!({"enum": [{"format": "date"}, "0000-00-00"], "default": {"format": "date"}});
     let texts = ["{\"format\": \"date\"}", "\"0000-00-00\""];

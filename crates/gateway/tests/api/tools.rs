@@ -177,11 +177,11 @@ fn forced_calls_and_formats_become_grammars() {
         TAGGED,
         &json!({"tool_choice": "required"}),
         &expect![[r#"
-        start: calls
-        calls: call ("\n" call)*
-        arguments_0: %json {"type":"object","properties":{"x":{"type":"integer"}},"required":["x"],"additionalProperties":false,"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
-        call: "<tool_call>\n{\"name\": \"f\", \"arguments\": " arguments_0 "}\n</tool_call>"
-    "#]],
+            start: calls
+            calls: call ("\n" call)*
+            arguments_0: %json {"type":"object","properties":{"x":{"type":"integer","minimum":-9007199254740991,"maximum":9007199254740991}},"required":["x"],"additionalProperties":false,"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
+            call: "<tool_call>\n{\"name\": \"f\", \"arguments\": " arguments_0 "}\n</tool_call>"
+        "#]],
     );
     let named = json!({"type": "function", "function": {"name": "f"}});
     let alone = json!({"tool_choice": named});
@@ -189,32 +189,32 @@ fn forced_calls_and_formats_become_grammars() {
         PLAIN,
         &alone,
         &expect![[r#"
-        start: calls
-        calls: call
-        arguments_0: %json {"type":"object","properties":{"x":{"type":"integer"}},"required":["x"],"additionalProperties":false,"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
-        call: "<tool_call>\n{\"name\": \"f\", \"arguments\": " arguments_0 "}\n</tool_call>"
-    "#]],
+            start: calls
+            calls: call
+            arguments_0: %json {"type":"object","properties":{"x":{"type":"integer","minimum":-9007199254740991,"maximum":9007199254740991}},"required":["x"],"additionalProperties":false,"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
+            call: "<tool_call>\n{\"name\": \"f\", \"arguments\": " arguments_0 "}\n</tool_call>"
+        "#]],
     );
     grammar(
         BARE,
         &json!({"tool_choice": "required"}),
         &expect![[r#"
-        start: calls
-        calls: call
-        arguments_0: %json {"type":"object","properties":{"x":{"type":"integer"}},"required":["x"],"additionalProperties":false,"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
-        call: "{\"name\": \"f\", \"parameters\": " arguments_0 "}"
-    "#]],
+            start: calls
+            calls: call
+            arguments_0: %json {"type":"object","properties":{"x":{"type":"integer","minimum":-9007199254740991,"maximum":9007199254740991}},"required":["x"],"additionalProperties":false,"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
+            call: "{\"name\": \"f\", \"parameters\": " arguments_0 "}"
+        "#]],
     );
     grammar(
         TAGGED,
         &json!({"response_format": schema}),
         &expect![[r#"
-        start: calls | format
-        format: %json {"type":"object","properties":{"a":{"type":"string"}},"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
-        calls: call ("\n" call)*
-        arguments_0: %json {"type":"object","properties":{"x":{"type":"integer"}},"required":["x"],"additionalProperties":false,"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
-        call: "<tool_call>\n{\"name\": \"f\", \"arguments\": " arguments_0 "}\n</tool_call>"
-    "#]],
+            start: calls | format
+            format: %json {"type":"object","properties":{"a":{"type":"string"}},"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
+            calls: call ("\n" call)*
+            arguments_0: %json {"type":"object","properties":{"x":{"type":"integer","minimum":-9007199254740991,"maximum":9007199254740991}},"required":["x"],"additionalProperties":false,"x-guidance":{"whitespace_flexible":false,"item_separator":", ","key_separator":": "}}
+            call: "<tool_call>\n{\"name\": \"f\", \"arguments\": " arguments_0 "}\n</tool_call>"
+        "#]],
     );
     let beside = json!({"type": "json_object", "schema": {"type": "object", "required": ["b"]}});
     grammar(
