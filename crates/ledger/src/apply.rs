@@ -223,8 +223,7 @@ fn is_free(state: &State, account: &Address, action: &Action) -> bool {
         | Action::DivideTrace(_)
         | Action::OpenStep(_)
         | Action::ShowEvidence(_)
-        | Action::JudgeDispute(_)
-        | Action::ShowModel(_) => true,
+        | Action::JudgeDispute(_) => true,
         _ => false,
     }
 }

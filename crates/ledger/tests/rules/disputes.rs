@@ -352,7 +352,9 @@ pub(crate) fn refusals(seen: &mut BTreeSet<Refusal>) {
     no(&mut story, PAYER, Action::ShowModel(bad), Refusal::BadModel);
     let unknown = ShowModel { work: cid("nothing"), ..model.clone() };
     no(&mut story, PAYER, Action::ShowModel(unknown), Refusal::WorkUnknown);
+    let before = story.world.balance(PAYER);
     story.act(PAYER, Action::ShowModel(model.clone()));
+    assert_eq!(story.world.balance(PAYER), before - 10_000, "nobody was drawn to show it");
     no(&mut story, PAYER, Action::ShowModel(model), Refusal::ModelShown);
     story.act(CHALLENGER, challenge);
     no(&mut story, PAYER, Story::answer(traces[0]), Refusal::NotTheWorker);
