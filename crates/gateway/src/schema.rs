@@ -15,6 +15,8 @@
 //!
 //! Not here: which texts a schema allows (`llguidance`), where a request has its schemas (`tools`).
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Number, Value, json};
 
 /// How JSON is written under a grammar: as models write it, in one line.
@@ -126,14 +128,17 @@ fn is_integer(fields: &Map<String, Value>) -> bool {
 /// Refuses what a grammar would follow wrongly, or not in time.
 fn check(fields: &Map<String, Value>) -> Result<(), String> {
     let least = fields.get("minProperties").and_then(Value::as_u64).unwrap_or(0);
-    let required = fields.get("required").and_then(Value::as_array).map_or(0, Vec::len);
+    let required = fields.get("required").and_then(Value::as_array);
+    let required: BTreeSet<&str> =
+        required.into_iter().flatten().filter_map(Value::as_str).collect();
     // A grammar does not remember names: the same one twice would count as two.
-    if least > required as u64 + 1 {
-        let most = required + 1;
+    let most = required.len() + 1;
+    if least > most as u64 {
         return Err(format!("`minProperties` of more than its `required` and one ({most})"));
     }
-    let properties = fields.get("properties").and_then(Value::as_object).map_or(0, Map::len);
-    if properties > OPTIONAL_MAX.saturating_add(required) {
+    let properties = fields.get("properties").and_then(Value::as_object);
+    let names = properties.into_iter().flat_map(Map::keys);
+    if names.filter(|name| !required.contains(name.as_str())).count() > OPTIONAL_MAX {
         return Err(format!("`properties` of which more than {OPTIONAL_MAX} are not `required`"));
     }
     // A remainder of each size is a state of its own, and what is large or small overflows.

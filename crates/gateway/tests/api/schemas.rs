@@ -132,12 +132,17 @@ fn what_would_be_followed_wrongly_or_not_in_time_is_refused() {
     for (schema, reason) in [
         (json!({"type": "object", "minProperties": 2}), "`minProperties` of more than"),
         (json!({"items": {"minProperties": 4, "required": ["a", "b"]}}), "`minProperties` of more"),
+        (json!({"minProperties": 3, "required": ["a", "a"]}), "`minProperties` of more"),
         (json!({"type": "integer", "multipleOf": 99_999_989}), "`multipleOf` with more than 4"),
         (json!({"properties": {"a": {"multipleOf": 1.0001}}}), "`multipleOf` with more than 4"),
         (json!({"multipleOf": 1e9}), "or 6 with its zeros"),
         (json!({"multipleOf": 1e-9}), "or 6 with its zeros"),
         (json!({"multipleOf": -5}), "`multipleOf`"),
         (json!({"items": {"properties": properties(1001)}}), "more than 1000 are not `required`"),
+        (
+            json!({"properties": properties(1002), "required": ["a1", "a1", "other"]}),
+            "more than 1000 are not `required`",
+        ),
     ] {
         let script = Script::new(&[]);
         let gateway = Gateway::new(Arc::new(script), &Options::default());
