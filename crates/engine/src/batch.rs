@@ -160,6 +160,16 @@ struct Sequence {
 }
 
 impl Sequence {
+    /// Whether the prompt's log-probabilities are still to be told.
+    fn scores_prompt(&self) -> bool {
+        self.request.prompt_logprobs && !self.prompt_reported
+    }
+
+    /// The position of the first row of the answer that an observer has not been shown.
+    fn first_unshown(&self) -> usize {
+        self.request.prompt.len() - 1 + self.shown
+    }
+
     /// What orders sequences.
     fn rank(&self) -> (Priority, SequenceId) {
         (self.priority, self.id)
@@ -542,14 +552,13 @@ impl Engine {
     /// or shown.
     fn first_read(&self, part: &Part, observer: &Observer<'_>) -> usize {
         let sequence = &self.running[part.sequence];
-        let scores_prompt = sequence.request.prompt_logprobs && !sequence.prompt_reported;
-        if scores_prompt || observer.wants_every_logit() {
+        if sequence.scores_prompt() || observer.wants_every_logit() {
             return 0;
         }
         let is_complete = sequence.pending() == part.count;
         let chosen = part.count - usize::from(is_complete);
-        let said = sequence.request.prompt.len() - 1 + sequence.shown;
-        let said = observer.wants_answers().map(|_| said.saturating_sub(sequence.computed));
+        let said = sequence.first_unshown().saturating_sub(sequence.computed);
+        let said = observer.wants_answers().map(|_| said);
         chosen.min(said.unwrap_or(chosen))
     }
 
@@ -570,8 +579,7 @@ impl Engine {
         }
         let sequence = &self.running[part.sequence];
         let (complete, id) = (sequence.pending() == 0, sequence.id);
-        let scores_prompt = sequence.request.prompt_logprobs && !sequence.prompt_reported;
-        if scores_prompt || observer.wants_every_logit() {
+        if sequence.scores_prompt() || observer.wants_every_logit() {
             self.score_rows(part.sequence, position, rows.clone(), observer);
         }
         if let Some(logits) = observer.wants_answers() {
@@ -634,7 +642,7 @@ impl Engine {
         let stride = self.forward.logits_stride();
         let sequence = &mut self.running[index];
         let before = sequence.request.prompt.len() - 1;
-        let first = (before + sequence.shown).max(position);
+        let first = sequence.first_unshown().max(position);
         let end = (sequence.tokens.len() - 1).min(position + rows.len());
         let mut at = first;
         while at < end {
