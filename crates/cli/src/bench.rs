@@ -22,6 +22,7 @@ use engine::kernels::Isa;
 use engine::model::Model;
 use engine::request::Request;
 use engine::trace::Observer;
+use serde_json::{Value, json};
 
 use crate::arguments::BenchArguments;
 use crate::context::{Context, isa};
@@ -49,41 +50,98 @@ pub(crate) fn run(context: &Context, arguments: &BenchArguments) -> anyhow::Resu
     let opened = context.opened(arguments.model.as_deref())?;
     let model = opened.model;
     let weights = model.bytes_per_token() as f64;
-    println!(
-        "model {} ({}), {:.1} MB read a token",
-        opened.served.name,
-        opened.served.cid,
-        weights / 1e6
-    );
-    println!(
-        "isa     threads  prefill tok/s  GMAC/s  decode tok/s  GB/s  of GB/s  {} streams tok/s",
-        arguments.streams
-    );
+    if !context.json {
+        println!(
+            "model {} ({}), {:.1} MB read a token",
+            opened.served.name,
+            opened.served.cid,
+            weights / 1e6
+        );
+        println!(
+            "isa     threads  prefill tok/s  GMAC/s  decode tok/s  GB/s  of GB/s  {} streams tok/s",
+            arguments.streams
+        );
+    }
     for isa_name in arguments.isa.split(',') {
         for threads in arguments.threads.split(',') {
             let threads: usize = threads.parse().context("--threads takes numbers such as 1,2")?;
             let read = read_rate(model.bytes(), threads, arguments.rounds);
-            let (own, peer) = rounds(&model, isa(isa_name)?, threads, arguments)?;
-            println!(
-                "{:7} {threads:7} {:14.1} {:7.1} {:13.1} {:5.1} {read:8.1} {:16.1}",
-                isa(isa_name)?.name(),
-                own.prefill,
-                own.prefill * model.products_per_token() as f64 / 1e9,
-                own.decode,
-                own.decode * weights / 1e9,
-                own.streams
-            );
-            if let Some(peer) = peer {
-                println!("peer    {threads:7} {:14.1} {:21.1}", peer.prefill, peer.decode);
+            let isa = isa(isa_name)?;
+            let (own, peer) = rounds(&model, isa, threads, arguments)?;
+            let row = Row {
+                isa: isa.name(),
+                threads,
+                own,
+                peer,
+                products: own.prefill * model.products_per_token() as f64 / 1e9,
+                used: own.decode * weights / 1e9,
+                read,
+            };
+            if context.json {
                 println!(
-                    "ratio   {threads:7} {:14.2} {:21.2}",
-                    own.prefill / peer.prefill,
-                    own.decode / peer.decode
+                    "{}",
+                    row.json((&opened.served.name, &opened.served.cid.to_string()), arguments)
                 );
+            } else {
+                row.print();
             }
         }
     }
     Ok(Outcome::Done)
+}
+
+/// What was measured with one instruction set and one number of threads.
+struct Row {
+    isa: &'static str,
+    threads: usize,
+    own: Speed,
+    peer: Option<Speed>,
+    /// 10^9 products a second of the prefill.
+    products: f64,
+    /// GB of weights a second of the decode.
+    used: f64,
+    /// GB a second where memory is read and nothing else is done.
+    read: f64,
+}
+
+impl Row {
+    fn print(&self) {
+        let Row { isa, threads, own, products, used, read, .. } = self;
+        println!(
+            "{isa:7} {threads:7} {:14.1} {products:7.1} {:13.1} {used:5.1} {read:8.1} {:16.1}",
+            own.prefill, own.decode, own.streams
+        );
+        if let Some(peer) = self.peer {
+            println!("peer    {threads:7} {:14.1} {:21.1}", peer.prefill, peer.decode);
+            println!(
+                "ratio   {threads:7} {:14.2} {:21.2}",
+                own.prefill / peer.prefill,
+                own.decode / peer.decode
+            );
+        }
+    }
+
+    fn json(&self, (name, cid): (&str, &str), arguments: &BenchArguments) -> Value {
+        json!({
+            "model": name,
+            "cid": cid,
+            "isa": self.isa,
+            "threads": self.threads,
+            "prefill_tokens": arguments.prefill,
+            "decode_tokens": arguments.decode,
+            "streams": arguments.streams,
+            "prefill_tokens_per_second": self.own.prefill,
+            "decode_tokens_per_second": self.own.decode,
+            "streams_tokens_per_second": self.own.streams,
+            "prefill_gmac_per_second": self.products,
+            "decode_gb_per_second": self.used,
+            "read_gb_per_second": self.read,
+            "peer": self.peer.map(|peer| json!({
+                "prefill_tokens_per_second": peer.prefill,
+                "decode_tokens_per_second": peer.decode,
+            })),
+        })
+    }
 }
 
 /// Medians of the rounds, own and the peer's, taken in turn.

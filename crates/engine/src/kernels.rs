@@ -10,6 +10,8 @@
 //! Not here: the order of steps (`forward`), and element formulas (`numeric`).
 
 pub mod activations;
+#[cfg(target_arch = "x86_64")]
+mod ahead;
 pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -61,8 +61,8 @@ impl Bits {
         }
     }
 
-    /// Pairs of columns whose sums 32 bits hold for any weights and activations:
-    /// 32 * 4,095 * 16,256 and 8 * 16,129 * 16,256 are below 2^31.
+    /// Pairs of columns whose sums 32 bits hold for any weights and activations, beside 16 bits more:
+    /// 32 * 4,095 * 16,256 and 8 * 16,129 * 16,256 are below 2^31 - 2^16.
     #[must_use]
     pub const fn sure_pairs(self) -> usize {
         match self {
@@ -360,6 +360,13 @@ pub struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
+    /// Bytes of the group.
+    #[inline(always)]
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.quants.len() + self.scales.len() + self.offsets.len()
+    }
+
     /// The blocks of a range that begins at an even one.
     #[must_use]
     pub fn part(&self, blocks: Range<usize>, bits: Bits) -> Group<'a> {

@@ -8,14 +8,10 @@
 use core::arch::x86_64::*;
 
 use super::activations::{Activations, TILE};
+use super::ahead::{self, SIZE4, SIZE8};
 use super::matmul::Epilogue;
 use crate::artifact::matrix::{BLOCK, Bits, GROUP, Group};
 
-/// How far ahead of the weights being used the next ones are asked for, in bytes.
-const AHEAD: usize = 16_384;
-/// Bytes that a block of a group takes with its sub-scales and offsets, as in the AVX-512 kernels.
-const SIZE4: usize = 256 + 16 + 32;
-const SIZE8: usize = 512 + 16;
 /// Blocks that sums in 32 bits surely hold; the arithmetic is that of the AVX-512 kernels.
 const RUN4: usize = 128;
 const RUN8: usize = 16;
@@ -58,28 +54,32 @@ pub(super) fn epilogue(
     super::scalar::epilogue(sums, scales, epilogue, out);
 }
 
-/// One group by `T` tokens from the packed weights and the two planes of the activations.
+/// `G` groups, one after the other in the matrix, by `T` tokens from the packed weights and the two
+/// planes of the activations.
+///
+/// The groups are read side by side, and the next `G` are asked for meanwhile.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn planes<const T: usize>(
-    weights: &Group<'_>,
+pub(super) unsafe fn planes<const G: usize, const T: usize>(
+    groups: &[Group<'_>; G],
     bits: Bits,
     activations: &Activations,
     token: usize,
-    sums: &mut [[i64; GROUP]; T],
+    sums: &mut [[[i64; GROUP]; T]; G],
 ) {
     let blocks = activations.blocks;
     let run = if bits == Bits::Four { RUN4 } else { RUN8 };
     for from in (0..blocks).step_by(run) {
         let to = blocks.min(from + run);
-        for half in 0..2 {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let sums = &mut sums[half * 8..][..8];
-                let at = (token + row, half);
-                // SAFETY: the caller's group and activations have `blocks` blocks and `T` tokens.
-                unsafe {
-                    match bits {
-                        Bits::Four => planes4(weights, activations, at, (from, to), sums),
-                        Bits::Eight => planes8(weights, activations, at, (from, to), sums),
+        for row in 0..T {
+            let mut sums = sums.each_mut().map(|sums| &mut sums[row]);
+            // SAFETY: the caller's groups and activations have `blocks` blocks and `T` tokens.
+            unsafe {
+                match bits {
+                    Bits::Four => {
+                        planes4(groups, activations, token + row, (from, to), &mut sums);
+                    }
+                    Bits::Eight => {
+                        planes8(groups, activations, token + row, (from, to), &mut sums);
                     }
                 }
             }
@@ -100,115 +100,129 @@ unsafe fn block_scale(weights: &Group<'_>, block: usize, half: usize) -> __m256i
 
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn planes4(
-    weights: &Group<'_>,
+unsafe fn planes4<const G: usize>(
+    groups: &[Group<'_>; G],
     activations: &Activations,
-    (token, half): (usize, usize),
+    token: usize,
     (from, to): (usize, usize),
-    sums: &mut [i64],
+    sums: &mut [&mut [i64; GROUP]; G],
 ) {
     let zero = _mm256_setzero_si256();
     let mask = _mm256_set1_epi8(15);
-    let stride = activations.blocks * BLOCK;
-    let (mut high, mut low, mut offset_high, mut offset_low) = (zero, zero, zero, zero);
-    // SAFETY: blocks from..to lie inside the group and the activations; prefetches may miss.
+    let at = token * activations.blocks * BLOCK;
+    // Of each half of each group.
+    let (mut high, mut low) = ([[zero; G]; 2], [[zero; G]; 2]);
+    let (mut offset_high, mut offset_low) = ([[zero; G]; 2], [[zero; G]; 2]);
+    // SAFETY: blocks from..to lie inside the groups and the activations; prefetches may miss.
     unsafe {
-        let quants = weights.quants.as_ptr().add(half * 32);
-        let offsets = weights.offsets.as_ptr().add(half * 32);
-        let planes = (
-            activations.high.as_ptr().add(token * stride),
-            activations.low.as_ptr().add(token * stride),
-        );
-        let totals = activations.sums.as_ptr().add(token * stride / 16);
+        let planes = (activations.high.as_ptr().add(at), activations.low.as_ptr().add(at));
+        let totals = activations.sums.as_ptr().add(at / 16);
         for block in from..to {
-            let packed = quants.add(block * 256);
-            if half == 0 {
-                prefetch::<5>(weights.quants.as_ptr().wrapping_add(AHEAD + block * SIZE4));
+            for group in groups {
+                ahead::ask::<64>(group, G, block * SIZE4..(block + 1) * SIZE4);
             }
-            let (mut h, mut l) = (zero, zero);
-            for i in 0..4 {
-                let pair = _mm256_loadu_si256(packed.add(i * 64).cast());
-                let first = _mm256_and_si256(pair, mask);
-                let second = _mm256_and_si256(_mm256_srli_epi16::<4>(pair), mask);
-                let at = block * BLOCK + i * 4;
-                // Each product of a nibble and a plane is below 15 * 127; eight of them fit 16 bits.
-                let sum = |plane: *const i8| {
-                    _mm256_add_epi16(
-                        _mm256_maddubs_epi16(first, broadcast(plane.add(at))),
-                        _mm256_maddubs_epi16(second, broadcast(plane.add(at + 16))),
-                    )
-                };
-                h = _mm256_add_epi16(h, sum(planes.0));
-                l = _mm256_add_epi16(l, sum(planes.1));
-            }
-            let scale = block_scale(weights, block, half);
-            high = _mm256_add_epi32(high, _mm256_madd_epi16(h, scale));
-            low = _mm256_add_epi32(low, _mm256_madd_epi16(l, scale));
-            if block % 2 == 1 {
-                let offset = _mm256_loadu_si256(offsets.add(block / 2 * 64).cast());
-                let total = totals.add(block / 2 * 4);
-                let product = _mm256_madd_epi16(offset, broadcast(total));
-                offset_high = _mm256_add_epi32(offset_high, product);
-                let product = _mm256_madd_epi16(offset, broadcast(total.add(2)));
-                offset_low = _mm256_add_epi32(offset_low, product);
+            for half in 0..2 {
+                let (mut h, mut l) = ([zero; G], [zero; G]);
+                for i in 0..4 {
+                    let at = block * BLOCK + i * 4;
+                    let x = [planes.0.add(at), planes.1.add(at)]
+                        .map(|plane| (broadcast(plane), broadcast(plane.add(16))));
+                    for g in 0..G {
+                        let pair = groups[g].quants.as_ptr().add(block * 256 + half * 32 + i * 64);
+                        let pair = _mm256_loadu_si256(pair.cast());
+                        let first = _mm256_and_si256(pair, mask);
+                        let second = _mm256_and_si256(_mm256_srli_epi16::<4>(pair), mask);
+                        // A product of a nibble and a plane is below 15 * 127; eight fit 16 bits.
+                        let [high, low] = x.map(|x| {
+                            _mm256_add_epi16(
+                                _mm256_maddubs_epi16(first, x.0),
+                                _mm256_maddubs_epi16(second, x.1),
+                            )
+                        });
+                        h[g] = _mm256_add_epi16(h[g], high);
+                        l[g] = _mm256_add_epi16(l[g], low);
+                    }
+                }
+                for g in 0..G {
+                    let scale = block_scale(&groups[g], block, half);
+                    let product = _mm256_madd_epi16(h[g], scale);
+                    high[half][g] = _mm256_add_epi32(high[half][g], product);
+                    let product = _mm256_madd_epi16(l[g], scale);
+                    low[half][g] = _mm256_add_epi32(low[half][g], product);
+                    if block % 2 == 1 {
+                        let offset = groups[g].offsets.as_ptr().add(block / 2 * 64 + half * 32);
+                        let offset = _mm256_loadu_si256(offset.cast());
+                        let total = totals.add(block / 2 * 4);
+                        let product = _mm256_madd_epi16(offset, broadcast(total));
+                        offset_high[half][g] = _mm256_add_epi32(offset_high[half][g], product);
+                        let product = _mm256_madd_epi16(offset, broadcast(total.add(2)));
+                        offset_low[half][g] = _mm256_add_epi32(offset_low[half][g], product);
+                    }
+                }
             }
         }
     }
-    widen_add(sums, high, 7);
-    widen_add(sums, low, 0);
-    widen_add(sums, offset_high, 10);
-    widen_add(sums, offset_low, 0);
+    for half in 0..2 {
+        for g in 0..G {
+            let sums = &mut sums[g][half * 8..];
+            widen_add(sums, high[half][g], 7);
+            widen_add(sums, low[half][g], 0);
+            widen_add(sums, offset_high[half][g], 10);
+            widen_add(sums, offset_low[half][g], 0);
+        }
+    }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn planes8(
-    weights: &Group<'_>,
+unsafe fn planes8<const G: usize>(
+    groups: &[Group<'_>; G],
     activations: &Activations,
-    (token, half): (usize, usize),
+    token: usize,
     (from, to): (usize, usize),
-    sums: &mut [i64],
+    sums: &mut [&mut [i64; GROUP]; G],
 ) {
     let zero = _mm256_setzero_si256();
     let bias = _mm256_set1_epi8(-128);
-    let stride = activations.blocks * BLOCK;
-    let (mut high, mut low) = (zero, zero);
-    // SAFETY: blocks from..to lie inside the group and the activations; prefetches may miss.
+    let at = token * activations.blocks * BLOCK;
+    // Of each half of each group.
+    let (mut high, mut low) = ([[zero; G]; 2], [[zero; G]; 2]);
+    // SAFETY: blocks from..to lie inside the groups and the activations; prefetches may miss.
     unsafe {
-        let quants = weights.quants.as_ptr().add(half * 32);
-        let planes = (
-            activations.high.as_ptr().add(token * stride),
-            activations.low.as_ptr().add(token * stride),
-        );
+        let planes = (activations.high.as_ptr().add(at), activations.low.as_ptr().add(at));
         for block in from..to {
-            let packed = quants.add(block * 512);
-            if half == 0 {
-                prefetch::<9>(weights.quants.as_ptr().wrapping_add(AHEAD + block * SIZE8));
+            for group in groups {
+                ahead::ask::<64>(group, G, block * SIZE8..(block + 1) * SIZE8);
             }
-            let scale = block_scale(weights, block, half);
-            for i in 0..8 {
-                let quant = _mm256_xor_si256(_mm256_loadu_si256(packed.add(i * 64).cast()), bias);
-                let magnitude = _mm256_abs_epi8(quant);
-                let at = block * BLOCK + i * 4;
-                // 2 * 127 * 127 fits 16 bits; quants of -128 do not exist.
-                let product = |plane: *const i8| {
-                    let signed = _mm256_sign_epi8(broadcast(plane.add(at)), quant);
-                    _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, signed), scale)
-                };
-                high = _mm256_add_epi32(high, product(planes.0));
-                low = _mm256_add_epi32(low, product(planes.1));
+            for half in 0..2 {
+                let scales = groups.map(|group| block_scale(&group, block, half));
+                let (mut h, mut l) = (high[half], low[half]);
+                for i in 0..8 {
+                    let at = block * BLOCK + i * 4;
+                    let x = [planes.0.add(at), planes.1.add(at)].map(|plane| broadcast(plane));
+                    for g in 0..G {
+                        let quant = groups[g].quants.as_ptr().add(block * 512 + half * 32 + i * 64);
+                        let quant = _mm256_xor_si256(_mm256_loadu_si256(quant.cast()), bias);
+                        let magnitude = _mm256_abs_epi8(quant);
+                        // 2 * 127 * 127 fits 16 bits; quants of -128 do not exist.
+                        let [high, low] = x.map(|x| {
+                            let signed = _mm256_sign_epi8(x, quant);
+                            _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, signed), scales[g])
+                        });
+                        h[g] = _mm256_add_epi32(h[g], high);
+                        l[g] = _mm256_add_epi32(l[g], low);
+                    }
+                }
+                (high[half], low[half]) = (h, l);
             }
         }
     }
-    widen_add(sums, high, 7);
-    widen_add(sums, low, 0);
-}
-
-#[inline(always)]
-unsafe fn prefetch<const LINES: usize>(pointer: *const u8) {
-    for line in 0..LINES {
-        // SAFETY: a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(line * 64).cast()) };
+    for half in 0..2 {
+        for g in 0..G {
+            let sums = &mut sums[g][half * 8..];
+            widen_add(sums, high[half][g], 7);
+            widen_add(sums, low[half][g], 0);
+        }
     }
 }
 
@@ -305,12 +319,13 @@ pub(super) unsafe fn bulk(
     sums: &mut [[[i64; GROUP]; TILE]; 2],
 ) {
     let pairs = tile.len() / TILE;
-    for from in (0..pairs).step_by(chunk) {
-        let to = pairs.min(from + chunk);
-        for (half, sums) in sums.iter_mut().enumerate() {
-            for (part, sums) in sums.chunks_exact_mut(4).enumerate() {
-                let zero = _mm256_setzero_si256();
-                let (mut first, mut second) = ([zero; 4], [zero; 4]);
+    for (half, sums) in sums.iter_mut().enumerate() {
+        for (part, sums) in sums.chunks_exact_mut(4).enumerate() {
+            let zero = [_mm256_setzero_si256(); 4];
+            let (mut first, mut second) = (zero, zero);
+            let (mut first_carries, mut second_carries) = (zero, zero);
+            for from in (0..pairs).step_by(chunk) {
+                let to = pairs.min(from + chunk);
                 for pair in from..to {
                     // SAFETY: the caller's buffers hold `pairs` pairs of 32 rows and of 8 tokens.
                     unsafe {
@@ -325,13 +340,32 @@ pub(super) unsafe fn bulk(
                         }
                     }
                 }
-                for (t, sums) in sums.iter_mut().enumerate() {
-                    let (upper, lower) = sums.split_at_mut(8);
-                    widen_add(upper, first[t], 0);
-                    widen_add(lower, second[t], 0);
+                if to < pairs {
+                    carry(&mut first, &mut first_carries);
+                    carry(&mut second, &mut second_carries);
+                }
+            }
+            for (t, sums) in sums.iter_mut().enumerate() {
+                let (upper, lower) = sums.split_at_mut(8);
+                widen_add(upper, first[t], 0);
+                widen_add(lower, second[t], 0);
+                if pairs > chunk {
+                    widen_add(upper, first_carries[t], 16);
+                    widen_add(lower, second_carries[t], 16);
                 }
             }
         }
+    }
+}
+
+/// Takes the bits from 16 up out of sums in 32 bits, so that as much again fits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn carry(low: &mut [__m256i; 4], carries: &mut [__m256i; 4]) {
+    let mask = _mm256_set1_epi32(0xffff);
+    for (low, carry) in low.iter_mut().zip(carries) {
+        *carry = _mm256_add_epi32(*carry, _mm256_srai_epi32::<16>(*low));
+        *low = _mm256_and_si256(*low, mask);
     }
 }
 

@@ -9,17 +9,10 @@ use core::arch::x86_64::*;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::activations::{Activations, TILE};
+use super::ahead::{self, SIZE4, SIZE8};
 use super::matmul::{Epilogue, TileSums};
 use crate::artifact::matrix::{BLOCK, Bits, GROUP, Group};
 
-/// How far ahead of the weights being used the next ones are asked for into the second-level cache,
-/// in bytes: what one core's bandwidth brings in about a microsecond. Nearer was slower on Zen 4 (2 KB:
-/// a third), farther no faster.
-const AHEAD: usize = 16_384;
-/// Bytes that a block of a group takes with its sub-scales and offsets: groups lie one after the
-/// other, so asking ahead in such steps covers the next groups whole.
-const SIZE4: usize = 256 + 16 + 32;
-const SIZE8: usize = 512 + 16;
 /// Blocks that sums in 32 bits surely hold: 128 * 32 * 15 * 127 * 255 < 2^31 for 4 bits, and
 /// 32 * 32 * 127 * 16,129 < 2^31 for 8.
 const RUN4: usize = 128;
@@ -122,24 +115,27 @@ unsafe fn epilogue_row(
     }
 }
 
-/// One group by `T` tokens from the packed weights and the two planes of the activations.
+/// `G` groups, one after the other in the matrix, by `T` tokens from the packed weights and the two
+/// planes of the activations.
+///
+/// The groups are read side by side, and the next `G` are asked for meanwhile.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
-pub(super) unsafe fn planes<const T: usize>(
-    weights: &Group<'_>,
+pub(super) unsafe fn planes<const G: usize, const T: usize>(
+    groups: &[Group<'_>; G],
     bits: Bits,
     activations: &Activations,
     token: usize,
-    sums: &mut [[i64; GROUP]; T],
+    sums: &mut [[[i64; GROUP]; T]; G],
 ) {
     let blocks = activations.blocks;
     let run = if bits == Bits::Four { RUN4 } else { RUN8 };
     for from in (0..blocks).step_by(run) {
         let to = blocks.min(from + run);
-        // SAFETY: the caller's group and activations have `blocks` blocks and `T` tokens.
+        // SAFETY: the caller's groups and activations have `blocks` blocks and `T` tokens.
         unsafe {
             match bits {
-                Bits::Four => planes4(weights, activations, token, (from, to), sums),
-                Bits::Eight => planes8(weights, activations, token, (from, to), sums),
+                Bits::Four => planes4(groups, activations, token, (from, to), sums),
+                Bits::Eight => planes8(groups, activations, token, (from, to), sums),
             }
         }
     }
@@ -147,123 +143,150 @@ pub(super) unsafe fn planes<const T: usize>(
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
-unsafe fn planes4<const T: usize>(
-    weights: &Group<'_>,
+unsafe fn planes4<const G: usize, const T: usize>(
+    groups: &[Group<'_>; G],
     activations: &Activations,
     token: usize,
     (from, to): (usize, usize),
-    sums: &mut [[i64; GROUP]; T],
+    sums: &mut [[[i64; GROUP]; T]; G],
 ) {
     let zero = _mm512_setzero_si512();
     let mask = _mm512_set1_epi8(15);
     let stride = activations.blocks * BLOCK;
-    let (mut high, mut low) = ([zero; T], [zero; T]);
-    let (mut offset_high, mut offset_low) = ([zero; T], [zero; T]);
-    // SAFETY: blocks from..to lie inside the group and the activations; prefetches may miss.
+    let (mut high, mut low) = ([[zero; T]; G], [[zero; T]; G]);
+    let (mut offset_high, mut offset_low) = ([[zero; T]; G], [[zero; T]; G]);
+    // SAFETY: blocks from..to lie inside the groups and the activations; prefetches may miss.
     unsafe {
-        let quants = weights.quants.as_ptr();
-        let scales = weights.scales.as_ptr();
-        let offsets = weights.offsets.as_ptr();
         let planes = (
             activations.high.as_ptr().add(token * stride),
             activations.low.as_ptr().add(token * stride),
         );
         let totals = activations.sums.as_ptr().add(token * stride / 16);
         for block in from..to {
-            let packed = quants.add(block * 256);
-            prefetch::<5>(quants.wrapping_add(AHEAD + block * SIZE4));
-            let mut unpacked = [zero; 8];
+            for group in groups {
+                ahead::ask::<64>(group, G, block * SIZE4..(block + 1) * SIZE4);
+            }
+            let (mut h, mut l) = ([[zero; T]; G], [[zero; T]; G]);
             for i in 0..4 {
-                let pair = _mm512_loadu_si512(packed.add(i * 64).cast());
-                unpacked[i] = _mm512_and_si512(pair, mask);
-                unpacked[i + 4] = _mm512_and_si512(_mm512_srli_epi16::<4>(pair), mask);
-            }
-            let scale = _mm512_cvtepu8_epi32(_mm_loadu_si128(scales.add(block * 16).cast()));
-            for t in 0..T {
-                let at = t * stride + block * BLOCK;
-                let (mut h, mut l) = (zero, zero);
-                for (i, &quants) in unpacked.iter().enumerate() {
-                    h = _mm512_dpbusd_epi32(h, quants, broadcast(planes.0.add(at + i * 4)));
-                    l = _mm512_dpbusd_epi32(l, quants, broadcast(planes.1.add(at + i * 4)));
+                let pairs = groups.map(|group| {
+                    let pair = group.quants.as_ptr().add(block * 256 + i * 64);
+                    _mm512_loadu_si512(pair.cast())
+                });
+                let first = pairs.map(|pair| _mm512_and_si512(pair, mask));
+                let second = pairs.map(|pair| _mm512_and_si512(_mm512_srli_epi16::<4>(pair), mask));
+                for (half, quants) in [first, second].into_iter().enumerate() {
+                    for t in 0..T {
+                        let at = t * stride + block * BLOCK + half * 16 + i * 4;
+                        let x = (broadcast(planes.0.add(at)), broadcast(planes.1.add(at)));
+                        for g in 0..G {
+                            h[g][t] = _mm512_dpbusd_epi32(h[g][t], quants[g], x.0);
+                            l[g][t] = _mm512_dpbusd_epi32(l[g][t], quants[g], x.1);
+                        }
+                    }
                 }
-                high[t] = _mm512_add_epi32(high[t], _mm512_mullo_epi32(h, scale));
-                low[t] = _mm512_add_epi32(low[t], _mm512_mullo_epi32(l, scale));
             }
-            if block % 2 == 1 {
-                let offset = _mm512_loadu_si512(offsets.add(block / 2 * 64).cast());
+            for g in 0..G {
+                let scale = block_scale(&groups[g], block);
                 for t in 0..T {
-                    let total = totals.add(t * stride / 16 + block / 2 * 4);
-                    offset_high[t] = _mm512_dpwssd_epi32(offset_high[t], offset, broadcast(total));
-                    offset_low[t] =
-                        _mm512_dpwssd_epi32(offset_low[t], offset, broadcast(total.add(2)));
+                    let product = _mm512_mullo_epi32(h[g][t], scale);
+                    high[g][t] = _mm512_add_epi32(high[g][t], product);
+                    let product = _mm512_mullo_epi32(l[g][t], scale);
+                    low[g][t] = _mm512_add_epi32(low[g][t], product);
+                }
+                if block % 2 == 1 {
+                    let offset = groups[g].offsets.as_ptr().add(block / 2 * 64);
+                    let offset = _mm512_loadu_si512(offset.cast());
+                    for t in 0..T {
+                        let total = totals.add(t * stride / 16 + block / 2 * 4);
+                        let sums = (&mut offset_high[g][t], &mut offset_low[g][t]);
+                        *sums.0 = _mm512_dpwssd_epi32(*sums.0, offset, broadcast(total));
+                        *sums.1 = _mm512_dpwssd_epi32(*sums.1, offset, broadcast(total.add(2)));
+                    }
                 }
             }
         }
     }
-    for t in 0..T {
-        widen_add(&mut sums[t], high[t], 7);
-        widen_add(&mut sums[t], low[t], 0);
-        widen_add(&mut sums[t], offset_high[t], 10);
-        widen_add(&mut sums[t], offset_low[t], 0);
+    for g in 0..G {
+        for t in 0..T {
+            widen_add(&mut sums[g][t], high[g][t], 7);
+            widen_add(&mut sums[g][t], low[g][t], 0);
+            widen_add(&mut sums[g][t], offset_high[g][t], 10);
+            widen_add(&mut sums[g][t], offset_low[g][t], 0);
+        }
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
-unsafe fn planes8<const T: usize>(
-    weights: &Group<'_>,
+unsafe fn planes8<const G: usize, const T: usize>(
+    groups: &[Group<'_>; G],
     activations: &Activations,
     token: usize,
     (from, to): (usize, usize),
-    sums: &mut [[i64; GROUP]; T],
+    sums: &mut [[[i64; GROUP]; T]; G],
 ) {
     let zero = _mm512_setzero_si512();
     let stride = activations.blocks * BLOCK;
-    let (mut high, mut low) = ([zero; T], [zero; T]);
-    // SAFETY: blocks from..to lie inside the group and the activations; prefetches may miss.
+    let (mut high, mut low) = ([[zero; T]; G], [[zero; T]; G]);
+    // SAFETY: blocks from..to lie inside the groups and the activations; prefetches may miss.
     unsafe {
-        let quants = weights.quants.as_ptr();
-        let scales = weights.scales.as_ptr();
         let planes = (
             activations.high.as_ptr().add(token * stride),
             activations.low.as_ptr().add(token * stride),
         );
         let corrections = activations.corrections.as_ptr().add(token * stride / 16);
         for block in from..to {
-            let packed = quants.add(block * 512);
-            if T == 1 || T == 4 {
-                prefetch::<9>(quants.wrapping_add(AHEAD + block * SIZE8));
+            for group in groups {
+                ahead::ask::<256>(group, G, block * SIZE8..(block + 1) * SIZE8);
             }
-            let mut unpacked = [zero; 8];
-            for (i, quants) in unpacked.iter_mut().enumerate() {
-                *quants = _mm512_loadu_si512(packed.add(i * 64).cast());
-            }
-            let scale = _mm512_cvtepu8_epi32(_mm_loadu_si128(scales.add(block * 16).cast()));
+            let (mut h, mut l) = ([[zero; T]; G], [[zero; T]; G]);
             for t in 0..T {
-                let at = t * stride + block * BLOCK;
                 // The stored quants are 128 too large; the corrections take that out.
                 let correction = corrections.add(t * stride / 16 + block * 2);
-                let (mut h, mut l) = (broadcast(correction), broadcast(correction.add(1)));
-                for (i, &quants) in unpacked.iter().enumerate() {
-                    h = _mm512_dpbusd_epi32(h, quants, broadcast(planes.0.add(at + i * 4)));
-                    l = _mm512_dpbusd_epi32(l, quants, broadcast(planes.1.add(at + i * 4)));
+                for g in 0..G {
+                    (h[g][t], l[g][t]) = (broadcast(correction), broadcast(correction.add(1)));
                 }
-                high[t] = _mm512_add_epi32(high[t], _mm512_mullo_epi32(h, scale));
-                low[t] = _mm512_add_epi32(low[t], _mm512_mullo_epi32(l, scale));
+            }
+            for i in 0..8 {
+                let quants = groups.map(|group| {
+                    let quants = group.quants.as_ptr().add(block * 512 + i * 64);
+                    _mm512_loadu_si512(quants.cast())
+                });
+                for t in 0..T {
+                    let at = t * stride + block * BLOCK + i * 4;
+                    let x = (broadcast(planes.0.add(at)), broadcast(planes.1.add(at)));
+                    for g in 0..G {
+                        h[g][t] = _mm512_dpbusd_epi32(h[g][t], quants[g], x.0);
+                        l[g][t] = _mm512_dpbusd_epi32(l[g][t], quants[g], x.1);
+                    }
+                }
+            }
+            for g in 0..G {
+                let scale = block_scale(&groups[g], block);
+                for t in 0..T {
+                    let product = _mm512_mullo_epi32(h[g][t], scale);
+                    high[g][t] = _mm512_add_epi32(high[g][t], product);
+                    let product = _mm512_mullo_epi32(l[g][t], scale);
+                    low[g][t] = _mm512_add_epi32(low[g][t], product);
+                }
             }
         }
     }
-    for t in 0..T {
-        widen_add(&mut sums[t], high[t], 7);
-        widen_add(&mut sums[t], low[t], 0);
+    for g in 0..G {
+        for t in 0..T {
+            widen_add(&mut sums[g][t], high[g][t], 7);
+            widen_add(&mut sums[g][t], low[g][t], 0);
+        }
     }
 }
 
-#[inline(always)]
-unsafe fn prefetch<const LINES: usize>(pointer: *const u8) {
-    for line in 0..LINES {
-        // SAFETY: a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(line * 64).cast()) };
+/// A block's sub-scales, one a lane.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn block_scale(group: &Group<'_>, block: usize) -> __m512i {
+    // SAFETY: the caller's block lies inside the group.
+    unsafe {
+        _mm512_cvtepu8_epi32(_mm_loadu_si128(group.scales.as_ptr().add(block * GROUP).cast()))
     }
 }
 
@@ -282,9 +305,7 @@ pub(super) unsafe fn unfold(
         let sums = sums.as_mut_ptr().add(half * 16);
         let out = out.as_mut_ptr().add(half * 32);
         for block in 0..blocks {
-            let scale = _mm512_cvtepu8_epi32(_mm_loadu_si128(
-                weights.scales.as_ptr().add(block * 16).cast(),
-            ));
+            let scale = block_scale(weights, block);
             let scale = _mm512_or_si512(scale, _mm512_slli_epi32::<16>(scale));
             let out = out.add(block * 16 * 64);
             let packed = weights.quants.as_ptr().add(block * bits.quant_size());
@@ -367,15 +388,16 @@ unsafe fn unfold8(packed: *const u8, scale: __m512i, out: *mut i16) -> __m512i {
     products
 }
 
-/// Adds 32 rows of unfolded weights by 8 tokens to `sums`; sums in 32 bits are carried to 64 after
-/// each `chunk` pairs of columns.
+/// Adds 32 rows of unfolded weights by 8 tokens to `sums`; sums in 32 bits are carried on after each
+/// `chunk` pairs of columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
 pub(super) unsafe fn bulk(unfolded: &[i16], tile: &[u32], chunk: usize, sums: &mut TileSums) {
     let pairs = tile.len() / TILE;
+    let zero = [_mm512_setzero_si512(); TILE];
+    let (mut first, mut second, mut carries) = (zero, zero, [zero; 2]);
     for from in (0..pairs).step_by(chunk) {
-        let zero = _mm512_setzero_si512();
-        let (mut first, mut second) = ([zero; TILE], [zero; TILE]);
-        for pair in from..pairs.min(from + chunk) {
+        let to = pairs.min(from + chunk);
+        for pair in from..to {
             // SAFETY: the caller's buffers hold `pairs` pairs of 32 rows and of 8 tokens.
             unsafe {
                 let rows = unfolded.as_ptr().add(pair * 64);
@@ -389,10 +411,33 @@ pub(super) unsafe fn bulk(unfolded: &[i16], tile: &[u32], chunk: usize, sums: &m
                 }
             }
         }
-        for t in 0..TILE {
-            widen_add(&mut sums[0][t], first[t], 0);
-            widen_add(&mut sums[1][t], second[t], 0);
+        if to < pairs {
+            carry(&mut first, &mut carries[0]);
+            carry(&mut second, &mut carries[1]);
         }
+    }
+    add_tile(sums, [&first, &second], 0);
+    if pairs > chunk {
+        add_tile(sums, carries.each_ref(), 16);
+    }
+}
+
+/// Takes the bits from 16 up out of sums in 32 bits, so that as much again fits.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn carry(low: &mut [__m512i; TILE], carries: &mut [__m512i; TILE]) {
+    for (low, carry) in low.iter_mut().zip(carries) {
+        *carry = _mm512_add_epi32(*carry, _mm512_srai_epi32::<16>(*low));
+        *low = _mm512_and_si512(*low, _mm512_set1_epi32(0xffff));
+    }
+}
+
+/// Adds sums in 32 bits, shifted left.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_tile(sums: &mut TileSums, lanes: [&[__m512i; TILE]; 2], shift: u32) {
+    for (sums, lanes) in sums.iter_mut().zip(lanes) {
+        sums.iter_mut().zip(lanes).for_each(|(sums, &lanes)| widen_add(sums, lanes, shift));
     }
 }
 
@@ -421,9 +466,30 @@ pub(super) unsafe fn bulk_halved(
     chunk: usize,
     sums: &mut TileSums,
 ) {
+    if tile.len() / TILE <= chunk {
+        // SAFETY: passed on from the caller.
+        unsafe { halved::<true>((weights, products), (tile, tile_products), chunk, sums) };
+    } else {
+        // SAFETY: passed on from the caller.
+        unsafe { halved::<false>((weights, products), (tile, tile_products), chunk, sums) };
+    }
+}
+
+/// `bulk_halved`, `ONCE` where there is one chunk.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+unsafe fn halved<const ONCE: bool>(
+    (weights, products): (&[i16], &[i32]),
+    (tile, tile_products): (&[u32], &[i32]),
+    chunk: usize,
+    sums: &mut TileSums,
+) {
     let pairs = tile.len() / TILE;
-    for from in (0..pairs).step_by(chunk) {
-        let to = pairs.min(from + chunk);
+    let zero = [_mm512_setzero_si512(); TILE];
+    let (mut first, mut second, mut carries) = (zero, zero, [zero; 2]);
+    let mut from = 0;
+    loop {
+        let to = if ONCE { pairs } else { pairs.min(from + chunk) };
         let mut known = [0i32; TILE];
         let (mut upper, mut lower) = (_mm512_setzero_si512(), _mm512_setzero_si512());
         for block in from / 16..to / 16 {
@@ -436,9 +502,11 @@ pub(super) unsafe fn bulk_halved(
                 lower = _mm512_add_epi32(lower, _mm512_loadu_si512(products.add(16).cast()));
             }
         }
-        let known = known.map(|known| _mm512_set1_epi32(known));
-        let mut first = known.map(|known| _mm512_sub_epi32(known, upper));
-        let mut second = known.map(|known| _mm512_sub_epi32(known, lower));
+        for t in 0..TILE {
+            let known = _mm512_set1_epi32(known[t]);
+            first[t] = _mm512_add_epi32(first[t], _mm512_sub_epi32(known, upper));
+            second[t] = _mm512_add_epi32(second[t], _mm512_sub_epi32(known, lower));
+        }
         // SAFETY: the caller's buffers hold `pairs` pairs, an even number, of 32 rows and of 8 tokens.
         unsafe {
             for pair in (from..to).step_by(2) {
@@ -455,10 +523,16 @@ pub(super) unsafe fn bulk_halved(
                 }
             }
         }
-        for t in 0..TILE {
-            widen_add(&mut sums[0][t], first[t], 0);
-            widen_add(&mut sums[1][t], second[t], 0);
+        from = to;
+        if ONCE || from == pairs {
+            break;
         }
+        carry(&mut first, &mut carries[0]);
+        carry(&mut second, &mut carries[1]);
+    }
+    add_tile(sums, [&first, &second], 0);
+    if !ONCE {
+        add_tile(sums, carries.each_ref(), 16);
     }
 }
 

@@ -18,7 +18,7 @@ use core::ops::Range;
 use super::activations::{Activations, TILE};
 use super::rows::Rows;
 use super::{Isa, Pool, element, scalar};
-use crate::artifact::matrix::{BAND, BLOCK, GROUP, Matrix};
+use crate::artifact::matrix::{BAND, BLOCK, Bits, GROUP, Matrix};
 use crate::numeric::{round_shift, saturate};
 
 /// Tokens for which weights are unfolded once: enough that unfolding, which costs as much as the
@@ -30,9 +30,17 @@ const BULK_TOKENS: usize = 256;
 const SPAN: usize = 8;
 /// Fewest tokens for which unfolding pays.
 const BULK_MIN: usize = 16;
-/// Bytes of weights that one item of a short product reads, about: small enough to balance threads,
-/// large enough to outweigh taking an item.
-const ITEM_SIZE: usize = 96 * 1024;
+/// Bytes of weights that one item of a short product reads, about: small enough that threads end
+/// together, large enough to outweigh taking an item.
+const ITEM_SIZE: usize = 32 * 1024;
+/// Fewest bands of such an item: the groups that are read side by side.
+const BANDS_MIN: usize = 2;
+
+/// A sum below this fits 32 bits together with the 16 low bits of the sum before it.
+const SUM_MAX: u128 = (1 << 31) - (1 << 16);
+/// Most blocks of an 8-bit matrix whose groups AVX-512 reads one after the other: on Zen 4 one stream
+/// of such was read at 21 to 25 GB/s and four at 17 to 20, and of wider ones at 17 to 22 and 20 to 27.
+const NARROW: usize = 28;
 
 /// One product of the activations with a matrix.
 #[derive(Debug)]
@@ -169,7 +177,8 @@ fn items(isa: Isa, targets: &[Target<'_>], tokens: usize, threads: usize) -> Vec
         } else if threads == 1 {
             count
         } else {
-            (ITEM_SIZE / (2 * layout.group_size())).clamp(1, count)
+            let bands = (ITEM_SIZE / (2 * layout.group_size())).max(BANDS_MIN);
+            bands / BANDS_MIN * BANDS_MIN
         };
         for token in (0..tokens).step_by(BULK_TOKENS) {
             let tokens = BULK_TOKENS.min(tokens - token);
@@ -192,8 +201,9 @@ fn run_item(
     // Whole tiles go through the bulk kernel; the tail, and all of a short input, through planes.
     let is_bulk = unfolds(isa, activations.tokens);
     let bulk_end = if is_bulk { end / TILE * TILE } else { item.token };
-    for band in item.band..item.band + item.bands {
-        let groups = [2 * band, 2 * band + 1];
+    let step = if is_bulk { 1 } else { item.bands };
+    for band in (item.band..item.band + item.bands).step_by(step) {
+        let groups = 2 * band..2 * (band + step);
         if isa == Isa::Scalar || isa == Isa::Simd128 {
             groups.into_iter().for_each(|group| {
                 scalar_group(isa, target, activations, group, (item.token, end), unfolded)
@@ -204,9 +214,7 @@ fn run_item(
             bulk(isa, target, activations, band, item.token..bulk_end, unfolded);
         }
         if bulk_end < end {
-            groups
-                .into_iter()
-                .for_each(|group| planes(isa, target, activations, group, (bulk_end, end)));
+            planes(isa, target, activations, groups, (bulk_end, end));
         }
     }
 }
@@ -222,7 +230,7 @@ fn blocks_in_32_bits(
     span: Range<usize>,
     unfolded: &mut Unfolded,
 ) -> Option<usize> {
-    let fits = |norm: u64, squares: u64| u128::from(norm) * u128::from(squares) < 1 << 62;
+    let fits = |norm: u64, squares: u64| u128::from(norm) * u128::from(squares) < SUM_MAX * SUM_MAX;
     let run = matrix.layout.bits.chunk_blocks();
     let squares = activations.tile_squares(tile, run);
     let mut chunks = span.start / run..span.end.div_ceil(run);
@@ -373,7 +381,7 @@ fn bulk_tile(
 ) {
     let run =
         blocks_in_32_bits(isa, &target.matrix, activations, (band, tile), span.clone(), unfolded);
-    // Pairs of columns whose sums are carried to 64 bits together.
+    // Pairs of columns whose sums 32 bits hold together.
     let chunk = run.map_or(target.matrix.layout.bits.sure_pairs(), |run| run * BLOCK / 2);
     let of_tile = |size: usize| {
         let from = tile * activations.blocks;
@@ -433,34 +441,47 @@ fn store_tile(
     }
 }
 
-/// One group by the tokens of a range, in fours, twos and ones.
+/// A run of groups by the tokens of a range: tokens in fours and twos of one group, and a single one
+/// of several groups side by side, where memory is what it waits for.
 fn planes(
     isa: Isa,
     target: &Target<'_>,
     activations: &Activations,
-    group: usize,
+    groups: Range<usize>,
     (from, to): (usize, usize),
 ) {
-    let mut token = from;
-    while token < to {
-        token += match to - token {
-            1 => planes_of::<1>(isa, target, activations, group, token),
-            2 | 3 => planes_of::<2>(isa, target, activations, group, token),
-            _ => planes_of::<4>(isa, target, activations, group, token),
+    let is_narrow = target.matrix.layout.bits == Bits::Eight && activations.blocks <= NARROW;
+    let has_streams = isa == Isa::Avx2 || isa == Isa::Avx512 && !is_narrow;
+    let side_by_side = has_streams && to - from == 1;
+    let mut group = groups.start;
+    while group < groups.end {
+        let side_by_side = match groups.end - group {
+            _ if !side_by_side => 1,
+            ..4 => 2,
+            _ => 4,
         };
+        let at = |token| (isa, target, activations, group, token);
+        let mut token = from;
+        while token < to {
+            token += match (side_by_side, to - token) {
+                (4, _) => planes_of::<4, 1>(at(token)),
+                (2, _) => planes_of::<2, 1>(at(token)),
+                (_, 1) => planes_of::<1, 1>(at(token)),
+                (_, 2 | 3) => planes_of::<1, 2>(at(token)),
+                _ => planes_of::<1, 4>(at(token)),
+            };
+        }
+        group += side_by_side;
     }
 }
 
-fn planes_of<const T: usize>(
-    isa: Isa,
-    target: &Target<'_>,
-    activations: &Activations,
-    group: usize,
-    token: usize,
+/// `G` groups by `T` tokens, the first of each given; returns `T`.
+fn planes_of<const G: usize, const T: usize>(
+    (isa, target, activations, group, token): (Isa, &Target<'_>, &Activations, usize, usize),
 ) -> usize {
-    let weights = target.matrix.group(group);
+    let weights = core::array::from_fn(|index| target.matrix.group(group + index));
     let bits = target.matrix.layout.bits;
-    let mut sums = [[0i64; GROUP]; T];
+    let mut sums = [[[0i64; GROUP]; T]; G];
     match isa {
         // SAFETY: `multiply` checked the instruction set and the widths.
         #[cfg(target_arch = "x86_64")]
@@ -472,11 +493,17 @@ fn planes_of<const T: usize>(
         Isa::Avx2 => unsafe { super::avx2::planes(&weights, bits, activations, token, &mut sums) },
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => unsafe { super::neon::planes(&weights, bits, activations, token, &mut sums) },
-        _ => no_kernel(isa, "plane", (weights, bits, activations, token, &mut sums)),
+        Isa::Neon => unsafe {
+            for (weights, sums) in weights.iter().zip(&mut sums) {
+                super::neon::planes(weights, bits, activations, token, sums);
+            }
+        },
+        _ => no_kernel(isa, "plane", (&weights, bits, activations, token, &mut sums)),
     }
-    for (row, sums) in sums.iter().enumerate() {
-        store(isa, target, activations, (group, token + row), sums);
+    for (index, sums) in sums.iter().enumerate() {
+        for (row, sums) in sums.iter().enumerate() {
+            store(isa, target, activations, (group + index, token + row), sums);
+        }
     }
     T
 }

@@ -1,7 +1,8 @@
 //! Worker threads that share out the items of one job at a time.
 //!
-//! A job is `count` independent items; whoever is free takes the next one. Waiting spins briefly,
-//! then parks, and a worker that the system has not scheduled holds nobody up: the caller works
+//! A job is `count` independent items. Each thread has a run of them, which it takes in order, so that
+//! it reads memory in order; one that has come to its end takes of the others' (Blumofe and Leiserson
+//! 1999, work stealing). Waiting spins briefly, then parks, and a worker that the system has not scheduled holds nobody up: the caller works
 //! through the items itself, closes the job to latecomers, and waits only for items already taken.
 //!
 //! Invariants:
@@ -31,10 +32,16 @@ type Item<'a> = &'a (dyn Fn(usize, usize) + Sync);
 const OPEN: u64 = 1 << 31;
 const ACTIVE: u64 = OPEN - 1;
 
+/// A counter with a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Next(AtomicUsize);
+
 struct Shared {
     /// Epoch in the high 32 bits, `OPEN`, and the number of workers inside.
     state: AtomicU64,
-    next: AtomicUsize,
+    /// The next item of each thread's run.
+    next: Vec<Next>,
     job: UnsafeCell<Option<(Item<'static>, usize)>>,
     stop: AtomicBool,
     asleep: Vec<AtomicBool>,
@@ -67,7 +74,7 @@ impl Pool {
         let count = threads.clamp(1, THREADS_MAX) - 1;
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
+            next: (0..=count).map(|_| Next::default()).collect(),
             job: UnsafeCell::new(None),
             stop: AtomicBool::new(false),
             asleep: (0..count).map(|_| AtomicBool::new(false)).collect(),
@@ -106,7 +113,9 @@ impl Pool {
             *shared.job.get() = Some((item, count));
             *shared.caller.get() = Some(std::thread::current());
         }
-        shared.next.store(0, Ordering::Relaxed);
+        for (thread, next) in shared.next.iter().enumerate() {
+            next.0.store(shared.run_start(thread, count), Ordering::Relaxed);
+        }
         let epoch = (shared.state.load(Ordering::Relaxed) >> 32).wrapping_add(1);
         shared.state.swap(epoch << 32 | OPEN, Ordering::SeqCst);
         for (asleep, worker) in shared.asleep.iter().zip(&self.workers) {
@@ -142,13 +151,22 @@ impl Drop for Pool {
 
 impl Shared {
     fn take_items(&self, item: Item<'_>, count: usize, thread: usize) {
-        loop {
-            let i = self.next.fetch_add(1, Ordering::Relaxed);
-            if i >= count {
-                return;
+        let threads = self.next.len();
+        for owner in (thread..threads).chain(0..thread) {
+            let end = self.run_start(owner + 1, count);
+            loop {
+                let i = self.next[owner].0.fetch_add(1, Ordering::Relaxed);
+                if i >= end {
+                    break;
+                }
+                item(i, thread);
             }
-            item(i, thread);
         }
+    }
+
+    /// The first of `count` items that is thread `thread`'s own.
+    fn run_start(&self, thread: usize, count: usize) -> usize {
+        thread * count / self.next.len()
     }
 
     /// Lets no more workers in and waits for those inside.
