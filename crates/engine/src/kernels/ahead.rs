@@ -17,6 +17,15 @@ pub(super) const SIZE4: usize = GROUP * (BLOCK / 2 + 1 + 2);
 /// The same with 8 bits.
 pub(super) const SIZE8: usize = GROUP * (BLOCK + 1);
 
+/// Bytes ahead that are asked for, at least: what one core's bandwidth brings in about a microsecond.
+const DISTANCE: usize = 16_384;
+
+/// How many groups ahead kernels ask that read `G` groups side by side: a multiple of `G`.
+#[inline(always)]
+pub(super) const fn groups<const G: usize>(group: &Group<'_>) -> usize {
+    G * DISTANCE.div_ceil(G * group.size())
+}
+
 /// Asks the second-level cache for bytes `part` of the group `ahead` groups after `group`, one line
 /// in each `STEP` bytes. On Zen 4 every line must be asked for, but where AVX-512 uses 8-bit weights:
 /// there so few instructions read so many bytes that the processor follows by itself when it is shown
@@ -27,5 +36,16 @@ pub(super) fn ask<const STEP: usize>(group: &Group<'_>, ahead: usize, part: Rang
     for at in (part.start.next_multiple_of(STEP)..part.end).step_by(STEP) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(first.wrapping_add(at).cast()) };
+    }
+}
+
+/// Asks for `LINES` lines from `DISTANCE` bytes after `pointer` on. Where several tokens share the
+/// weights, distance and count must be constants: with `ask` their kernel was compiled to half its
+/// speed.
+#[inline(always)]
+pub(super) fn ask_lines<const LINES: usize>(pointer: *const u8) {
+    for line in 0..LINES {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(DISTANCE + line * 64).cast()) };
     }
 }

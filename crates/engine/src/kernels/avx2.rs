@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "vector loads and stores through pointers")]
 
 use core::arch::x86_64::*;
+use core::ops::Range;
 
 use super::activations::{Activations, TILE};
 use super::ahead::{self, SIZE4, SIZE8};
@@ -54,34 +55,24 @@ pub(super) fn epilogue(
     super::scalar::epilogue(sums, scales, epilogue, out);
 }
 
-/// `G` groups, one after the other in the matrix, by `T` tokens from the packed weights and the two
-/// planes of the activations.
-///
-/// The groups are read side by side, and the next `G` are asked for meanwhile.
+/// `G` groups, one after the other in the matrix, by one token; they are read side by side.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn planes<const G: usize, const T: usize>(
+pub(super) unsafe fn side_by_side<const G: usize>(
     groups: &[Group<'_>; G],
     bits: Bits,
     activations: &Activations,
     token: usize,
-    sums: &mut [[[i64; GROUP]; T]; G],
+    sums: &mut [[i64; GROUP]; G],
 ) {
     let blocks = activations.blocks;
     let run = if bits == Bits::Four { RUN4 } else { RUN8 };
     for from in (0..blocks).step_by(run) {
-        let to = blocks.min(from + run);
-        for row in 0..T {
-            let mut sums = sums.each_mut().map(|sums| &mut sums[row]);
-            // SAFETY: the caller's groups and activations have `blocks` blocks and `T` tokens.
-            unsafe {
-                match bits {
-                    Bits::Four => {
-                        planes4(groups, activations, token + row, (from, to), &mut sums);
-                    }
-                    Bits::Eight => {
-                        planes8(groups, activations, token + row, (from, to), &mut sums);
-                    }
-                }
+        let part = (from, blocks.min(from + run));
+        // SAFETY: the caller's groups and activations have `blocks` blocks, and the token is one.
+        unsafe {
+            match bits {
+                Bits::Four => planes4(groups, activations, token, part, sums),
+                Bits::Eight => planes8(groups, activations, token, part, sums),
             }
         }
     }
@@ -105,21 +96,22 @@ unsafe fn planes4<const G: usize>(
     activations: &Activations,
     token: usize,
     (from, to): (usize, usize),
-    sums: &mut [&mut [i64; GROUP]; G],
+    sums: &mut [[i64; GROUP]; G],
 ) {
     let zero = _mm256_setzero_si256();
     let mask = _mm256_set1_epi8(15);
     let at = token * activations.blocks * BLOCK;
+    let ahead = ahead::groups::<G>(&groups[0]);
     // Of each half of each group.
     let (mut high, mut low) = ([[zero; G]; 2], [[zero; G]; 2]);
-    let (mut offset_high, mut offset_low) = ([[zero; G]; 2], [[zero; G]; 2]);
+    // SAFETY: the token is one of the activations'.
+    let totals = unsafe { activations.sums.as_ptr().add(at / 16) };
     // SAFETY: blocks from..to lie inside the groups and the activations; prefetches may miss.
     unsafe {
         let planes = (activations.high.as_ptr().add(at), activations.low.as_ptr().add(at));
-        let totals = activations.sums.as_ptr().add(at / 16);
         for block in from..to {
             for group in groups {
-                ahead::ask::<64>(group, G, block * SIZE4..(block + 1) * SIZE4);
+                ahead::ask::<64>(group, ahead, block * SIZE4..(block + 1) * SIZE4);
             }
             for half in 0..2 {
                 let (mut h, mut l) = ([zero; G], [zero; G]);
@@ -149,28 +141,44 @@ unsafe fn planes4<const G: usize>(
                     high[half][g] = _mm256_add_epi32(high[half][g], product);
                     let product = _mm256_madd_epi16(l[g], scale);
                     low[half][g] = _mm256_add_epi32(low[half][g], product);
-                    if block % 2 == 1 {
-                        let offset = groups[g].offsets.as_ptr().add(block / 2 * 64 + half * 32);
-                        let offset = _mm256_loadu_si256(offset.cast());
-                        let total = totals.add(block / 2 * 4);
-                        let product = _mm256_madd_epi16(offset, broadcast(total));
-                        offset_high[half][g] = _mm256_add_epi32(offset_high[half][g], product);
-                        let product = _mm256_madd_epi16(offset, broadcast(total.add(2)));
-                        offset_low[half][g] = _mm256_add_epi32(offset_low[half][g], product);
-                    }
                 }
             }
         }
     }
     for half in 0..2 {
         for g in 0..G {
+            // SAFETY: as above; runs begin and end at even blocks.
+            let offset = unsafe { offsets4(&groups[g], half, totals, from / 2..to / 2) };
             let sums = &mut sums[g][half * 8..];
             widen_add(sums, high[half][g], 7);
             widen_add(sums, low[half][g], 0);
-            widen_add(sums, offset_high[half][g], 10);
-            widen_add(sums, offset_low[half][g], 0);
+            widen_add(sums, offset.0, 10);
+            widen_add(sums, offset.1, 0);
         }
     }
+}
+
+/// Products of a half group's offsets with the sums of the planes, for pairs of blocks.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn offsets4(
+    weights: &Group<'_>,
+    half: usize,
+    totals: *const i16,
+    pairs: Range<usize>,
+) -> (__m256i, __m256i) {
+    let (mut high, mut low) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+    for pair in pairs {
+        // SAFETY: the caller's group and totals have these pairs.
+        unsafe {
+            let offset = weights.offsets.as_ptr().add(pair * 64 + half * 32);
+            let offset = _mm256_loadu_si256(offset.cast());
+            let total = totals.add(pair * 4);
+            high = _mm256_add_epi32(high, _mm256_madd_epi16(offset, broadcast(total)));
+            low = _mm256_add_epi32(low, _mm256_madd_epi16(offset, broadcast(total.add(2))));
+        }
+    }
+    (high, low)
 }
 
 #[inline]
@@ -180,11 +188,12 @@ unsafe fn planes8<const G: usize>(
     activations: &Activations,
     token: usize,
     (from, to): (usize, usize),
-    sums: &mut [&mut [i64; GROUP]; G],
+    sums: &mut [[i64; GROUP]; G],
 ) {
     let zero = _mm256_setzero_si256();
     let bias = _mm256_set1_epi8(-128);
     let at = token * activations.blocks * BLOCK;
+    let ahead = ahead::groups::<G>(&groups[0]);
     // Of each half of each group.
     let (mut high, mut low) = ([[zero; G]; 2], [[zero; G]; 2]);
     // SAFETY: blocks from..to lie inside the groups and the activations; prefetches may miss.
@@ -192,7 +201,7 @@ unsafe fn planes8<const G: usize>(
         let planes = (activations.high.as_ptr().add(at), activations.low.as_ptr().add(at));
         for block in from..to {
             for group in groups {
-                ahead::ask::<64>(group, G, block * SIZE8..(block + 1) * SIZE8);
+                ahead::ask::<64>(group, ahead, block * SIZE8..(block + 1) * SIZE8);
             }
             for half in 0..2 {
                 let scales = groups.map(|group| block_scale(&group, block, half));

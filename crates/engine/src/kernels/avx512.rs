@@ -115,27 +115,24 @@ unsafe fn epilogue_row(
     }
 }
 
-/// `G` groups, one after the other in the matrix, by `T` tokens from the packed weights and the two
-/// planes of the activations.
-///
-/// The groups are read side by side, and the next `G` are asked for meanwhile.
+/// One group by `T` tokens from the packed weights and the two planes of the activations.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
-pub(super) unsafe fn planes<const G: usize, const T: usize>(
-    groups: &[Group<'_>; G],
+pub(super) unsafe fn planes<const T: usize>(
+    weights: &Group<'_>,
     bits: Bits,
     activations: &Activations,
     token: usize,
-    sums: &mut [[[i64; GROUP]; T]; G],
+    sums: &mut [[i64; GROUP]; T],
 ) {
     let blocks = activations.blocks;
     let run = if bits == Bits::Four { RUN4 } else { RUN8 };
     for from in (0..blocks).step_by(run) {
         let to = blocks.min(from + run);
-        // SAFETY: the caller's groups and activations have `blocks` blocks and `T` tokens.
+        // SAFETY: the caller's group and activations have `blocks` blocks and `T` tokens.
         unsafe {
             match bits {
-                Bits::Four => planes4(groups, activations, token, (from, to), sums),
-                Bits::Eight => planes8(groups, activations, token, (from, to), sums),
+                Bits::Four => planes4(weights, activations, token, (from, to), sums),
+                Bits::Eight => planes8(weights, activations, token, (from, to), sums),
             }
         }
     }
@@ -143,140 +140,244 @@ pub(super) unsafe fn planes<const G: usize, const T: usize>(
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
-unsafe fn planes4<const G: usize, const T: usize>(
-    groups: &[Group<'_>; G],
+unsafe fn planes4<const T: usize>(
+    weights: &Group<'_>,
     activations: &Activations,
     token: usize,
     (from, to): (usize, usize),
-    sums: &mut [[[i64; GROUP]; T]; G],
+    sums: &mut [[i64; GROUP]; T],
 ) {
     let zero = _mm512_setzero_si512();
     let mask = _mm512_set1_epi8(15);
     let stride = activations.blocks * BLOCK;
-    let (mut high, mut low) = ([[zero; T]; G], [[zero; T]; G]);
-    let (mut offset_high, mut offset_low) = ([[zero; T]; G], [[zero; T]; G]);
-    // SAFETY: blocks from..to lie inside the groups and the activations; prefetches may miss.
+    let (mut high, mut low) = ([zero; T], [zero; T]);
+    let (mut offset_high, mut offset_low) = ([zero; T], [zero; T]);
+    // SAFETY: blocks from..to lie inside the group and the activations; prefetches may miss.
     unsafe {
+        let quants = weights.quants.as_ptr();
+        let scales = weights.scales.as_ptr();
+        let offsets = weights.offsets.as_ptr();
         let planes = (
             activations.high.as_ptr().add(token * stride),
             activations.low.as_ptr().add(token * stride),
         );
         let totals = activations.sums.as_ptr().add(token * stride / 16);
         for block in from..to {
-            for group in groups {
-                ahead::ask::<64>(group, G, block * SIZE4..(block + 1) * SIZE4);
-            }
-            let (mut h, mut l) = ([[zero; T]; G], [[zero; T]; G]);
+            let packed = quants.add(block * 256);
+            ahead::ask_lines::<5>(quants.wrapping_add(block * SIZE4));
+            let mut unpacked = [zero; 8];
             for i in 0..4 {
-                let pairs = groups.map(|group| {
-                    let pair = group.quants.as_ptr().add(block * 256 + i * 64);
-                    _mm512_loadu_si512(pair.cast())
-                });
-                let first = pairs.map(|pair| _mm512_and_si512(pair, mask));
-                let second = pairs.map(|pair| _mm512_and_si512(_mm512_srli_epi16::<4>(pair), mask));
-                for (half, quants) in [first, second].into_iter().enumerate() {
-                    for t in 0..T {
-                        let at = t * stride + block * BLOCK + half * 16 + i * 4;
-                        let x = (broadcast(planes.0.add(at)), broadcast(planes.1.add(at)));
-                        for g in 0..G {
-                            h[g][t] = _mm512_dpbusd_epi32(h[g][t], quants[g], x.0);
-                            l[g][t] = _mm512_dpbusd_epi32(l[g][t], quants[g], x.1);
-                        }
-                    }
-                }
+                let pair = _mm512_loadu_si512(packed.add(i * 64).cast());
+                unpacked[i] = _mm512_and_si512(pair, mask);
+                unpacked[i + 4] = _mm512_and_si512(_mm512_srli_epi16::<4>(pair), mask);
             }
-            for g in 0..G {
-                let scale = block_scale(&groups[g], block);
-                for t in 0..T {
-                    let product = _mm512_mullo_epi32(h[g][t], scale);
-                    high[g][t] = _mm512_add_epi32(high[g][t], product);
-                    let product = _mm512_mullo_epi32(l[g][t], scale);
-                    low[g][t] = _mm512_add_epi32(low[g][t], product);
+            let scale = _mm512_cvtepu8_epi32(_mm_loadu_si128(scales.add(block * 16).cast()));
+            for t in 0..T {
+                let at = t * stride + block * BLOCK;
+                let (mut h, mut l) = (zero, zero);
+                for (i, &quants) in unpacked.iter().enumerate() {
+                    h = _mm512_dpbusd_epi32(h, quants, broadcast(planes.0.add(at + i * 4)));
+                    l = _mm512_dpbusd_epi32(l, quants, broadcast(planes.1.add(at + i * 4)));
                 }
-                if block % 2 == 1 {
-                    let offset = groups[g].offsets.as_ptr().add(block / 2 * 64);
-                    let offset = _mm512_loadu_si512(offset.cast());
-                    for t in 0..T {
-                        let total = totals.add(t * stride / 16 + block / 2 * 4);
-                        let sums = (&mut offset_high[g][t], &mut offset_low[g][t]);
-                        *sums.0 = _mm512_dpwssd_epi32(*sums.0, offset, broadcast(total));
-                        *sums.1 = _mm512_dpwssd_epi32(*sums.1, offset, broadcast(total.add(2)));
-                    }
+                high[t] = _mm512_add_epi32(high[t], _mm512_mullo_epi32(h, scale));
+                low[t] = _mm512_add_epi32(low[t], _mm512_mullo_epi32(l, scale));
+            }
+            if block % 2 == 1 {
+                let offset = _mm512_loadu_si512(offsets.add(block / 2 * 64).cast());
+                for t in 0..T {
+                    let total = totals.add(t * stride / 16 + block / 2 * 4);
+                    offset_high[t] = _mm512_dpwssd_epi32(offset_high[t], offset, broadcast(total));
+                    offset_low[t] =
+                        _mm512_dpwssd_epi32(offset_low[t], offset, broadcast(total.add(2)));
                 }
             }
         }
     }
-    for g in 0..G {
-        for t in 0..T {
-            widen_add(&mut sums[g][t], high[g][t], 7);
-            widen_add(&mut sums[g][t], low[g][t], 0);
-            widen_add(&mut sums[g][t], offset_high[g][t], 10);
-            widen_add(&mut sums[g][t], offset_low[g][t], 0);
-        }
+    for t in 0..T {
+        widen_add(&mut sums[t], high[t], 7);
+        widen_add(&mut sums[t], low[t], 0);
+        widen_add(&mut sums[t], offset_high[t], 10);
+        widen_add(&mut sums[t], offset_low[t], 0);
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
-unsafe fn planes8<const G: usize, const T: usize>(
-    groups: &[Group<'_>; G],
+unsafe fn planes8<const T: usize>(
+    weights: &Group<'_>,
     activations: &Activations,
     token: usize,
     (from, to): (usize, usize),
-    sums: &mut [[[i64; GROUP]; T]; G],
+    sums: &mut [[i64; GROUP]; T],
 ) {
     let zero = _mm512_setzero_si512();
     let stride = activations.blocks * BLOCK;
-    let (mut high, mut low) = ([[zero; T]; G], [[zero; T]; G]);
-    // SAFETY: blocks from..to lie inside the groups and the activations; prefetches may miss.
+    let (mut high, mut low) = ([zero; T], [zero; T]);
+    // SAFETY: blocks from..to lie inside the group and the activations; prefetches may miss.
     unsafe {
+        let quants = weights.quants.as_ptr();
+        let scales = weights.scales.as_ptr();
         let planes = (
             activations.high.as_ptr().add(token * stride),
             activations.low.as_ptr().add(token * stride),
         );
         let corrections = activations.corrections.as_ptr().add(token * stride / 16);
         for block in from..to {
-            for group in groups {
-                ahead::ask::<256>(group, G, block * SIZE8..(block + 1) * SIZE8);
+            let packed = quants.add(block * 512);
+            ahead::ask_lines::<9>(quants.wrapping_add(block * SIZE8));
+            let mut unpacked = [zero; 8];
+            for (i, quants) in unpacked.iter_mut().enumerate() {
+                *quants = _mm512_loadu_si512(packed.add(i * 64).cast());
             }
-            let (mut h, mut l) = ([[zero; T]; G], [[zero; T]; G]);
+            let scale = _mm512_cvtepu8_epi32(_mm_loadu_si128(scales.add(block * 16).cast()));
             for t in 0..T {
+                let at = t * stride + block * BLOCK;
                 // The stored quants are 128 too large; the corrections take that out.
                 let correction = corrections.add(t * stride / 16 + block * 2);
-                for g in 0..G {
-                    (h[g][t], l[g][t]) = (broadcast(correction), broadcast(correction.add(1)));
+                let (mut h, mut l) = (broadcast(correction), broadcast(correction.add(1)));
+                for (i, &quants) in unpacked.iter().enumerate() {
+                    h = _mm512_dpbusd_epi32(h, quants, broadcast(planes.0.add(at + i * 4)));
+                    l = _mm512_dpbusd_epi32(l, quants, broadcast(planes.1.add(at + i * 4)));
                 }
+                high[t] = _mm512_add_epi32(high[t], _mm512_mullo_epi32(h, scale));
+                low[t] = _mm512_add_epi32(low[t], _mm512_mullo_epi32(l, scale));
             }
-            for i in 0..8 {
-                let quants = groups.map(|group| {
-                    let quants = group.quants.as_ptr().add(block * 512 + i * 64);
-                    _mm512_loadu_si512(quants.cast())
-                });
-                for t in 0..T {
-                    let at = t * stride + block * BLOCK + i * 4;
-                    let x = (broadcast(planes.0.add(at)), broadcast(planes.1.add(at)));
-                    for g in 0..G {
-                        h[g][t] = _mm512_dpbusd_epi32(h[g][t], quants[g], x.0);
-                        l[g][t] = _mm512_dpbusd_epi32(l[g][t], quants[g], x.1);
-                    }
+        }
+    }
+    for t in 0..T {
+        widen_add(&mut sums[t], high[t], 7);
+        widen_add(&mut sums[t], low[t], 0);
+    }
+}
+
+/// `G` groups, one after the other in the matrix, by one token; they are read side by side.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+pub(super) unsafe fn side_by_side<const G: usize>(
+    groups: &[Group<'_>; G],
+    bits: Bits,
+    activations: &Activations,
+    token: usize,
+    sums: &mut [[i64; GROUP]; G],
+) {
+    let blocks = activations.blocks;
+    let run = if bits == Bits::Four { RUN4 } else { RUN8 };
+    for from in (0..blocks).step_by(run) {
+        let part = (from, blocks.min(from + run));
+        // SAFETY: the caller's groups and activations have `blocks` blocks, and the token is one.
+        unsafe {
+            match bits {
+                Bits::Four => side_by_side4(groups, activations, token, part, sums),
+                Bits::Eight => side_by_side8(groups, activations, token, part, sums),
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+unsafe fn side_by_side4<const G: usize>(
+    groups: &[Group<'_>; G],
+    activations: &Activations,
+    token: usize,
+    (from, to): (usize, usize),
+    sums: &mut [[i64; GROUP]; G],
+) {
+    let zero = [_mm512_setzero_si512(); G];
+    let mask = _mm512_set1_epi8(15);
+    let at = token * activations.blocks * BLOCK;
+    let ahead = ahead::groups::<G>(&groups[0]);
+    let (mut high, mut low, mut offset_high, mut offset_low) = (zero, zero, zero, zero);
+    // SAFETY: blocks from..to lie inside the groups and the activations; prefetches may miss.
+    unsafe {
+        let planes = (activations.high.as_ptr().add(at), activations.low.as_ptr().add(at));
+        let totals = activations.sums.as_ptr().add(at / 16);
+        for block in from..to {
+            for group in groups {
+                ahead::ask::<64>(group, ahead, block * SIZE4..(block + 1) * SIZE4);
+            }
+            let (mut h, mut l) = (zero, zero);
+            for i in 0..4 {
+                let at = block * BLOCK + i * 4;
+                let x = [planes.0.add(at), planes.1.add(at)]
+                    .map(|plane| (broadcast(plane), broadcast(plane.add(16))));
+                for g in 0..G {
+                    let pair = groups[g].quants.as_ptr().add(block * 256 + i * 64);
+                    let pair = _mm512_loadu_si512(pair.cast());
+                    let first = _mm512_and_si512(pair, mask);
+                    let second = _mm512_and_si512(_mm512_srli_epi16::<4>(pair), mask);
+                    h[g] = _mm512_dpbusd_epi32(h[g], first, x[0].0);
+                    l[g] = _mm512_dpbusd_epi32(l[g], first, x[1].0);
+                    h[g] = _mm512_dpbusd_epi32(h[g], second, x[0].1);
+                    l[g] = _mm512_dpbusd_epi32(l[g], second, x[1].1);
                 }
             }
             for g in 0..G {
                 let scale = block_scale(&groups[g], block);
-                for t in 0..T {
-                    let product = _mm512_mullo_epi32(h[g][t], scale);
-                    high[g][t] = _mm512_add_epi32(high[g][t], product);
-                    let product = _mm512_mullo_epi32(l[g][t], scale);
-                    low[g][t] = _mm512_add_epi32(low[g][t], product);
+                high[g] = _mm512_add_epi32(high[g], _mm512_mullo_epi32(h[g], scale));
+                low[g] = _mm512_add_epi32(low[g], _mm512_mullo_epi32(l[g], scale));
+                if block % 2 == 1 {
+                    let offset = groups[g].offsets.as_ptr().add(block / 2 * 64);
+                    let offset = _mm512_loadu_si512(offset.cast());
+                    let total = totals.add(block / 2 * 4);
+                    offset_high[g] = _mm512_dpwssd_epi32(offset_high[g], offset, broadcast(total));
+                    offset_low[g] =
+                        _mm512_dpwssd_epi32(offset_low[g], offset, broadcast(total.add(2)));
                 }
             }
         }
     }
-    for g in 0..G {
-        for t in 0..T {
-            widen_add(&mut sums[g][t], high[g][t], 7);
-            widen_add(&mut sums[g][t], low[g][t], 0);
+    for (g, sums) in sums.iter_mut().enumerate() {
+        widen_add(sums, high[g], 7);
+        widen_add(sums, low[g], 0);
+        widen_add(sums, offset_high[g], 10);
+        widen_add(sums, offset_low[g], 0);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2")]
+unsafe fn side_by_side8<const G: usize>(
+    groups: &[Group<'_>; G],
+    activations: &Activations,
+    token: usize,
+    (from, to): (usize, usize),
+    sums: &mut [[i64; GROUP]; G],
+) {
+    let zero = [_mm512_setzero_si512(); G];
+    let at = token * activations.blocks * BLOCK;
+    let ahead = ahead::groups::<G>(&groups[0]);
+    let (mut high, mut low) = (zero, zero);
+    // SAFETY: blocks from..to lie inside the groups and the activations; prefetches may miss.
+    unsafe {
+        let planes = (activations.high.as_ptr().add(at), activations.low.as_ptr().add(at));
+        let corrections = activations.corrections.as_ptr().add(at / 16);
+        for block in from..to {
+            for group in groups {
+                ahead::ask::<256>(group, ahead, block * SIZE8..(block + 1) * SIZE8);
+            }
+            // The stored quants are 128 too large; the corrections take that out.
+            let correction = corrections.add(block * 2);
+            let (mut h, mut l) = ([broadcast(correction); G], [broadcast(correction.add(1)); G]);
+            for i in 0..8 {
+                let at = block * BLOCK + i * 4;
+                let x = (broadcast(planes.0.add(at)), broadcast(planes.1.add(at)));
+                for g in 0..G {
+                    let quants = groups[g].quants.as_ptr().add(block * 512 + i * 64);
+                    let quants = _mm512_loadu_si512(quants.cast());
+                    h[g] = _mm512_dpbusd_epi32(h[g], quants, x.0);
+                    l[g] = _mm512_dpbusd_epi32(l[g], quants, x.1);
+                }
+            }
+            for g in 0..G {
+                let scale = block_scale(&groups[g], block);
+                high[g] = _mm512_add_epi32(high[g], _mm512_mullo_epi32(h[g], scale));
+                low[g] = _mm512_add_epi32(low[g], _mm512_mullo_epi32(l[g], scale));
+            }
         }
+    }
+    for (g, sums) in sums.iter_mut().enumerate() {
+        widen_add(sums, high[g], 7);
+        widen_add(sums, low[g], 0);
     }
 }
 

@@ -441,8 +441,8 @@ fn store_tile(
     }
 }
 
-/// A run of groups by the tokens of a range: tokens in fours and twos of one group, and a single one
-/// of several groups side by side, where memory is what it waits for.
+/// Groups by the tokens of a range, from the packed weights. What one token waits for is memory, so its
+/// groups are read side by side; several tokens share a group's weights, with AVX2 from the cache.
 fn planes(
     isa: Isa,
     target: &Target<'_>,
@@ -450,38 +450,72 @@ fn planes(
     groups: Range<usize>,
     (from, to): (usize, usize),
 ) {
-    let is_narrow = target.matrix.layout.bits == Bits::Eight && activations.blocks <= NARROW;
-    let has_streams = isa == Isa::Avx2 || isa == Isa::Avx512 && !is_narrow;
-    let side_by_side = has_streams && to - from == 1;
-    let mut group = groups.start;
-    while group < groups.end {
-        let side_by_side = match groups.end - group {
-            _ if !side_by_side => 1,
-            ..4 => 2,
-            _ => 4,
-        };
-        let at = |token| (isa, target, activations, group, token);
-        let mut token = from;
-        while token < to {
-            token += match (side_by_side, to - token) {
-                (4, _) => planes_of::<4, 1>(at(token)),
-                (2, _) => planes_of::<2, 1>(at(token)),
-                (_, 1) => planes_of::<1, 1>(at(token)),
-                (_, 2 | 3) => planes_of::<1, 2>(at(token)),
-                _ => planes_of::<1, 4>(at(token)),
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx2 || isa == Isa::Avx512 && to - from == 1 {
+        let is_narrow = target.matrix.layout.bits == Bits::Eight && activations.blocks <= NARROW;
+        let is_one_stream = to - from > 1 || isa == Isa::Avx512 && is_narrow;
+        let most = if is_one_stream { 1 } else { 4 };
+        let mut group = groups.start;
+        while group < groups.end {
+            let at = (group, from..to);
+            group += match most.min(groups.end - group) {
+                4.. => side_by_side::<4>(isa, target, activations, at),
+                2 | 3 => side_by_side::<2>(isa, target, activations, at),
+                _ => side_by_side::<1>(isa, target, activations, at),
             };
         }
-        group += side_by_side;
+        return;
+    }
+    for group in groups {
+        let mut token = from;
+        while token < to {
+            token += match to - token {
+                1 => planes_of::<1>(isa, target, activations, group, token),
+                2 | 3 => planes_of::<2>(isa, target, activations, group, token),
+                _ => planes_of::<4>(isa, target, activations, group, token),
+            };
+        }
     }
 }
 
-/// `G` groups by `T` tokens, the first of each given; returns `T`.
-fn planes_of<const G: usize, const T: usize>(
-    (isa, target, activations, group, token): (Isa, &Target<'_>, &Activations, usize, usize),
+/// `G` groups from `group` on, read side by side for each of the tokens; returns `G`.
+#[cfg(target_arch = "x86_64")]
+fn side_by_side<const G: usize>(
+    isa: Isa,
+    target: &Target<'_>,
+    activations: &Activations,
+    (group, tokens): (usize, Range<usize>),
 ) -> usize {
-    let weights = core::array::from_fn(|index| target.matrix.group(group + index));
+    let weights: [_; G] = core::array::from_fn(|index| target.matrix.group(group + index));
     let bits = target.matrix.layout.bits;
-    let mut sums = [[[0i64; GROUP]; T]; G];
+    for token in tokens {
+        let mut sums = [[0i64; GROUP]; G];
+        // SAFETY: `multiply` checked the instruction set and the widths.
+        unsafe {
+            if isa == Isa::Avx512 {
+                super::avx512::side_by_side(&weights, bits, activations, token, &mut sums);
+            } else {
+                super::avx2::side_by_side(&weights, bits, activations, token, &mut sums);
+            }
+        }
+        for (index, sums) in sums.iter().enumerate() {
+            store(isa, target, activations, (group + index, token), sums);
+        }
+    }
+    G
+}
+
+/// One group by `T` tokens from `token` on; returns `T`.
+fn planes_of<const T: usize>(
+    isa: Isa,
+    target: &Target<'_>,
+    activations: &Activations,
+    group: usize,
+    token: usize,
+) -> usize {
+    let weights = target.matrix.group(group);
+    let bits = target.matrix.layout.bits;
+    let mut sums = [[0i64; GROUP]; T];
     match isa {
         // SAFETY: `multiply` checked the instruction set and the widths.
         #[cfg(target_arch = "x86_64")]
@@ -489,21 +523,12 @@ fn planes_of<const G: usize, const T: usize>(
             super::avx512::planes(&weights, bits, activations, token, &mut sums);
         },
         // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { super::avx2::planes(&weights, bits, activations, token, &mut sums) },
-        // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => unsafe {
-            for (weights, sums) in weights.iter().zip(&mut sums) {
-                super::neon::planes(weights, bits, activations, token, sums);
-            }
-        },
-        _ => no_kernel(isa, "plane", (&weights, bits, activations, token, &mut sums)),
+        Isa::Neon => unsafe { super::neon::planes(&weights, bits, activations, token, &mut sums) },
+        _ => no_kernel(isa, "plane", (weights, bits, activations, token, &mut sums)),
     }
-    for (index, sums) in sums.iter().enumerate() {
-        for (row, sums) in sums.iter().enumerate() {
-            store(isa, target, activations, (group + index, token + row), sums);
-        }
+    for (row, sums) in sums.iter().enumerate() {
+        store(isa, target, activations, (group, token + row), sums);
     }
     T
 }
