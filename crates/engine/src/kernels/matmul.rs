@@ -18,7 +18,9 @@ use core::ops::Range;
 use super::activations::{Activations, TILE};
 use super::rows::Rows;
 use super::{Isa, Pool, element, scalar};
-use crate::artifact::matrix::{BAND, BLOCK, Bits, GROUP, Matrix};
+#[cfg(target_arch = "x86_64")]
+use crate::artifact::matrix::Bits;
+use crate::artifact::matrix::{BAND, BLOCK, GROUP, Matrix};
 use crate::numeric::{round_shift, saturate};
 
 /// Tokens for which weights are unfolded once: enough that unfolding, which costs as much as the
@@ -40,6 +42,7 @@ const BANDS_MIN: usize = 2;
 const SUM_MAX: u128 = (1 << 31) - (1 << 16);
 /// Most blocks of an 8-bit matrix whose groups AVX-512 reads one after the other: on Zen 4 one stream
 /// of such was read at 21 to 25 GB/s and four at 17 to 20, and of wider ones at 17 to 22 and 20 to 27.
+#[cfg(target_arch = "x86_64")]
 const NARROW: usize = 28;
 
 /// One product of the activations with a matrix.

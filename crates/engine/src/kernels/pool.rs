@@ -1,9 +1,10 @@
 //! Worker threads that share out the items of one job at a time.
 //!
-//! A job is `count` independent items. Each thread has a run of them, which it takes in order, so that
-//! it reads memory in order; one that has come to its end takes of the others' (Blumofe and Leiserson
-//! 1999, work stealing). Waiting spins briefly, then parks, and a worker that the system has not scheduled holds nobody up: the caller works
-//! through the items itself, closes the job to latecomers, and waits only for items already taken.
+//! A job is `count` independent items. Each thread has a run of them, which it takes in order, so
+//! that it reads memory in order; one that has come to the end of its own takes of the others'
+//! (Blumofe and Leiserson 1999, work stealing). Waiting spins briefly, then parks, and a worker that
+//! the system has not scheduled holds nobody up: the caller works through the items itself, closes
+//! the job to latecomers, and waits only for items already taken.
 //!
 //! Invariants:
 //! - When `run` returns, every item has been done once and no worker touches the job any more.
