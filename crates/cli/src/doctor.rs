@@ -5,6 +5,7 @@ use std::process::Command;
 
 use engine::kernels::Isa;
 use node::space;
+use serde_json::json;
 use store::cid::Cid;
 
 use crate::context::{Context, cores};
@@ -19,6 +20,11 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<Outcome> {
     let mut sound = true;
     let mut line = |good: bool, what: &str, advice: &str| {
         sound &= good;
+        if context.json {
+            let advice = (!good).then_some(advice);
+            println!("{}", json!({ "good": good, "what": what, "advice": advice }));
+            return;
+        }
         let (mark, advice) = if good { ("ok  ", "") } else { ("BAD ", advice) };
         println!("{mark} {what}{}{advice}", if good { "" } else { ": " });
     };

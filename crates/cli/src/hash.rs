@@ -17,6 +17,7 @@ use engine::model::Model;
 use engine::request::Request;
 use engine::sampler::{self, Sampler};
 use engine::trace::Observer;
+use serde_json::json;
 
 use crate::arguments::{HashArguments, HashWay};
 use crate::context::{Context, isa};
@@ -58,9 +59,13 @@ pub(crate) fn run(context: &Context, arguments: &HashArguments) -> anyhow::Resul
         let machine =
             Machine { isa: isa(&arguments.isa)?, threads: arguments.threads, way: arguments.way };
         let run = compute(&model, &request, machine)?;
-        println!("{}", run.hash);
-        let tokens: Vec<String> = run.tokens.iter().map(u32::to_string).collect();
-        println!("tokens {}", tokens.join(" "));
+        if context.json {
+            println!("{}", json!({ "hash": run.hash, "tokens": run.tokens }));
+        } else {
+            println!("{}", run.hash);
+            let tokens: Vec<String> = run.tokens.iter().map(u32::to_string).collect();
+            println!("tokens {}", tokens.join(" "));
+        }
         return Ok(Outcome::Done);
     }
     let mut first: Option<Run> = None;
@@ -72,13 +77,20 @@ pub(crate) fn run(context: &Context, arguments: &HashArguments) -> anyhow::Resul
                 let first = first.get_or_insert_with(|| run.clone());
                 let same = *first == run;
                 different += usize::from(!same);
-                let verdict = if same { "same" } else { "DIFFERENT" };
-                println!("{} {:>6} threads={threads} {way:?}: {verdict}", run.hash, isa.name());
+                if context.json {
+                    let (isa, way) = (isa.name(), format!("{way:?}").to_lowercase());
+                    let hash = &run.hash;
+                    let line = json!({ "hash": hash, "isa": isa, "threads": threads, "way": way, "same": same });
+                    println!("{line}");
+                } else {
+                    let verdict = if same { "same" } else { "DIFFERENT" };
+                    println!("{} {:>6} threads={threads} {way:?}: {verdict}", run.hash, isa.name());
+                }
             }
         }
     }
     if different > 0 {
-        println!("{different} runs differ: this machine or this program is faulty");
+        eprintln!("{different} runs differ: this machine or this program is faulty");
         return Ok(Outcome::Refused);
     }
     Ok(Outcome::Done)

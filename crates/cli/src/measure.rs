@@ -9,6 +9,7 @@ use engine::import::{Options, measure};
 use engine::kernels::Isa;
 use node::models::ModelRecord;
 use node::source::Source;
+use serde_json::json;
 use store::cid::Cid;
 use text::tokenizer::SpecialTokens;
 
@@ -42,6 +43,19 @@ pub(crate) fn run(
     let model = Arc::clone(&opened.model);
     let measure = |parts: &Parts<'_>| measure::measure(parts, &model, &tokens, WINDOW, machine);
     let quality = source.read(&Options::default(), measure)?;
+    if context.json {
+        let value = json!({
+            "tokens": quality.tokens,
+            "mean_kl": quality.mean_kl,
+            "p99_kl": quality.p99_kl,
+            "max_kl": quality.max_kl,
+            "top1": quality.top1,
+            "perplexity": quality.perplexity,
+            "source_perplexity": quality.perplexity_source,
+        });
+        println!("{value}");
+        return Ok(());
+    }
     println!("tokens            {}", quality.tokens);
     println!("mean KL           {:.6} nats", quality.mean_kl);
     println!("KL at 99 %        {:.6}", quality.p99_kl);

@@ -28,7 +28,7 @@ pub(crate) fn run(context: &Context, command: ModelCommand) -> anyhow::Result<Ou
                 }
                 _ => pull(context, name.as_deref(), from.first().map(PathBuf::from))?,
             };
-            println!("{} {}", record.name, record.artifact);
+            tell(context, &record);
             Ok(Outcome::Done)
         }
         ModelCommand::Add(add) => add_file(context, &add),
@@ -37,10 +37,11 @@ pub(crate) fn run(context: &Context, command: ModelCommand) -> anyhow::Result<Ou
         ModelCommand::Rm { name } => remove(context, &name),
         ModelCommand::Path { name } => {
             let cid: Cid = context.record(&name)?.artifact.parse()?;
-            println!("{}", context.blobs.path(&cid).display());
+            let path = context.blobs.path(&cid).display().to_string();
+            println!("{}", if context.json { json!({ "path": path }).to_string() } else { path });
             Ok(Outcome::Done)
         }
-        ModelCommand::Random(random) => crate::random::run(&random),
+        ModelCommand::Random(random) => crate::random::run(context, &random),
     }
 }
 
@@ -178,7 +179,7 @@ fn add_file(context: &Context, add: &AddArguments) -> anyhow::Result<Outcome> {
         }
     };
     context.models.put(&record)?;
-    println!("{} {}", record.name, record.artifact);
+    tell(context, &record);
     if let Some(text) = &add.measure {
         crate::measure::run(context, &record, text, add.measure_tokens)?;
     }
@@ -207,6 +208,15 @@ fn list(context: &Context) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Says which model is here now.
+fn tell(context: &Context, record: &ModelRecord) {
+    if context.json {
+        println!("{}", describe(record));
+    } else {
+        println!("{} {}", record.name, record.artifact);
+    }
 }
 
 fn describe(record: &ModelRecord) -> serde_json::Value {

@@ -8,8 +8,10 @@ use engine::artifact::config::Family;
 use engine::import::family::Shape;
 use engine::import::gguf_build::random;
 use engine::import::tensor::Encoding;
+use serde_json::json;
 
 use crate::arguments::{RandomArguments, RandomShape};
+use crate::context::Context;
 use crate::outcome::Outcome;
 
 /// Encodings that can be written.
@@ -17,7 +19,7 @@ const ENCODINGS: [Encoding; 6] =
     [Encoding::F32, Encoding::F16, Encoding::Bf16, Encoding::Q4_0, Encoding::Q4_1, Encoding::Q8_0];
 
 /// Writes the file.
-pub(crate) fn run(arguments: &RandomArguments) -> anyhow::Result<Outcome> {
+pub(crate) fn run(context: &Context, arguments: &RandomArguments) -> anyhow::Result<Outcome> {
     let Some(family) = Family::from_name(&arguments.family) else {
         bail!("{:?} is no family; there are llama, qwen2, qwen3 and gemma3", arguments.family);
     };
@@ -35,7 +37,11 @@ pub(crate) fn run(arguments: &RandomArguments) -> anyhow::Result<Outcome> {
     let mut sink = |bytes: &[u8]| file.write_all(bytes).map_err(|error| error.to_string());
     let size = model.write(&mut sink).map_err(wrong)?;
     file.flush()?;
-    println!("{} bytes in {}", size, arguments.file.display());
+    if context.json {
+        println!("{}", json!({ "bytes": size, "file": arguments.file.display().to_string() }));
+    } else {
+        println!("{} bytes in {}", size, arguments.file.display());
+    }
     Ok(Outcome::Done)
 }
 

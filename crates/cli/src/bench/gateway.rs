@@ -62,10 +62,12 @@ struct Times {
 pub(super) fn run(context: &Context, arguments: &BenchArguments) -> anyhow::Result<Outcome> {
     let record = context.model(arguments.model.as_deref())?;
     let opened = context.opened(Some(&record.name))?;
-    println!(
-        "model {} ({}), prompts of {} tokens, answers of {}, {} rounds",
-        record.name, record.artifact, arguments.prefill, arguments.decode, arguments.rounds
-    );
+    if !context.json {
+        println!(
+            "model {} ({}), prompts of {} tokens, answers of {}, {} rounds",
+            record.name, record.artifact, arguments.prefill, arguments.decode, arguments.rounds
+        );
+    }
     for threads in arguments.threads.split(',') {
         let threads: usize = threads.parse().context("--threads takes numbers such as 1,2")?;
         let folder = std::env::temp_dir().join(format!("mashaa-bench-{}", std::process::id()));
@@ -99,7 +101,7 @@ pub(super) fn run(context: &Context, arguments: &BenchArguments) -> anyhow::Resu
             }
         }
         drop((gateway, worker));
-        show(threads, ways);
+        show(threads, ways, context.json);
     }
     Ok(Outcome::Done)
 }
@@ -210,15 +212,28 @@ impl Clock {
     }
 }
 
-fn show(threads: usize, ways: [Times; 3]) {
-    println!(
-        "threads {threads}        first token ms: p50   p99   over   over   next token ms: p50   p99   over   over"
-    );
+fn show(threads: usize, ways: [Times; 3], as_json: bool) {
     let figures = ways.map(|way| {
         [share(&way.first, 50), share(&way.first, 99), share(&way.next, 50), share(&way.next, 99)]
     });
     let [alone, ..] = figures;
-    for (name, it) in ["engine alone", "its own API", "API and a hop"].into_iter().zip(figures) {
+    let names = ["engine alone", "its own API", "API and a hop"];
+    if as_json {
+        for (name, [first_50, first_99, next_50, next_99]) in names.into_iter().zip(figures) {
+            let value = json!({
+                "threads": threads,
+                "way": name,
+                "first_token_ms": { "p50": first_50, "p99": first_99 },
+                "next_token_ms": { "p50": next_50, "p99": next_99 },
+            });
+            println!("{value}");
+        }
+        return;
+    }
+    println!(
+        "threads {threads}        first token ms: p50   p99   over   over   next token ms: p50   p99   over   over"
+    );
+    for (name, it) in names.into_iter().zip(figures) {
         println!(
             "{name:14} {:19.2} {:6.2} {:6.2} {:6.2} {:20.3} {:6.3} {:6.3} {:6.3}",
             it[0],
